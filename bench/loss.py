@@ -1,0 +1,287 @@
+"""Time and peak extra memory of the objective's forms on the same tensors.
+
+    python bench/loss.py                     N 512, V 50257, H 768/1600, float32
+    python bench/loss.py --shapes all        the whole grid
+    python bench/loss.py --shapes tiny       a few seconds, to see that it runs
+
+Variants: floor (teacher projection and three student products, plain matrix products in chunks, at its best chunk),
+fused (ours), dense (ours, autograd on full logits), trl and liger (their distillation losses, where installed).
+Every variant runs in a process of its own; repeats alternate between variants. Extra memory is the peak resident size
+above the tensors given, less the head's gradient. Last line: RESULT bench-loss, ratios for the first shape.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SHAPES = {
+    "first": (512, 50257, 768, 1600),
+    "tiny": (64, 1000, 32, 64),
+    "long": (4096, 50257, 768, 1600),
+    "short": (16, 50257, 768, 1600),
+    "wide": (512, 151936, 896, 3584),
+    "wide_long": (4096, 151936, 896, 3584),
+}
+FLOOR_CHUNKS = (64, 128, 256, 512)
+OBJECTIVES = ("ab", "gjs", "kl", "rkl")
+NOT_INSTALLED = "not installed"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement: what to run, on which tensors."""
+
+    variant: str
+    objective: str
+    num_tokens: int
+    vocab_size: int
+    student_size: int
+    teacher_size: int
+    dtype: str
+    chunk_tokens: int
+
+
+def reset_peak() -> None:
+    """None; forgets the peak reached while the tensors were made (Linux; elsewhere the peak stays)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process since `reset_peak`, MB."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def build_term(name: str):
+    import functools
+
+    from amid.core import DivergenceTerm, ab, constant, gjs, kl
+
+    half = constant(value=0.5)
+    if name == "ab":
+        divergence = functools.partial(ab, ab_alpha=0.2, ab_beta=0.7)
+        return DivergenceTerm(divergence, "pr", constant(value=-5.0), constant(value=0.1))
+    if name == "gjs":
+        return DivergenceTerm(functools.partial(gjs, gjs_weight=0.5), "pr", None, half)
+    return DivergenceTerm(kl, "pr" if name == "kl" else "rp", None, half)
+
+
+def serve(case: Case) -> None:
+    """Builds the tensors, then answers each line on stdin with one timed repeat as JSON."""
+    import torch
+
+    from amid.core import Head, Objective, dense_objective, linear_objective
+
+    dtype = getattr(torch, case.dtype)
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).mul_(scale).to(dtype)
+
+    n, v, chunk = case.num_tokens, case.vocab_size, case.chunk_tokens
+    student = normal(n, case.student_size).requires_grad_()
+    weight = normal(v, case.student_size, scale=3 * case.student_size**-0.5).requires_grad_()
+    teacher, teacher_weight = (
+        normal(n, case.teacher_size),
+        normal(v, case.teacher_size, scale=3 * case.teacher_size**-0.5),
+    )
+    labels = torch.randint(v, (n,), generator=generator)
+    token_weights = torch.full((n,), 1.0 / n)
+    objective = Objective((build_term(case.objective),))
+    common = {"labels": None, "token_weights": token_weights, "vocab_size": v}
+
+    def floor() -> None:
+        grad_hidden, grad_weight = torch.empty(n, case.student_size, dtype=dtype), torch.zeros_like(weight)
+        with torch.no_grad():
+            for start in range(0, n, chunk):
+                rows = slice(start, start + chunk)
+                _ = teacher[rows] @ teacher_weight.t()
+                logits = student[rows] @ weight.t()
+                grad_hidden[rows] = logits @ weight
+                grad_weight.addmm_(logits.t(), student[rows])
+
+    def fused() -> None:
+        heads = Head(weight), Head(teacher_weight)
+        parts = linear_objective(student, heads[0], teacher, heads[1], objective, **common, chunk_tokens=chunk)
+        parts.loss.backward()
+
+    def dense() -> None:
+        with torch.no_grad():
+            teacher_logits = teacher @ teacher_weight.t()
+        dense_objective(student @ weight.t(), teacher_logits, objective, **common).loss.backward()
+
+    def trl() -> None:
+        from trl.experimental.gkd import GKDTrainer
+
+        beta = {"gjs": 0.5, "kl": 0.0, "rkl": 1.0}[case.objective]
+        with torch.no_grad():
+            teacher_logits = (teacher @ teacher_weight.t()).unsqueeze(0)
+        student_logits = (student @ weight.t()).unsqueeze(0)
+        GKDTrainer.generalized_jsd_loss(
+            student_logits, teacher_logits, labels=labels.unsqueeze(0), beta=beta
+        ).backward()
+
+    def liger() -> None:
+        from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
+
+        beta = {"gjs": 0.5, "kl": 0.0, "rkl": 1.0}[case.objective]
+        loss = LigerFusedLinearJSDLoss(weight_hard_loss=0.0, weight_soft_loss=1.0, beta=beta, compiled=False)
+        loss(student, weight, teacher, teacher_weight, labels).backward()
+
+    run = {"floor": floor, "fused": fused, "dense": dense, "trl": trl, "liger": liger}[case.variant]
+    reset_peak()
+    before = peak_mb()
+    for _ in sys.stdin:
+        student.grad = weight.grad = None
+        start = time.perf_counter()
+        try:
+            run()
+        except (ImportError, MemoryError, RuntimeError) as err:
+            print(json.dumps({"error": f"{type(err).__name__}: {err}"[:200]}), flush=True)
+            continue
+        seconds = time.perf_counter() - start
+        grad_mb = weight.numel() * weight.element_size() / 2**20
+        print(json.dumps({"seconds": seconds, "extra_mb": peak_mb() - before - grad_mb}), flush=True)
+
+
+class Worker:
+    """A process that repeats one case on demand."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        command = [sys.executable, __file__, "--serve", json.dumps(asdict(case))]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.seconds: list[float] = []
+        self.extra_mb = 0.0
+        self.error: str | None = None
+
+    def repeat(self, *, keep: bool) -> None:
+        if self.error:
+            return
+        try:
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        answer = json.loads(line) if line else {"error": "does not fit: the process ended"}
+        if "error" in answer:
+            self.error = answer["error"]
+            return
+        if keep:
+            self.seconds.append(answer["seconds"])
+        self.extra_mb = answer["extra_mb"]
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def peers_for(objective: str) -> list[str]:
+    return [] if objective == "ab" else ["trl", "liger"]
+
+
+def measure(shape: tuple[int, int, int, int], dtype: str, objective: str, *, repeats: int, chunk: int, best_floor: int):
+    """Finished workers by variant; alternating repeats, the first of each discarded."""
+    variants = [("floor", best_floor), ("fused", chunk), ("dense", chunk)]
+    variants += [(name, chunk) for name in peers_for(objective)]
+    workers = {}
+    for name, size in variants:
+        module = {"trl": "trl", "liger": "liger_kernel"}.get(name)
+        if module and importlib.util.find_spec(module) is None:
+            workers[name] = NOT_INSTALLED
+            continue
+        workers[name] = Worker(Case(name, objective, *shape, dtype, size))
+    live = [worker for worker in workers.values() if worker != NOT_INSTALLED]
+    for turn in range(repeats + 1):
+        for worker in live:
+            worker.repeat(keep=turn > 0)
+    for worker in live:
+        worker.close()
+    return workers
+
+
+def best_floor_chunk(shape: tuple[int, int, int, int], dtype: str) -> int:
+    sizes = [size for size in FLOOR_CHUNKS if size <= max(shape[0], FLOOR_CHUNKS[0])]
+    workers = [Worker(Case("floor", "kl", *shape, dtype, size)) for size in sizes]
+    for turn in range(4):
+        for worker in workers:
+            worker.repeat(keep=turn > 0)
+    for worker in workers:
+        worker.close()
+    finished = [worker for worker in workers if not worker.error]
+    return min(finished, key=lambda worker: worker.median).case.chunk_tokens if finished else sizes[0]
+
+
+def describe(worker) -> str:
+    if worker == NOT_INSTALLED:
+        return NOT_INSTALLED
+    if worker.error:
+        return worker.error
+    return f"{worker.median:8.3f} s  {worker.extra_mb:8.0f} MB extra"
+
+
+def ratio(workers, other: str) -> str:
+    worker = workers.get(other)
+    if worker is None or worker == NOT_INSTALLED or worker.error or workers["fused"].error:
+        return "n/a"
+    return f"{workers['fused'].median / worker.median:.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", default=["first"], help=f"{', '.join(SHAPES)}, or all")
+    parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
+    parser.add_argument("--objectives", nargs="+", default=["ab", "gjs", "kl", "rkl"], choices=OBJECTIVES)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--chunk-tokens", type=int, default=192)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(Case(**json.loads(arguments.serve)))
+        return
+    names = [name for name in SHAPES if name != "tiny"] if arguments.shapes == ["all"] else arguments.shapes
+    result = {}
+    for name in names:
+        shape = SHAPES[name]
+        for dtype in arguments.dtypes:
+            best = best_floor_chunk(shape, dtype)
+            for objective in arguments.objectives:
+                print(
+                    f"\nN {shape[0]}, V {shape[1]}, H {shape[2]}/{shape[3]}, {dtype}, {objective}, floor chunk {best}"
+                )
+                workers = measure(
+                    shape, dtype, objective, repeats=arguments.repeats, chunk=arguments.chunk_tokens, best_floor=best
+                )
+                for variant, worker in workers.items():
+                    compared = "" if variant == "fused" else f"  fused/{variant} {ratio(workers, variant)}"
+                    print(f"  {variant:6} {describe(worker)}{compared}", flush=True)
+                if name == names[0] and dtype == arguments.dtypes[0]:
+                    result[objective] = workers
+    first = result[arguments.objectives[0]]
+    extra = "n/a" if first["fused"].error else f"{first['fused'].extra_mb:.0f}"
+    shared = next((result[objective] for objective in ("gjs", "kl", "rkl") if objective in result), first)
+    print(
+        f"RESULT bench-loss fused_over_floor={ratio(first, 'floor')} fused_extra_mb={extra} "
+        f"over_dense={ratio(first, 'dense')} over_trl={ratio(shared, 'trl')} over_liger={ratio(shared, 'liger')}"
+    )
+
+
+if __name__ == "__main__":
+    main()

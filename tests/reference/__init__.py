@@ -1,0 +1,1 @@
+"""Float64 re-derivations in probability space, written from the paper's formulas; used by tests only."""
