@@ -1,0 +1,25 @@
+"""How long responses are, and how many are empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amid.metrics.metric import check_not_empty
+
+SIGNATURE = "response_length|unit:words|split:whitespace|version:1"
+
+
+def response_length(texts: Sequence[str]) -> float:
+    """Mean number of words per text, words being separated by white space. Raises ValueError if there is no text."""
+    check_not_empty(texts)
+    return sum(response_lengths(texts)) / len(texts)
+
+
+def response_lengths(texts: Sequence[str]) -> list[float]:
+    """The number of words of each text, words being separated by white space."""
+    return [float(len(text.split())) for text in texts]
+
+
+def num_empty(texts: Sequence[str]) -> int:
+    """The number of texts without a word; self-BLEU and ROUGE-L score them 0, so a table should name them."""
+    return sum(1 for text in texts if not text.split())

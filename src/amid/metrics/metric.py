@@ -1,0 +1,48 @@
+"""What a metric is, and what every metric with references requires of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+Predictions = Sequence[str]
+References = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by name: what exactly it computes, which direction is good, and the functions that compute it.
+
+    signature: everything that decides the number (options, tokeniser, version); if the number may change, so does this.
+    higher_is_better: None for a quantity that only describes, such as a length.
+    score: predictions and references to the value of the whole set.
+    per_example: predictions and references to one value per example whose mean is `score`, in the same unit; None where
+        the value belongs to the set and is no mean of independent examples (self-BLEU, distinct-n, corpus BLEU, chrF).
+    """
+
+    name: str
+    signature: str
+    higher_is_better: bool | None
+    score: Callable[[Predictions, References], float]
+    per_example: Callable[[Predictions, References], list[float]] | None = None
+
+
+def check_paired(predictions: Predictions, references: References) -> None:
+    """Nothing; raises ValueError unless there is a prediction and every prediction has at least one reference."""
+    if len(predictions) != len(references):
+        raise ValueError(
+            f"predictions and references must have the same length, got {len(predictions)} and {len(references)}; "
+            "pass one list of references per prediction"
+        )
+    check_not_empty(predictions)
+    for index, alternatives in enumerate(references):
+        if isinstance(alternatives, str):
+            raise ValueError(f"references[{index}] must be a list of strings, got one string; wrap it in a list")
+        if len(alternatives) == 0:
+            raise ValueError(f"references[{index}] is empty; every example needs at least 1 reference")
+
+
+def check_not_empty(predictions: Predictions) -> None:
+    """Nothing; raises ValueError if there is no prediction, because a mean over nothing is not a score."""
+    if len(predictions) == 0:
+        raise ValueError("predictions must hold at least 1 text, got 0; check that the generations were written")
