@@ -1,0 +1,7 @@
+"""Completions of prompts by a causal language model; a text depends on its example, not on its batch."""
+
+from amid.generation.decoding import Completion, Decoding
+from amid.generation.engine import generate
+from amid.generation.randomness import Key
+
+__all__ = ["Completion", "Decoding", "Key", "generate"]

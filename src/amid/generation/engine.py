@@ -1,0 +1,231 @@
+"""Completions of prompts, for training strategies and evaluation alike.
+
+Why this loop is ours and not `model.generate`: that call decodes a fixed batch until its last row has ended, copies the
+whole cache on every step, and draws from the global generator in batch order, so that another batch size gives other
+texts. Here rows that have ended leave at once, waiting prompts take their place, the cache is written in place, and the
+random numbers belong to the example. The library's models, masks, cache interface and warpers are used as they are.
+`bench/generation.py` measures the difference.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from amid.generation.decoding import Completion, Decoding
+from amid.generation.randomness import Key
+from amid.generation.sampler import History, Sampler
+from amid.generation.slot_cache import SlotCache
+
+SIMILAR_LENGTH = 2 / 3  # prompts at least this share of the longest are read together: padding stays below a third
+REFILL_SHARE = 8  # waiting prompts enter once an eighth of the slots is free: one prefill costs about one decoding step
+
+
+@runtime_checkable
+class HasBaseModel(Protocol):
+    """A wrapper around a model, such as peft's."""
+
+    def get_base_model(self) -> torch.nn.Module:
+        """The model inside."""
+        ...
+
+
+@dataclass
+class _Row:
+    index: int  # of its prompt
+    history: History
+
+
+def generate(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    keys: Sequence[Key],
+    decoding: Decoding,
+    eos_id: int,
+    batch_size: int,
+    max_length: int | None = None,
+    amp_dtype: torch.dtype | None = None,
+) -> list[Completion]:
+    """One completion per prompt, in the order of the prompts.
+
+    model: any causal language model of `transformers` with attention layers, whole on its device: a sharded model must
+        be gathered first, because ranks take different numbers of steps.
+    prompts: token ids without padding; special tokens are ordinary tokens here, so pad may equal EOS.
+    keys: one per prompt, such as (seed, set name, index); the only source of randomness. In exact arithmetic a text
+        does not depend on batch size, order, or ranks; rounding can change a token where two of them nearly tie.
+    eos_id: the token that ends a response; it is part of the response.
+    batch_size: most rows decoded at once.
+    max_length: most tokens of prompt + response; a prompt without room gives an empty completion that has not ended.
+    amp_dtype: computes in this type under autocast; None computes in the model's own type.
+    The model is in eval mode and without gradients meanwhile; its modules' modes are restored, and the global random
+    state is neither read nor changed.
+    Raises ValueError on an empty prompt, on keys that do not match the prompts, on lengths beyond the model's
+    positions, on a model with layers other than attention, and on logits that are not finite.
+
+    Source: METHODS 4.5 and 5.8. Deviates from the reference, which seeds the global generator once per rank, so that
+    its texts depend on batch size and number of ranks.
+    """
+    budgets = _budgets(model, prompts, keys=keys, decoding=decoding, batch_size=batch_size, max_length=max_length)
+    completions = [Completion(token_ids=(), ended=False)] * len(prompts)
+    lengths = [len(prompt) for prompt in prompts]
+    # Taken from the end, longest first: later prompts fit into the columns in use, and a lack of memory shows at once
+    waiting = sorted((index for index, budget in enumerate(budgets) if budget > 0), key=lambda index: lengths[index])
+    if not waiting:
+        return completions
+    num_slots = min(batch_size, len(waiting))
+    engine = _Engine(model, sampler=Sampler(decoding), num_slots=num_slots, pad_id=eos_id)
+    rows: list[_Row] = []
+    with _inference(model, amp_dtype=amp_dtype):
+        while waiting or rows:
+            num_free = num_slots - len(rows)
+            if waiting and num_free * REFILL_SHARE >= num_slots:
+                entering = _take_similar(waiting, lengths=lengths, at_most=num_free)
+                entered = [
+                    _Row(i, History(prompts[i], key=keys[i], decoding=decoding, budget=budgets[i])) for i in entering
+                ]
+                rows += entered
+                engine.prefill([row.history for row in entered])
+            else:
+                engine.decode([row.history for row in rows])
+            ended = [row.history.tokens[-1] == eos_id for row in rows]
+            keep = [
+                not end and row.history.num_response_tokens < row.history.budget
+                for end, row in zip(ended, rows, strict=True)
+            ]
+            for row, end, kept in zip(rows, ended, keep, strict=True):
+                if not kept:
+                    completions[row.index] = Completion(token_ids=row.history.response, ended=end)
+            if not all(keep):
+                rows = [rows[old] for old in engine.cache.drop_rows(keep)]
+    return completions
+
+
+def _take_similar(waiting: list[int], *, lengths: Sequence[int], at_most: int) -> list[int]:
+    """Up to `at_most` prompts off the end of `waiting`, which ascends by length: those not much shorter than the last.
+
+    The others enter with the next prefill: reading a batch of prompts costs as much per padding as per token.
+    """
+    longest = lengths[waiting[-1]]
+    taken = [waiting.pop()]
+    while waiting and len(taken) < at_most and lengths[waiting[-1]] >= SIMILAR_LENGTH * longest:
+        taken.append(waiting.pop())
+    return taken
+
+
+class _Engine:
+    """The model, its cache and its sampler: each call appends one token to the histories it is given."""
+
+    def __init__(self, model: PreTrainedModel, *, sampler: Sampler, num_slots: int, pad_id: int) -> None:
+        self.cache = SlotCache(num_slots=num_slots)
+        self._model = model
+        self._sampler = sampler
+        self._pad_id = pad_id
+        self._device = _device_of(model)
+        # A prefill needs the logits of its last column only, where a model can leave the others out
+        self._options = {"logits_to_keep": 1} if "logits_to_keep" in _forward_parameters(model) else {}
+
+    def prefill(self, rows: Sequence[History]) -> None:
+        """Read the prompts of new rows, which take the slots after those in use."""
+        lengths = [len(row.tokens) for row in rows]
+        width = max(lengths)
+        input_ids = torch.tensor([[self._pad_id] * (width - len(row.tokens)) + row.tokens for row in rows])
+        self.cache.add_rows(num_rows=len(rows), width=width)
+        self._step(rows, input_ids, lengths=lengths, num_columns=width)
+
+    def decode(self, rows: Sequence[History]) -> None:
+        """Read the last token of every row."""
+        lengths = [len(row.tokens) for row in rows]
+        longest = max(lengths)
+        self.cache.add_column(longest=longest)
+        self._step(rows, torch.tensor([row.tokens[-1:] for row in rows]), lengths=lengths, num_columns=longest)
+
+    def _step(self, rows: Sequence[History], input_ids: Tensor, *, lengths: Sequence[int], num_columns: int) -> None:
+        # By length, never by id: EOS may be padding, prompt text and the end of a response
+        positions = torch.arange(num_columns) - num_columns + torch.tensor(lengths)[:, None]
+        logits = self._model(
+            input_ids=input_ids.to(self._device),
+            attention_mask=(positions >= 0).long().to(self._device),
+            position_ids=positions[:, -input_ids.shape[1] :].clamp(min=0).to(self._device),
+            past_key_values=self.cache,
+            use_cache=True,
+            **self._options,
+        ).logits[:, -1]
+        for row, token in zip(rows, self._sampler.next_tokens(logits, rows), strict=True):
+            row.append(token)
+
+
+def _budgets(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    keys: Sequence[Key],
+    decoding: Decoding,
+    batch_size: int,
+    max_length: int | None,
+) -> list[int]:
+    """Most response tokens of each prompt; 0 or less if it leaves no room. Raises ValueError as `generate` does."""
+    if len(keys) != len(prompts):
+        raise ValueError(f"generate needs one key per prompt, got {len(keys)} keys for {len(prompts)} prompts")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"max_length must be at least 1, or None for no limit, got {max_length}")
+    config = model.config.get_text_config()
+    unsupported = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if unsupported:
+        raise ValueError(f"generate supports attention layers only, the model has {', '.join(sorted(unsupported))}")
+    for index, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise ValueError(f"prompt {index} (key {keys[index]!r}) has no token; begin it with a BOS or EOS token")
+    budgets = [
+        min(decoding.max_new_tokens, (max_length or len(prompt) + decoding.max_new_tokens) - len(prompt))
+        for prompt in prompts
+    ]
+    num_positions = getattr(config, "max_position_embeddings", None)
+    lengths = [len(prompt) + budget for prompt, budget in zip(prompts, budgets, strict=True) if budget > 0]
+    longest = max(lengths, default=0)
+    if num_positions is not None and longest > num_positions:
+        raise ValueError(
+            f"prompt + response may reach {longest} tokens, the model has {num_positions} positions; "
+            f"set max_length to {num_positions} or less"
+        )
+    return budgets
+
+
+def _forward_parameters(model: PreTrainedModel) -> set[str]:
+    # A LoRA wrapper's own forward hides the names behind **kwargs
+    base: torch.nn.Module = model.get_base_model() if isinstance(model, HasBaseModel) else model
+    return set(inspect.signature(base.forward).parameters)
+
+
+def _device_of(model: PreTrainedModel) -> torch.device:
+    return next(model.get_input_embeddings().parameters()).device
+
+
+@contextmanager
+def _inference(model: PreTrainedModel, *, amp_dtype: torch.dtype | None) -> Iterator[None]:
+    """Eval mode, no gradients, and this autocast setting whatever the caller's is; everything is restored afterwards.
+
+    no_grad and not inference_mode: a model that replaces its buffers in forward (rotary tables that grow) could not
+    train on them afterwards.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    for module, _ in modes:
+        module.training = False
+    try:
+        with torch.no_grad(), torch.autocast(_device_of(model).type, dtype=amp_dtype, enabled=amp_dtype is not None):
+            yield
+    finally:
+        # Where torch caches casts under no_grad too (2.13 does not), a caller's autocast would go on to train on casts
+        # made here, which have no gradient
+        torch.clear_autocast_cache()
+        for module, training in modes:
+            module.training = training
