@@ -1,0 +1,299 @@
+"""The cell: one distillation, named by the values that decide its weights, and the stages it shares with others.
+
+Two requests that ask for the same weights give the same id, whatever they were called or where their files lie.
+No torch here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from amid.config import SCRATCH, SMOLLM2_PACKAGE, TEACHER, PairCfg, RunCfg, SftCfg
+from amid.errors import RequestError
+from amid.fingerprint import FileDigests, hub_revision, value_digest
+
+# Bumped when code changes the numbers of a cell or stage, together with the changelog.
+CELL_VERSION = 1
+ID_DIGITS = 12
+# The nodes of RunCfg: those that decide the weights, and those that do not (a test fails for a node in neither).
+IDENTITY_NODES = ("pair", "amid", "objective", "divergence", "strategy", "data", "train", "compat", "seed")
+OTHER_NODES = ("task", "evaluation", "trainer", "logger", "paths", "sweep")
+# Values that mean "as before this field existed"; left out of the hash, so that ids of older cells survive a new field.
+# Frozen: never edit a line, only add one with a new field.
+NEUTRAL: Mapping[str, Any] = {
+    "amid.detach_student": False,
+    "data.num_train": None,
+    "data.num_dev": None,
+    "data.truncate_prompt": False,
+    "objective.reduction": "global_token_mean",
+    "pair.vocab_policy": "strict",
+    "student_init.arch": None,
+    "student_init.keep_layers": None,
+    "student_init.sft.max_steps": None,
+    "student_init.sft.warmup_steps": 0,
+    "student_init.tokenizer": None,
+    "teacher.arch": None,
+    "teacher.sft.max_steps": None,
+    "teacher.sft.warmup_steps": 0,
+    "teacher.tokenizer": None,
+    "teacher": None,
+    "train.max_steps": None,
+    "train.validation.every_steps": None,
+    "train.validation.num_examples": None,
+    "compat.alpha_ge1_geometric": False,
+    "compat.native_loss_dtype": False,
+    "compat.ab_constants": False,
+    "compat.akl_swapped": False,
+    "compat.abkd_prefactors": False,
+    "compat.micro_batch_mean": False,
+    "divergence.function": None,
+    "divergence.version": 1,
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something built once and shared by cells: `tokenizer`, `teacher` or `student_init`; named like a cell."""
+
+    kind: str
+    id: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One distillation: its id (12 hex digits), its canonical values, and the stages it starts from.
+
+    `ignored`: one sentence per configured knob that has no effect on this cell, for a warning.
+    """
+
+    id: str
+    values: Mapping[str, Any]
+    teacher: Stage
+    student_init: Stage
+    tokenizer: Stage | None
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages in the order in which they must be built."""
+        first = () if self.tokenizer is None else (self.tokenizer,)
+        return (*first, self.teacher, self.student_init)
+
+
+def cell_of(run: RunCfg) -> Cell:
+    """The cell that a checked configuration names.
+
+    Reads the data files and model folders it names, for their digests. Raises RequestError for a degenerate point, a
+    missing file or a model that cannot be identified.
+    """
+    digests = FileDigests(Path(run.paths.cache))
+    ignored: list[str] = []
+    data = data_identity(run, digests)
+    tokenizer = _tokenizer_stage(run.pair, data)
+    teacher = _teacher_stage(run.pair, data, tokenizer, digests)
+    student_init = _student_stage(run.pair, data, tokenizer, teacher, digests)
+    values: dict[str, Any] = {
+        "cell_version": CELL_VERSION,
+        # Without a divergence the teacher has no say; as origin of the student it is part of student_init.
+        "teacher": None if run.objective.kd_ratio == 0.0 else teacher.id,
+        "student_init": student_init.id,
+        "data": data,
+        "seed": run.seed,
+        "strategy": asdict(run.strategy),
+        "train": asdict(run.train),
+        "compat": _compat_identity(run),
+        "pair": {"vocab_policy": run.pair.vocab_policy},
+        "objective": asdict(run.objective),
+        **_objective_identity(run, ignored),
+    }
+    values = canonical(values)
+    return Cell(
+        id=value_digest(values, digits=ID_DIGITS),
+        values=values,
+        teacher=teacher,
+        student_init=student_init,
+        tokenizer=tokenizer,
+        ignored=tuple(ignored),
+    )
+
+
+def canonical(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """The canonical form: floats normalised, +-inf as strings, neutral values and empty nodes left out.
+
+    Raises RequestError for NaN.
+    """
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if path in NEUTRAL and value == NEUTRAL[path]:
+            continue
+        if isinstance(value, Mapping):
+            node = canonical(value, prefix=f"{path}.")
+            if node:
+                result[key] = node
+        else:
+            result[key] = _canonical_scalar(path, value)
+    return result
+
+
+def data_identity(run: RunCfg, digests: FileDigests) -> dict[str, Any]:
+    """What names the training data: the generator's parameters, or the digests of the files; never a path."""
+    data = run.data
+    common = {
+        "source": data.source,
+        "num_train": data.num_train,
+        "num_dev": data.num_dev,
+        "max_prompt_tokens": data.max_prompt_tokens,
+        "max_tokens": data.max_tokens,
+        "truncate_prompt": data.truncate_prompt,
+    }
+    if data.source == "toy":
+        from amid.data.toy import TOY_VERSION
+
+        # Evaluation records are drawn after the training records and do not change them.
+        return {**common, "seed": data.seed, "toy_version": TOY_VERSION}
+    assert data.root is not None
+    files = {}
+    for role, name in (("train", data.train), ("dev", data.dev)):
+        assert name is not None
+        path = Path(data.root) / name
+        if not path.is_file():
+            raise RequestError(f"data.{role}: no file {path}; data.root must be a folder that holds {name}")
+        files[role] = digests.file(path)
+    return {**common, "files": files}
+
+
+def _compat_identity(run: RunCfg) -> dict[str, Any]:
+    values = asdict(run.compat)
+    if run.compat.micro_batch_mean:
+        # Then, and only then, how a step is divided over micro-batches and ranks changes the weights.
+        values |= {"micro_batch_size": run.trainer.micro_batch_size, "devices": run.trainer.devices}
+    return values
+
+
+def _objective_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
+    """Divergence, order and assistant of the run, without what has no effect."""
+    if run.objective.kd_ratio == 0.0:
+        ignored.append("objective.kd_ratio=0: amid and divergence have no effect")
+        return {}
+    order, amid = run.divergence.order, run.amid
+    divergence = asdict(run.divergence)
+    scheduled = {"alpha": amid.alpha_schedule.name != "constant", "lam": amid.lam_schedule.name != "constant"}
+    if amid.alpha is None and not scheduled["alpha"]:
+        return {"divergence": divergence}
+    neutral_lam = neutral_lam_of(order)
+    if not scheduled["lam"] and amid.lam == 1.0 - neutral_lam:
+        raise RequestError(
+            f"amid.lam={amid.lam:g} makes divergence.order={order} identically 0 (r equals the other argument); "
+            f"valid: [0, 1] without {amid.lam:g}"
+        )
+    if not scheduled["lam"] and amid.lam == neutral_lam:
+        ignored.append(f"amid.lam={amid.lam:g} with order {order} is no assistant: amid.alpha has no effect")
+        return {"divergence": divergence}
+    assistant: dict[str, Any] = {"detach_student": amid.detach_student}
+    for name, value in (("alpha", amid.alpha), ("lam", amid.lam)):
+        if scheduled[name]:
+            schedule = getattr(amid, f"{name}_schedule")
+            assistant[f"{name}_schedule"] = asdict(schedule)
+            ignored.append(f"amid.{name} has no effect with amid.{name}_schedule={schedule.name}")
+        else:
+            assistant[name] = value
+    alpha = assistant.get("alpha")
+    if run.compat.alpha_ge1_geometric and alpha is not None and alpha > 1.0:
+        ignored.append(f"compat.alpha_ge1_geometric: amid.alpha={alpha:g} acts as 1")
+        assistant["alpha"] = 1.0
+    elif alpha is not None and math.isinf(alpha) and not scheduled["lam"]:
+        ignored.append(f"amid.alpha={alpha:g} does not depend on amid.lam")
+        del assistant["lam"]
+    return {"divergence": divergence, "amid": assistant}
+
+
+def neutral_lam_of(order: str) -> float:
+    """The lam at which r is the end point that the order does not hold, which is no assistant: 0 with p, 1 with q."""
+    return 1.0 if "q" in order else 0.0
+
+
+def _stage(kind: str, values: Mapping[str, Any]) -> Stage:
+    form = {"kind": kind, "cell_version": CELL_VERSION, **canonical(values, prefix=f"{kind}.")}
+    return Stage(kind=kind, id=value_digest(form, digits=ID_DIGITS), values=form)
+
+
+def _tokenizer_stage(pair: PairCfg, data: Mapping[str, Any]) -> Stage | None:
+    if pair.tokenizer_vocab_size is None:
+        return None
+    corpus = {key: data[key] for key in ("source", "seed", "toy_version", "num_train", "files") if key in data}
+    return _stage("tokenizer", {"algorithm": "byte_bpe", "vocab_size": pair.tokenizer_vocab_size, "corpus": corpus})
+
+
+def _teacher_stage(pair: PairCfg, data: Mapping[str, Any], tokenizer: Stage | None, digests: FileDigests) -> Stage:
+    values = {
+        "model": _model_identity(pair.teacher, pair.teacher_revision, digests),
+        "arch": None if pair.teacher_arch is None else asdict(pair.teacher_arch),
+        "tokenizer": None if tokenizer is None else tokenizer.id,
+        **_sft_identity(pair.teacher_sft, data, scratch=pair.teacher == SCRATCH),
+    }
+    return _stage("teacher", values)
+
+
+def _student_stage(
+    pair: PairCfg, data: Mapping[str, Any], tokenizer: Stage | None, teacher: Stage, digests: FileDigests
+) -> Stage:
+    copied = pair.student == TEACHER
+    values = {
+        "model": {"teacher": teacher.id} if copied else _model_identity(pair.student, pair.student_revision, digests),
+        "arch": None if pair.student_arch is None else asdict(pair.student_arch),
+        "keep_layers": pair.keep_layers,
+        "tokenizer": None if tokenizer is None else tokenizer.id,
+        **_sft_identity(pair.student_sft, data, scratch=pair.student == SCRATCH),
+    }
+    return _stage("student_init", values)
+
+
+def _sft_identity(sft: SftCfg, data: Mapping[str, Any], *, scratch: bool) -> dict[str, Any]:
+    if sft.epochs == 0:
+        return {"init_seed": sft.seed} if scratch else {}
+    return {"sft": asdict(sft), "data": dict(data)}
+
+
+def _model_identity(name: str, revision: str | None, digests: FileDigests) -> dict[str, Any]:
+    """What names a model's weights: the package's version, a folder's digest, or a hub commit."""
+    if name == SCRATCH:
+        return {"scratch": "gpt2"}
+    if name == SMOLLM2_PACKAGE:
+        package = name.removeprefix("package:")
+        try:
+            return {"package": package, "version": metadata.version(package)}
+        except metadata.PackageNotFoundError:
+            raise RequestError(f"model '{name}': the package {package} is not installed; make setup-smollm2") from None
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise RequestError(f"model folder {folder} holds no config.json")
+        return {"files": digests.folder(folder)}
+    if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise RequestError(f"model folder {name} does not exist")
+    return {"hub": name, "commit": hub_revision(name, revision)}
+
+
+def _canonical_scalar(path: str, value: Any) -> Any:
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        number = value
+        if math.isnan(number):
+            raise RequestError(f"{path} must be a number, got nan")
+        if math.isinf(number):
+            return "inf" if number > 0 else "-inf"
+        return int(number) if number.is_integer() else number  # -5, -5.0 and -0.0 have one form each
+    if isinstance(value, (list, tuple)):
+        return [_canonical_scalar(path, item) for item in value]
+    raise AssertionError(f"{path}: {type(value).__name__} has no canonical form")

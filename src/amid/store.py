@@ -1,0 +1,265 @@
+"""The store: everything on disk about cells, stages and sweeps. It alone names paths inside the results folder.
+
+    results/CELL_ID/           cell.yaml provenance.json status.json journal.jsonl scores.jsonl
+                               checkpoints/ model/ generations/
+    results/stages/KIND-ID/    the same for a tokenizer, a teacher or an initial student
+    results/sweeps/NAME.json   the cells of a sweep and how to lay out their scores
+
+One folder per cell and one writer per folder (claims); files are written beside their place and renamed into it.
+No torch here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from amid.cell import Cell, Stage
+from amid.claims import Claim, attempts, is_live, replace_text, try_claim
+from amid.errors import RequestError, RunError, one_line
+
+log = logging.getLogger(__name__)
+State = Literal["absent", "running", "stopped", "failed", "done"]
+Entry = Cell | Stage
+PROVENANCE_PACKAGES = ("torch", "lightning", "transformers", "hydra-core", "tokenizers", "sacrebleu", "rouge-score")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number: a metric of one checkpoint on one set with one decode seed.
+
+    generation_id names the texts it was computed from, score_id these texts and the metric's version.
+    decode_seed is None for a metric over the texts of all seeds.
+    """
+
+    entry_id: str
+    eval_set: str
+    generation_id: str
+    score_id: str
+    decode_seed: int | None
+    metric: str
+    value: float
+    num_samples: int
+
+
+class Store:
+    """The results folder."""
+
+    def __init__(self, results: Path | str) -> None:
+        self.root = Path(results)
+
+    # Paths
+
+    def folder(self, entry: Entry) -> Path:
+        """The folder of a cell or stage."""
+        if isinstance(entry, Cell):
+            return self.root / entry.id
+        return self.root / "stages" / f"{entry.kind}-{entry.id}"
+
+    def model_folder(self, entry: Entry) -> Path:
+        """The finished weights, as a Hugging Face model folder."""
+        return self.folder(entry) / "model"
+
+    def checkpoints_folder(self, entry: Entry) -> Path:
+        """Checkpoints of a training that may be resumed."""
+        return self.folder(entry) / "checkpoints"
+
+    def generations_folder(self, entry: Entry) -> Path:
+        """One JSONL file of generated texts per generation id."""
+        return self.folder(entry) / "generations"
+
+    def journal_path(self, entry: Entry) -> Path:
+        """The metrics of every logged step, one JSON object per line."""
+        return self.folder(entry) / "journal.jsonl"
+
+    def error_path(self, entry: Entry) -> Path:
+        """The traceback of the last failure."""
+        return self.folder(entry) / "error.log"
+
+    def sweep_path(self, name: str) -> Path:
+        """The manifest of a sweep."""
+        return self.root / "sweeps" / f"{name}.json"
+
+    # Life of a cell or stage
+
+    def claim(self, entry: Entry) -> Claim | None:
+        """The right to work on an entry; None when it is done or held by a live process.
+
+        Leaves cell.yaml, provenance.json and a status "running" in the folder.
+        """
+        folder = self.folder(entry)
+        if self.status_of_folder(folder).get("state") == "done":
+            return None
+        claim = try_claim(folder)
+        if claim is None:
+            return None
+        if self.status_of_folder(folder).get("state") == "done":  # finished between the two looks
+            claim.release()
+            return None
+        replace_text(folder / "cell.yaml", yaml.safe_dump(dict(entry.values), sort_keys=True))
+        replace_text(folder / "provenance.json", json.dumps(provenance(), indent=2))
+        self.set_status(entry, "running")
+        return claim
+
+    def claim_done(self, entry: Entry) -> Claim | None:
+        """A claim on a finished entry, to add scores; None when a live process holds it."""
+        return try_claim(self.folder(entry))
+
+    def set_status(self, entry: Entry, state: State, **details: Any) -> None:
+        """Record the state, with details such as the error line or the seconds it took."""
+        folder = self.folder(entry)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        status = {"state": state, "attempt": attempts(folder), "at": now, **details}
+        replace_text(folder / "status.json", json.dumps(status))
+
+    def set_failed(self, entry: Entry, reason: str, details: str) -> None:
+        """Record a failure: its one-line reason in the status, its traceback beside it, as far as the disk allows."""
+        try:
+            self.error_path(entry).write_text(details)
+            self.set_status(entry, "failed", error=one_line(reason)[:300])
+        except OSError as err:
+            log.warning("the failure could not be recorded in %s: %s", self.folder(entry), err.strerror)
+
+    def state(self, entry: Entry) -> State:
+        """absent, running (a live owner), stopped (its owner is gone), failed or done."""
+        return self.state_of_folder(self.folder(entry))
+
+    def state_of_folder(self, folder: Path) -> State:
+        """The state of the entry whose folder this is."""
+        state = self.status_of_folder(folder).get("state", "absent")
+        if state == "running":
+            return "running" if is_live(folder) else "stopped"
+        assert state in ("absent", "failed", "done")
+        return state  # type: ignore[no-any-return]
+
+    def status(self, entry: Entry) -> Mapping[str, Any]:
+        """The recorded status with its details; empty if there is none."""
+        return self.status_of_folder(self.folder(entry))
+
+    @staticmethod
+    def status_of_folder(folder: Path) -> dict[str, Any]:
+        """The recorded status of the entry whose folder this is; empty if there is none."""
+        try:
+            status = json.loads((folder / "status.json").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        assert isinstance(status, dict)
+        return status
+
+    # Scores
+
+    def write(self, entry: Entry, scores: Sequence[Score]) -> None:
+        """Add scores; one with the same score id, set, seed and metric is replaced."""
+        known = {_score_key(score): score for score in [*self.read([entry]), *scores]}
+        lines = [json.dumps(asdict(known[key]), sort_keys=True) for key in sorted(known)]
+        replace_text(self.folder(entry) / "scores.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def read(self, entries: Iterable[Entry]) -> list[Score]:
+        """The scores of the given entries; nothing for an entry without scores."""
+        return [score for entry in entries for score in self.read_folder(self.folder(entry))]
+
+    def read_folder(self, folder: Path) -> list[Score]:
+        """The scores in the folder of one entry."""
+        return [Score(**line) for line in read_json_lines(folder / "scores.jsonl")]
+
+    # Sweeps
+
+    def write_sweep(self, name: str, manifest: Mapping[str, Any]) -> None:
+        """Record the cells of a sweep. Raises RunError if the results folder cannot be written."""
+        path = self.sweep_path(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(manifest, indent=1)
+            if not path.exists() or path.read_text() != text:
+                replace_text(path, text)
+            else:
+                os.utime(path)  # the latest sweep is the one requested last
+        except OSError as err:
+            raise RunError(f"results folder {self.root} cannot be written: {err.strerror}") from err
+
+    def read_sweep(self, name: str | None) -> dict[str, Any]:
+        """The manifest of a sweep, the most recent one for None. Raises RequestError if there is none."""
+        if name is None:
+            paths = sorted((self.root / "sweeps").glob("*.json"), key=lambda path: path.stat().st_mtime)
+            if not paths:
+                raise RequestError(f"no sweep in {self.root}; start one with: python run.py -m amid.alpha=-1,0,1")
+            name = paths[-1].stem
+        try:
+            manifest = json.loads(self.sweep_path(name).read_text())
+        except FileNotFoundError:
+            valid = ", ".join(sorted(path.stem for path in (self.root / "sweeps").glob("*.json"))) or "none yet"
+            raise RequestError(f"sweep '{name}' is not in {self.root}; valid: {valid}") from None
+        assert isinstance(manifest, dict)
+        return manifest
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file; nothing if there is no file. A torn last line (killed writer) is left out."""
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for line in text.split(b"\n")[:-1]:  # what follows the last line feed is empty or torn
+        yield json.loads(line)
+
+
+def drop_torn_line(path: Path) -> None:
+    """None; cuts what a killed writer left after the last complete line of a JSONL file, before appending to it."""
+    if path.exists():
+        text = path.read_bytes()
+        complete = text.rfind(b"\n") + 1
+        if complete < len(text):
+            with path.open("r+b") as stream:
+                stream.truncate(complete)
+
+
+def provenance() -> dict[str, Any]:
+    """Where a result came from: recorded, never hashed."""
+    versions = {}
+    for package in ("amid-lab", *PROVENANCE_PACKAGES):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "git": _git_state(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "num_cpus": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout this package runs from; None for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        changes = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": bool(changes.strip())}
+
+
+def _score_key(score: Score) -> tuple[str, str, int, str]:
+    return (score.eval_set, score.metric, -1 if score.decode_seed is None else score.decode_seed, score.score_id)

@@ -1,0 +1,358 @@
+"""The identity of a cell: what names it, what does not, and what is refused."""
+
+import copy
+import functools
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from amid import config
+from amid.cell import IDENTITY_NODES, NEUTRAL, OTHER_NODES, canonical, cell_of, data_identity
+from amid.config import RunCfg
+from amid.errors import RequestError
+from amid.fingerprint import FileDigests
+from amid.protocol import protocol_of
+from amid.requests import run_of_overrides
+from amid.sweep import flatten
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "ids.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def id_of(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ids")
+
+    @functools.cache  # composing is the slow part
+    def id_of(*overrides):
+        return cell_of(run_of_overrides([f"paths.results={folder}", f"paths.cache={folder}", *overrides])).id
+
+    return id_of
+
+
+@pytest.fixture
+def jsonl_run(run, tmp_path):
+    """A run on JSONL files of the test's own."""
+    root = tmp_path / "corpus"
+    root.mkdir()
+    for name in ("train", "dev", "test"):
+        lines = [json.dumps({"instruction": f"{name} {i}", "output": str(i)}) for i in range(4)]
+        (root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    run.data = config.DataCfg(source="jsonl", root=str(root), train="train.jsonl", dev="dev.jsonl")
+    run.evaluation.sets = {"test": "test.jsonl"}
+    return run
+
+
+def touched(path, text):
+    """Write the text with a modification time that certainly differs from the one before."""
+    before = path.stat().st_mtime_ns
+    path.write_text(text)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def set_leaf(run, key, value):
+    changed = copy.deepcopy(run)
+    *nodes, last = key.split(".")
+    target = changed
+    for node in nodes:
+        target = getattr(target, node) if not isinstance(target, dict) else target[node]
+    if isinstance(target, dict):
+        target[last] = value
+    else:
+        setattr(target, last, value)
+    return changed
+
+
+@pytest.mark.parametrize("request_line", GOLDEN)
+def test_the_id_of_a_known_request_never_moves(id_of, request_line):
+    assert id_of(*request_line.split()) == GOLDEN[request_line]
+
+
+def test_an_id_is_twelve_hex_digits(run):
+    assert len(cell_of(run).id) == 12
+    int(cell_of(run).id, 16)
+
+
+def test_minus_5_has_one_id_however_it_is_written(id_of):
+    assert len({id_of(f"amid.alpha={text}") for text in ("-5", "-5.0", "-5e0")}) == 1
+
+
+def test_minus_zero_is_zero(id_of):
+    assert id_of("amid.alpha=-0.0") == id_of("amid.alpha=0")
+
+
+def test_rkl_alias_has_the_id_of_kl_rp(id_of):
+    assert id_of("divergence=rkl") == id_of("divergence=kl", "divergence.order=rp")
+
+
+@pytest.mark.parametrize("order", ["pr", "rp"])
+def test_lam_0_under_a_teacher_order_is_no_assistant(id_of, order):
+    here = ("divergence=kl", f"divergence.order={order}")
+    assert id_of(*here, "amid.lam=0") == id_of(*here, "amid.alpha=null")
+
+
+@pytest.mark.parametrize("order", ["qr", "rq"])
+def test_lam_1_under_a_student_order_is_no_assistant(id_of, order):
+    here = ("divergence=kl", f"divergence.order={order}")
+    assert id_of(*here, "amid.lam=1") == id_of(*here, "amid.alpha=null")
+
+
+@pytest.mark.parametrize(("order", "lam"), [("pr", 1.0), ("rp", 1.0), ("qr", 0.0), ("rq", 0.0)])
+@pytest.mark.parametrize("alpha", [-5.0, 1.0, math.inf])
+def test_a_lam_that_makes_the_loss_identically_0_is_refused(run, order, lam, alpha):
+    run.divergence.order, run.amid.lam, run.amid.alpha = order, lam, alpha
+    with pytest.raises(
+        RequestError, match=rf"amid.lam={lam:g} .*divergence.order={order}.*valid: \[0, 1\] without {lam:g}"
+    ):
+        cell_of(run)
+
+
+def test_the_methods_of_others_are_points_of_ours(id_of):
+    assert id_of("method=distillm_skl") == id_of("divergence=kl", "amid.alpha=-1", "amid.lam=0.1")
+    srkl = ("divergence=kl", "divergence.order=qr", "amid.alpha=-1", "amid.lam=0.9")
+    assert id_of("method=distillm_srkl") == id_of(*srkl)
+    assert id_of("method=kd") == id_of("divergence=kl", "amid.alpha=null")
+    assert id_of("method=abkd") == id_of("divergence=ab", "amid.alpha=null")
+    assert id_of("method=amid") == id_of()
+
+
+@pytest.mark.parametrize("alpha", [math.inf, -math.inf])
+def test_an_infinite_alpha_does_not_depend_on_lam_and_says_so(run, alpha):
+    run.amid.alpha = alpha
+    first = cell_of(run)
+    run.amid.lam = 0.7
+    assert cell_of(run).id == first.id
+    assert any("does not depend on amid.lam" in text for text in first.ignored)
+    run.amid.alpha = -alpha
+    assert cell_of(run).id != first.id
+
+
+def test_without_an_assistant_lam_and_detach_have_no_effect(run):
+    run.amid.alpha = None
+    first = cell_of(run).id
+    run.amid.lam, run.amid.detach_student = 0.7, True
+    assert cell_of(run).id == first
+
+
+def test_sft_ignores_assistant_and_divergence_and_says_so(run):
+    run.objective.kd_ratio = 0.0
+    first = cell_of(run)
+    run.amid.alpha, run.divergence.order = 3.0, "rq"
+    assert cell_of(run).id == first.id
+    assert any("amid and divergence have no effect" in text for text in first.ignored)
+
+
+def test_the_official_code_sees_every_alpha_above_1_as_1(run):
+    run.compat.alpha_ge1_geometric = True
+    run.amid.alpha = 1.0
+    one = cell_of(run).id
+    run.amid.alpha = 3.0
+    assert cell_of(run).id == one
+    run.compat.alpha_ge1_geometric = False
+    assert cell_of(run).id != one
+
+
+def test_nan_has_no_canonical_form():
+    with pytest.raises(RequestError, match="train.lr must be a number, got nan"):
+        canonical({"train": {"lr": math.nan}})
+
+
+def test_the_canonical_form_is_strict_json_and_tells_large_seeds_apart():
+    form = canonical({"a": math.inf, "b": -math.inf, "c": -0.0, "d": 2.0, "e": [1.0, 0.5], "f": True})
+    assert json.dumps(form, allow_nan=False) == '{"a": "inf", "b": "-inf", "c": 0, "d": 2, "e": [1, 0.5], "f": true}'
+    assert canonical({"seed": 2**53}) != canonical({"seed": 2**53 + 1})
+
+
+def test_every_node_of_the_configuration_is_classified_once():
+    assert sorted([*IDENTITY_NODES, *OTHER_NODES]) == sorted(field.name for field in fields(RunCfg))
+
+
+def test_a_new_node_in_neither_list_would_be_noticed():
+    @dataclass
+    class Larger(RunCfg):
+        novelty: int = 0
+
+    assert {field.name for field in fields(Larger)} - {*IDENTITY_NODES, *OTHER_NODES} == {"novelty"}
+
+
+def test_every_neutral_value_belongs_to_a_field(run):
+    known = flatten(asdict(run))
+    for stage in ("teacher", "student_init"):
+        known |= dict.fromkeys(f"{stage}.{key}" for key in ("arch", "keep_layers", "tokenizer"))
+        known |= {f"{stage}.{key}": value for key, value in flatten({"sft": asdict(run.pair.teacher_sft)}).items()}
+    known["teacher"] = None  # left out of a cell without a divergence
+    assert {key for key in NEUTRAL if key not in known} == set()
+
+
+# Leaves of the identity nodes without effect on the default request: labels, and names that its models do not read.
+WITHOUT_EFFECT = {"pair.name", "pair.teacher_revision", "pair.student_revision", "data.num_eval"} | {
+    "data.root",
+    "data.train",
+    "data.dev",
+}
+# Names: their other valid value. Model references are tested apart.
+OTHER_NAME = {
+    "pair.vocab_policy": "shared_prefix",
+    "objective.reduction": "sequence_mean",
+    "divergence.name": "kl",
+    "divergence.order": "rq",
+    "strategy.name": "another",
+    "train.precision": "bf16-mixed",
+    "train.validation.select": "loss",
+    "pair.student": "teacher",
+}
+OTHER_NONE = {"pair.keep_layers": [0], "data.root": "x", "data.train": "x", "data.dev": "x"}
+
+
+def changed_leaf(key, value):
+    if key in OTHER_NAME:
+        return OTHER_NAME[key]
+    if isinstance(value, bool):
+        return not value
+    if value is None:
+        return OTHER_NONE.get(key, 7)
+    if isinstance(value, str):
+        return f"{value}-changed"
+    return value + 1 if isinstance(value, int) else value * 2 + 0.25
+
+
+def test_every_leaf_of_an_identity_node_changes_the_id_unless_it_has_no_effect(run):
+    before = cell_of(run).id
+    kept = set()
+    leaves = {key: value for key, value in flatten(asdict(run)).items() if key.split(".")[0] in IDENTITY_NODES}
+    assert len(leaves) > 60
+    for key, value in leaves.items():
+        if key in ("pair.teacher", "data.source"):
+            continue  # other models and sources: see below
+        changed = set_leaf(run, key, changed_leaf(key, value))
+        changed.trainer.micro_batch_size = 4
+        if cell_of(changed).id == before:
+            kept.add(key)
+    assert kept == WITHOUT_EFFECT
+
+
+def test_no_leaf_of_the_other_nodes_changes_the_id(run):
+    before = cell_of(run).id
+    for key, value in flatten(asdict(run)).items():
+        node = key.split(".")[0]
+        if node in OTHER_NODES and not key.startswith("paths."):
+            other = [*value, "more"] if isinstance(value, list) else changed_leaf(key, value)
+            assert cell_of(set_leaf(run, key, other)).id == before, key
+    assert cell_of(set_leaf(run, "paths.results", "elsewhere")).id == before
+
+
+def test_the_mean_per_micro_batch_is_the_only_one_named_by_its_micro_batches(run):
+    run.trainer.micro_batch_size = 4
+    before = cell_of(run).id
+    assert cell_of(set_leaf(run, "trainer.micro_batch_size", 8)).id == before
+    run.compat.micro_batch_mean = True
+    ids = {cell_of(run).id, cell_of(set_leaf(run, "trainer.micro_batch_size", 8)).id}
+    ids.add(cell_of(set_leaf(run, "trainer.devices", 2)).id)
+    assert len(ids | {before}) == 4
+
+
+def test_moving_or_touching_the_data_keeps_the_id(jsonl_run, tmp_path):
+    before = cell_of(jsonl_run)
+    root = Path(jsonl_run.data.root)
+    os.utime(root / "train.jsonl", (1, 1))
+    assert cell_of(jsonl_run).id == before.id
+    root.rename(tmp_path / "moved")
+    (tmp_path / "moved" / "train.jsonl").rename(tmp_path / "moved" / "other_name.jsonl")
+    jsonl_run.data.root, jsonl_run.data.train = str(tmp_path / "moved"), "other_name.jsonl"
+    assert cell_of(jsonl_run) == before
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "dev.jsonl"])
+def test_one_byte_of_the_training_or_validation_file_changes_the_id(jsonl_run, name):
+    before = cell_of(jsonl_run)
+    path = Path(jsonl_run.data.root) / name
+    touched(path, path.read_text().replace("0", "9", 1))
+    assert cell_of(jsonl_run).id != before.id
+
+
+def test_an_evaluation_file_changes_the_protocol_and_not_the_cell(jsonl_run):
+    cell = cell_of(jsonl_run)
+    before = protocol_of(jsonl_run, cell.values["data"])
+    path = Path(jsonl_run.data.root) / "test.jsonl"
+    touched(path, path.read_text().replace("0", "9", 1))
+    assert cell_of(jsonl_run).id == cell.id
+    assert protocol_of(jsonl_run, cell.values["data"]).set_digests != before.set_digests
+
+
+def test_a_missing_data_file_is_refused_with_its_path(jsonl_run):
+    jsonl_run.data.train = "nowhere.jsonl"
+    with pytest.raises(RequestError, match=r"data.train: no file .*nowhere.jsonl"):
+        cell_of(jsonl_run)
+
+
+def test_a_damaged_memory_of_digests_gives_no_wrong_digest(jsonl_run):
+    before = cell_of(jsonl_run).id
+    memory = Path(jsonl_run.paths.cache) / "file_digests.json"
+    assert memory.exists()
+    memory.write_text('{"half a')
+    assert cell_of(jsonl_run).id == before
+
+
+def test_the_digest_is_that_of_the_bytes(jsonl_run):
+    path = Path(jsonl_run.data.root) / "train.jsonl"
+    found = data_identity(jsonl_run, FileDigests(Path(jsonl_run.paths.cache)))["files"]["train"]
+    assert found == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_alphas_share_teacher_student_and_tokenizer(run):
+    first = cell_of(run)
+    run.amid.alpha = 0.5
+    second = cell_of(run)
+    assert first.id != second.id
+    assert first.stages == second.stages
+    assert [stage.kind for stage in first.stages] == ["tokenizer", "teacher", "student_init"]
+
+
+def test_another_teacher_is_another_cell_with_the_same_initial_student(run):
+    first = cell_of(run)
+    run.pair.teacher_sft.epochs += 1
+    second = cell_of(run)
+    assert first.id != second.id
+    assert first.teacher.id != second.teacher.id
+    assert first.student_init == second.student_init
+
+
+def test_a_student_made_of_the_teacher_changes_with_it(run):
+    run.pair.student, run.pair.student_arch, run.pair.keep_layers = "teacher", None, [0]
+    first = cell_of(run)
+    run.pair.teacher_sft.lr *= 2
+    assert cell_of(run).student_init.id != first.student_init.id
+
+
+def test_a_local_model_counts_by_content_and_not_by_path(run, tmp_path):
+    def folder(name, weights):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+        return str(tmp_path / name)
+
+    run.pair = config.PairCfg(name="x", teacher=folder("a", b"1"), student=folder("b", b"2"))
+    first = cell_of(run)
+    run.pair.teacher = folder("c", b"1")
+    (tmp_path / "c" / "trainer.log").write_text("noise")
+    assert cell_of(run) == first
+    run.pair.teacher = folder("d", b"3")
+    assert cell_of(run).teacher.id != first.teacher.id
+    assert cell_of(run).student_init == first.student_init
+
+
+@pytest.mark.parametrize("name", ["/nowhere/model", "./nowhere", "three/part/name", "with space"])
+def test_a_model_that_is_neither_folder_nor_hub_name_is_refused_with_its_name(run, name):
+    run.pair = config.PairCfg(name="x", teacher=name, student="teacher")
+    with pytest.raises(RequestError, match="model folder .*does not exist"):
+        cell_of(run)
+
+
+def test_a_model_folder_without_config_is_refused(run, tmp_path):
+    run.pair = config.PairCfg(name="x", teacher=str(tmp_path), student="teacher")
+    with pytest.raises(RequestError, match=r"holds no config\.json"):
+        cell_of(run)

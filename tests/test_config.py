@@ -1,0 +1,283 @@
+"""The typed configuration: names equal those of the code, every range check speaks, every shipped option composes."""
+
+import inspect
+import math
+import re
+from dataclasses import asdict
+
+import pytest
+from omegaconf import OmegaConf
+
+from amid import config, requests
+from amid.cell import cell_of
+from amid.config import config_root
+from amid.errors import RequestError
+from amid.requests import run_of_overrides
+
+CONF = config_root() / "conf"
+GROUPS = ("pair", "data", "objective", "divergence", "strategy", "train", "evaluation", "trainer", "logger", "compat")
+OPTIONS = [
+    (group, path.stem) for group in (*GROUPS, "method", "alpha_grid") for path in sorted((CONF / group).glob("*.yaml"))
+]
+# What a person must give to make an option complete.
+NEEDS = {
+    ("pair", "hf"): ["pair.teacher=gpt2-xl", "pair.student=gpt2"],
+    ("data", "dolly"): ["data.root={tmp}"],
+    ("data", "jsonl"): ["data.root={tmp}"],
+}
+# The i-th option of every group in one composition, because composing is slow; methods are tried one by one below.
+BY_GROUP = {group: [option for name, option in OPTIONS if name == group] for group in (*GROUPS, "alpha_grid")}
+ROWS = [
+    {group: options[i % len(options)] for group, options in BY_GROUP.items()}
+    for i in range(max(map(len, BY_GROUP.values())))
+]
+# Parameters of these functions that a compat switch sets, not a person.
+COMPAT_PARAMS = {"abkd_prefactors", "official_swap"}
+
+
+@pytest.fixture
+def checked(tmp_path):
+    def compose(*overrides):
+        return run_of_overrides([f"paths.results={tmp_path}", f"paths.cache={tmp_path}", *overrides])
+
+    return compose
+
+
+def test_the_table_of_divergences_equals_the_one_in_core():
+    from amid.core import DIVERGENCES
+
+    parameters = {
+        name: tuple(
+            parameter.name
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in COMPAT_PARAMS
+        )
+        for name, function in DIVERGENCES.items()
+    }
+    assert parameters == config.DIVERGENCE_PARAMS
+
+
+def test_the_table_of_schedules_equals_the_one_in_core():
+    from amid.core import SCHEDULES
+
+    parameters = {name: tuple(inspect.signature(function).parameters) for name, function in SCHEDULES.items()}
+    # The one value of a constant is that of the node itself.
+    assert {**parameters, "constant": ()} == config.SCHEDULE_PARAMS
+
+
+def test_the_orders_equal_those_of_core():
+    from amid.core import ORDERS
+
+    assert config.ORDERS == ORDERS
+
+
+def test_every_evaluation_metric_is_a_metric():
+    from amid.metrics import METRICS
+
+    assert set(config.EVALUATION_METRICS) <= set(METRICS)
+
+
+ARCH = {"layers": 1, "width": 4, "heads": 2, "positions": 8}
+SCRATCH_PAIR = {"name": "x", "teacher": "scratch", "student": "scratch", "tokenizer_vocab_size": 300}
+TOY = {"source": "toy", "num_train": 10, "num_dev": 2, "num_eval": 2}
+TRAIN = {"epochs": 1, "global_batch_size": 2, "lr": 0.1}
+NAN = math.nan
+
+
+def bad(node, values, *words):
+    """A case: the class, values with one at fault, and what the message must hold: key, value, valid range."""
+    return pytest.param(node, values, words, id=f"{node}-{words[0]}-{words[1] if len(words) > 1 else ''}")
+
+
+@pytest.mark.parametrize(
+    ("node", "values", "words"),
+    [
+        *(bad("ArchCfg", {**ARCH, key: 0}, f"arch.{key}", "at least 1", "got 0") for key in ARCH),
+        bad("ArchCfg", {**ARCH, "dropout": 1.5}, "arch.dropout", "[0, 1]", "1.5"),
+        bad("ArchCfg", {**ARCH, "dropout": NAN}, "arch.dropout", "[0, 1]", "nan"),
+        bad("ArchCfg", {**ARCH, "width": 5}, "arch.width", "multiple of arch.heads (2)", "got 5"),
+        bad("SftCfg", {"epochs": -1}, "sft.epochs", "at least 0", "-1"),
+        bad("SftCfg", {"max_steps": 0}, "sft.max_steps", "at least 1", "0"),
+        bad("SftCfg", {"global_batch_size": 0}, "sft.global_batch_size", "at least 1", "0"),
+        bad("SftCfg", {"lr": -0.5}, "sft.lr", "at least 0", "-0.5"),
+        bad("SftCfg", {"lr": NAN}, "sft.lr", "at least 0", "nan"),
+        bad("SftCfg", {"lr": math.inf}, "sft.lr", "at least 0", "inf"),
+        bad("SftCfg", {"warmup_steps": -2}, "sft.warmup_steps", "at least 0", "-2"),
+        bad("PairCfg", {**SCRATCH_PAIR, "vocab_policy": "loose"}, "vocab_policy", "'loose'", "shared_prefix, strict"),
+        bad("PairCfg", SCRATCH_PAIR, "pair.teacher=scratch", "pair.teacher_arch"),
+        bad(
+            "PairCfg",
+            {"name": "x", "teacher": "a", "student": "b", "student_arch": ARCH},
+            "student_arch",
+            "scratch",
+            "b",
+        ),
+        bad("PairCfg", {"name": "x", "teacher": "teacher", "student": "b"}, "pair.teacher=teacher", "valid: scratch"),
+        *(
+            bad(
+                "PairCfg",
+                {"name": "x", "teacher": "a", "student": "teacher", "keep_layers": layers},
+                "keep_layers",
+                str(layers),
+            )
+            for layers in ([], [2, 1], [1, 1], [-1, 0])
+        ),
+        bad(
+            "PairCfg", {"name": "x", "teacher": "a", "student": "b", "tokenizer_vocab_size": 9}, "tokenizer_vocab_size"
+        ),
+        bad(
+            "PairCfg",
+            {"name": "x", "teacher": "scratch", "teacher_arch": ARCH, "student": "gpt2", "tokenizer_vocab_size": 9},
+            "own tokenizer",
+            "pair.student=gpt2",
+        ),
+        bad("AmidCfg", {"alpha": NAN}, "amid.alpha", "nan", "inf, -inf or null"),
+        bad("AmidCfg", {"lam": 1.5}, "amid.lam", "[0, 1]", "1.5"),
+        bad("AmidCfg", {"lam": -0.1}, "amid.lam", "[0, 1]", "-0.1"),
+        bad("AmidCfg", {"lam": NAN}, "amid.lam", "[0, 1]", "nan"),
+        bad("ObjectiveCfg", {"kd_ratio": 2.0}, "objective.kd_ratio", "[0, 1]", "2"),
+        bad("ObjectiveCfg", {"reduction": "sum"}, "objective.reduction", "sum", "global_token_mean, sequence_mean"),
+        bad("DivergenceCfg", {"name": "kll"}, "divergence", "'kll'", "did you mean 'kl'"),
+        bad("DivergenceCfg", {"name": "kl", "order": "qp"}, "divergence.order", "'qp'", "pr, qr, rp, rq"),
+        bad(
+            "DivergenceCfg", {"name": "ab", "params": {"ab_alpha": 1.0}}, "divergence.params", "ab_beta", "['ab_alpha']"
+        ),
+        bad("ScheduleCfg", {"name": "linear", "params": {"begin": 1.0}}, "schedule 'linear'", "begin", "start, end"),
+        bad("ScheduleCfg", {"params": {"start": 1.0}}, "schedule 'constant'", "start", "none"),
+        bad("ValidationCfg", {"every_steps": 0}, "train.validation.every_steps", "at least 1", "0"),
+        bad("StrategyCfg", {"name": "fixd"}, "strategy", "'fixd'", "fixed"),
+        bad("DataCfg", {**TOY, "source": "toys"}, "data.source", "'toys'", "jsonl, toy"),
+        bad("DataCfg", {**TOY, "num_train": 0}, "data.num_train", "at least 1", "0"),
+        bad("DataCfg", {**TOY, "num_eval": None}, "data.num_eval", "toy"),
+        bad("DataCfg", {**TOY, "max_prompt_tokens": 0}, "data.max_prompt_tokens", "at least 1", "0"),
+        bad("DataCfg", {**TOY, "max_tokens": 256}, "data.max_tokens", "data.max_prompt_tokens (256)", "got 256"),
+        bad("DataCfg", {"source": "jsonl"}, "data.root", "needed"),
+        bad("ValidationCfg", {"select": "bleu"}, "train.validation.select", "'bleu'", "loss, rouge_l"),
+        bad("ValidationCfg", {"num_examples": 0}, "train.validation.num_examples", "at least 1", "0"),
+        bad("ValidationCfg", {"max_new_tokens": 0}, "train.validation.max_new_tokens", "at least 1", "0"),
+        bad("ValidationCfg", {"temperature": -1.0}, "train.validation.temperature", "at least 0", "-1"),
+        *(
+            bad("TrainCfg", {**TRAIN, key: 0}, f"train.{key}", "at least 1", "got 0")
+            for key in ("epochs", "max_steps", "global_batch_size")
+        ),
+        *(
+            bad("TrainCfg", {**TRAIN, key: -1}, f"train.{key}", "at least 0", "got -1")
+            for key in ("lr", "lr_final", "weight_decay", "grad_clip", "warmup_steps")
+        ),
+        bad("TrainCfg", {**TRAIN, "max_nonfinite_share": 1.1}, "train.max_nonfinite_share", "[0, 1]", "1.1"),
+        bad("TrainCfg", {**TRAIN, "precision": "16"}, "train.precision", "'16'", "32-true, bf16-mixed"),
+        bad("EvaluationCfg", {"num_prompts": 1}, "evaluation.num_prompts", "at least 2", "1"),
+        bad("EvaluationCfg", {"max_new_tokens": 0}, "evaluation.max_new_tokens", "at least 1", "0"),
+        bad("EvaluationCfg", {"temperature": -1.0}, "evaluation.temperature", "at least 0", "-1"),
+        bad("EvaluationCfg", {"top_k": -1}, "evaluation.top_k", "at least 0", "-1"),
+        bad("EvaluationCfg", {"top_p": 0.0}, "evaluation.top_p", "(0, 1]", "got 0"),
+        bad("EvaluationCfg", {"top_p": NAN}, "evaluation.top_p", "(0, 1]", "nan"),
+        bad("EvaluationCfg", {"no_repeat_ngram_size": -1}, "evaluation.no_repeat_ngram_size", "at least 0", "-1"),
+        bad("EvaluationCfg", {"decode_seeds": []}, "evaluation.decode_seeds", "distinct", "[]"),
+        bad("EvaluationCfg", {"decode_seeds": [1, 1]}, "evaluation.decode_seeds", "distinct", "[1, 1]"),
+        bad("EvaluationCfg", {"metrics": ["rouge"]}, "metric", "'rouge'", "did you mean 'rouge_l'"),
+        *(
+            bad("TrainerCfg", {key: 0}, f"trainer.{key}", "at least 1", "got 0")
+            for key in (
+                "devices",
+                "micro_batch_size",
+                "generation_batch_size",
+                "checkpoint_every_steps",
+                "log_every_steps",
+            )
+        ),
+        bad("LoggerCfg", {"name": "wandbb"}, "logger", "'wandbb'", "did you mean 'wandb'"),
+        bad("LoggerCfg", {"name": "wandb", "mode": "on"}, "logger.mode", "'on'", "auto, offline, online"),
+        bad("LoggerCfg", {"name": "wandb", "num_generations": -1}, "logger.num_generations", "at least 0", "-1"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_key_value_and_range(node, values, words):
+    with pytest.raises(RequestError) as caught:
+        getattr(config, node)(**values)
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["task=distil"], ("task", "'distil'", "did you mean 'distill'")),
+        (["seed=-1"], ("seed", "at least 0", "-1")),
+        (["amid.lam_schedule.name=linar"], ("schedule", "'linar'", "did you mean 'linear'")),
+        (["amid.lam=nan"], ("amid.lam", "[0, 1]", "nan")),
+        (["pair=hf", "train=hf"], ("pair.teacher", "give it: pair.teacher=VALUE")),
+        (["data=jsonl"], ("data.root", "is needed for data.source=jsonl")),
+    ],
+)
+def test_a_bad_override_is_one_request_error(checked, overrides, words):
+    with pytest.raises(RequestError) as caught:
+        checked(*overrides)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "+".join(f"{group}={option}" for group, option in row.items()))
+def test_every_shipped_option_composes(checked, tmp_path, row):
+    needed = [text.format(tmp=tmp_path) for choice in row.items() for text in NEEDS.get(choice, [])]
+    run = checked(*(f"{group}={option}" for group, option in row.items()), *needed)
+    assert run.task == "distill"
+
+
+@pytest.mark.parametrize("pair", ["tiny", "smollm2"])
+def test_every_pair_names_its_own_training_budget(checked, pair):
+    budget = OmegaConf.load(CONF / "train" / f"{pair}.yaml")
+    assert checked(f"pair={pair}").train.epochs == budget.epochs
+
+
+@pytest.mark.parametrize("name", [option for group, option in OPTIONS if group == "method"])
+def test_what_a_method_says_holds_against_the_defaults(checked, name):
+    text = OmegaConf.to_container(OmegaConf.load(CONF / "method" / f"{name}.yaml"))
+    del text["defaults"]
+    run = asdict(checked(f"method={name}"))
+    for node, values in text.items():
+        assert {key: run[node][key] for key in values} == values
+
+
+def test_every_folder_of_options_is_in_the_defaults_list():
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra"}
+    named = set(re.findall(r"^  - (\w+):", (CONF / "config.yaml").read_text(), re.M))
+    assert folders <= named
+
+
+def test_every_option_states_what_it_is_in_its_first_lines():
+    silent = [
+        f"{group}/{option}" for group, option in OPTIONS if "#" not in (CONF / group / f"{option}.yaml").read_text()
+    ]
+    assert silent == []
+
+
+def jobs_of(monkeypatch, *overrides):
+    """The jobs of a multirun, without composing each."""
+    monkeypatch.setattr(requests, "plan_sweep", lambda jobs, compose: jobs)
+    return requests.sweep_of_overrides(overrides)
+
+
+@pytest.mark.parametrize("name", [option for group, option in OPTIONS if group == "alpha_grid"])
+def test_every_alpha_grid_is_a_sweep_of_distinct_cells(monkeypatch, run, name):
+    jobs = jobs_of(monkeypatch, f"alpha_grid={name}")
+    ids = set()
+    for job in jobs:
+        (text,) = [override.removeprefix("amid.alpha=") for override in job if override.startswith("amid.alpha=")]
+        run.amid.alpha = None if text == "null" else float(text)
+        ids.add(cell_of(run).id)
+    assert len(ids) == len(jobs) > 1
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((config_root() / "sweeps").glob("*.yaml"))])
+def test_every_shipped_sweep_composes_under_its_own_name(monkeypatch, tmp_path, name):
+    jobs = jobs_of(monkeypatch, f"sweeps={name}", f"paths.results={tmp_path}", f"paths.cache={tmp_path}")
+    assert len(jobs) > 1
+    run = run_of_overrides(jobs[0])
+    assert run.sweep.name == name
+    assert set(run.sweep.table.rows) <= set(_dotted(asdict(run)))
+
+
+def _dotted(values, prefix=""):
+    for key, value in values.items():
+        yield from _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]

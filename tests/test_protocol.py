@@ -1,0 +1,152 @@
+"""The evaluation protocol: what names a file of generations, and what it leaves out."""
+
+import copy
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from amid.config import DataCfg
+from amid.protocol import Protocol, protocol_from_manifest, protocol_of
+
+IDENTITY = {"source": "test"}
+
+
+@pytest.fixture
+def jsonl_run(run, tmp_path):
+    root = tmp_path / "corpus"
+    root.mkdir()
+    for name in ("train", "dev", "one", "two"):
+        lines = [json.dumps({"instruction": f"{name} {i}", "output": [str(i)]}) for i in range(4)]
+        (root / f"{name}.jsonl").write_text("\n".join(lines))
+    run.data = DataCfg(source="jsonl", root=str(root), train="train.jsonl", dev="dev.jsonl")
+    run.evaluation.sets = {"first": "one.jsonl", "second": "two.jsonl"}
+    return run
+
+
+def id_of(run, name="first", seed=10, checkpoint="c"):
+    return protocol_of(run, IDENTITY).generation_id(checkpoint, name, seed)
+
+
+def changed(run, **values):
+    other = copy.deepcopy(run)
+    for key, value in values.items():
+        node, name = key.split("__")
+        setattr(getattr(other, node), name, value)
+    return other
+
+
+def test_checkpoint_set_and_seed_name_different_generations(jsonl_run):
+    ids = [
+        id_of(jsonl_run, name, seed, checkpoint)
+        for name in ("first", "second")
+        for seed in (10, 20)
+        for checkpoint in ("c", "d")
+    ]
+    assert len(set(ids)) == 8
+    assert all(len(text) == 12 for text in ids)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"evaluation__temperature": 0.5},
+        {"evaluation__top_k": 5},
+        {"evaluation__top_p": 0.5},
+        {"evaluation__max_new_tokens": 7},
+        {"evaluation__no_repeat_ngram_size": 6},
+        {"evaluation__num_prompts": 2},
+        {"data__max_prompt_tokens": 64},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_everything_that_changes_a_text_changes_its_id(jsonl_run, values):
+    assert id_of(changed(jsonl_run, **values)) != id_of(jsonl_run)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"evaluation__metrics": ["rouge_l"]},
+        {"evaluation__decode_seeds": [10, 99]},
+        {"trainer__generation_batch_size": 3},
+        {"logger__name": "none"},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_what_changes_no_text_changes_no_id(jsonl_run, values):
+    assert id_of(changed(jsonl_run, **values)) == id_of(jsonl_run)
+
+
+def test_the_path_of_a_set_does_not_count(jsonl_run, tmp_path):
+    before = id_of(jsonl_run)
+    shutil.copytree(jsonl_run.data.root, tmp_path / "copy")
+    (tmp_path / "copy" / "one.jsonl").rename(tmp_path / "copy" / "uno.jsonl")
+    moved = changed(jsonl_run, data__root=str(tmp_path / "copy"))
+    moved.evaluation.sets = {"first": "uno.jsonl"}
+    assert id_of(moved) == before
+
+
+def test_the_name_of_a_set_counts_because_it_is_part_of_the_random_key(jsonl_run):
+    before = id_of(jsonl_run)
+    jsonl_run.evaluation.sets = {"other": "one.jsonl"}
+    assert id_of(jsonl_run, "other") != before
+
+
+def test_one_byte_of_a_prompt_or_of_a_reference_changes_the_id(jsonl_run):
+    before = id_of(jsonl_run)
+    path = Path(jsonl_run.data.root) / "one.jsonl"
+    text = path.read_text()
+    path.write_text(text.replace("one 0", "one 9"))
+    prompt = id_of(jsonl_run)
+    path.write_text(text.replace('["0"]', '["0", "zero"]'))
+    reference = id_of(jsonl_run)
+    assert len({before, prompt, reference}) == 3
+
+
+def test_ids_and_categories_of_records_do_not_count(jsonl_run):
+    before = id_of(jsonl_run)
+    path = Path(jsonl_run.data.root) / "one.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(json.dumps({"id": "x", "category": "y", **record}) for record in records))
+    assert id_of(jsonl_run) == before
+
+
+def test_validation_is_named_by_what_selects_the_weights(jsonl_run):
+    def validation_id(run, data=IDENTITY):
+        return protocol_of(run, data).validation_id("c")
+
+    before = validation_id(jsonl_run)
+    for name, value in (("temperature", 0.0), ("seed", 11), ("max_new_tokens", 9), ("num_examples", 2)):
+        other = copy.deepcopy(jsonl_run)
+        setattr(other.train.validation, name, value)
+        assert validation_id(other) != before
+    assert validation_id(jsonl_run, {"source": "other"}) != before
+    assert validation_id(changed(jsonl_run, evaluation__temperature=0.5)) == before
+
+
+def test_a_full_evaluation_has_every_set_seed_and_metric_and_the_pooled_and_validation_scores(jsonl_run):
+    protocol = protocol_of(changed(jsonl_run, evaluation__decode_seeds=[1, 2, 3]), IDENTITY)
+    expected = protocol.expected("c")
+    # two sets x three seeds x two metrics, one Self-BLEU over the seeds of each set, one validation score
+    assert len(expected) == 2 * 3 * 2 + 2 + 1
+    assert (protocol.pooled_id("c", "first"), "self_bleu") in expected
+    single = protocol_of(changed(jsonl_run, evaluation__decode_seeds=[1]), IDENTITY)
+    assert len(single.expected("c")) == 2 * 1 * 2 + 1
+
+
+def test_the_pooled_id_depends_on_every_seed(jsonl_run):
+    protocol = protocol_of(jsonl_run, IDENTITY)
+    fewer = replace(protocol, decode_seeds=protocol.decode_seeds[:-1])
+    assert protocol.pooled_id("c", "first") != fewer.pooled_id("c", "first")
+
+
+def test_a_protocol_comes_back_from_its_manifest(jsonl_run):
+    protocol = protocol_of(jsonl_run, IDENTITY)
+    again = protocol_from_manifest(json.loads(json.dumps(protocol.manifest())))
+    assert isinstance(again, Protocol)
+    assert again == protocol
+    assert again.expected("c") == protocol.expected("c")
+    assert "records" not in protocol.manifest()
