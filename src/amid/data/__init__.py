@@ -1,0 +1,1 @@
+"""Records, their prompts, their tokens, and the batches made of them."""

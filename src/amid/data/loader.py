@@ -1,0 +1,77 @@
+"""Batches as a function of (seed, step, rank), so that a resumed run sees what an undisturbed one would have seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from amid.data.batch import Batch, collate
+from amid.data.tokenise import Example
+
+# Batches are formed of similar lengths inside groups of this many batches: little padding, and still a random order.
+BUCKET_BATCHES = 32
+
+
+def epoch_batches(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Positions of the examples of each batch of one epoch; the incomplete last batch is dropped."""
+    rng = random.Random(f"{seed}/order/{epoch}")
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    order = order[: len(order) // batch_size * batch_size]
+    batches = []
+    bucket = BUCKET_BATCHES * batch_size
+    for start in range(0, len(order), bucket):
+        group = sorted(order[start : start + bucket], key=lambda position: lengths[position])
+        batches += [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
+    rng.shuffle(batches)
+    return batches
+
+
+class StepBatches:
+    """One rank's batch of every optimiser step, as a function of the step alone: nothing to save, nothing to restore.
+
+    A step takes `batch_size` examples, of which each of `world_size` ranks gets an equal share.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        batch_size: int,
+        seed: int,
+        pad_id: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._examples = examples
+        self._lengths = [len(example) for example in examples]
+        self._batch_size = batch_size
+        self._seed = seed
+        self._pad_id = pad_id
+        self._rank, self._world_size = rank, world_size
+        self._epoch, self._batches = -1, list[list[int]]()
+
+    def __call__(self, step: int) -> Batch:
+        """This rank's batch of the given optimiser step, counted from 0."""
+        epoch, position = divmod(step, len(self._examples) // self._batch_size)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._batches = epoch_batches(self._lengths, batch_size=self._batch_size, seed=self._seed, epoch=epoch)
+        chosen = [self._examples[i] for i in self._batches[position][self._rank :: self._world_size]]
+        return _collated(chosen, pad_id=self._pad_id)
+
+
+def validation_batches(examples: Sequence[Example], *, batch_size: int, pad_id: int) -> list[Batch]:
+    """All examples in batches of similar length."""
+    ordered = sorted(examples, key=len)
+    return [
+        _collated(ordered[start : start + batch_size], pad_id=pad_id) for start in range(0, len(ordered), batch_size)
+    ]
+
+
+def _collated(examples: Sequence[Example], *, pad_id: int) -> Batch:
+    return collate(
+        [(example.prompt_ids, example.response_ids) for example in examples],
+        example_ids=[example.index for example in examples],
+        pad_id=pad_id,
+    )
