@@ -1,0 +1,333 @@
+"""The LightningModule: one optimiser step of teacher, student and objective, and its validation.
+
+A step is one optimiser step: one batch per rank, one `next_batch`, one labelled-token count reduced over ranks, then
+micro-batches. Dropout and sampling are functions of (seed, step, rank), so a resumed run repeats an undisturbed one.
+Legend: B batch, T input positions, H hidden units, N labelled tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.strategies import ParallelStrategy
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from amid.core import Head, LossParts, Objective, chunked_objective_from_logits, linear_objective
+from amid.data.batch import Batch
+from amid.errors import RunError
+from amid.pairs import Pair, hidden_states, output_head
+from amid.strategies import Generate, Strategy
+
+log = logging.getLogger(__name__)
+Reduction = Literal["global_token_mean", "sequence_mean", "micro_batch_mean"]
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """What the optimiser does: AdamW, warm-up then cosine from lr to lr_final over total_steps."""
+
+    total_steps: int
+    lr: float
+    lr_final: float
+    warmup_steps: int
+    weight_decay: float
+    grad_clip: float
+    max_nonfinite_share: float
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of the given optimiser step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+class DistillModule(lightning.LightningModule):
+    """Trains the student of a pair to minimise an objective on the batches of a strategy.
+
+    batch_of_step: optimiser step -> this rank's gold batch. Lightning only counts the steps, so that a resumed run asks
+        for the batch of its own step.
+    validation_rouge_l: student -> ROUGE-L of its responses to the validation prompts; None = validate by loss only.
+    The teacher is no submodule: it is in no checkpoint and no optimiser, and stays in eval mode.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        *,
+        batch_of_step: Callable[[int], Batch],
+        objective: Objective,
+        strategy: Strategy,
+        generate: Generate,
+        optimisation: Optimisation,
+        reduction: Reduction,
+        micro_batch_size: int | None,
+        log_every_steps: int,
+        seed: int,
+        validation_rouge_l: Callable[[PreTrainedModel], float] | None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.student = pair.student
+        self._teacher: tuple[PreTrainedModel, ...] = () if pair.teacher is None else (pair.teacher,)
+        for teacher in self._teacher:
+            teacher.eval().requires_grad_(False)
+        self._vocab_size = pair.vocab_size
+        self._batch_of_step = batch_of_step
+        self._objective = objective
+        self._strategy = strategy
+        self._generate = generate
+        self._optimisation = optimisation
+        self._reduction = reduction
+        self._micro_batch_size = micro_batch_size
+        self._log_every_steps = log_every_steps
+        self._seed = seed
+        self._validation_rouge_l = validation_rouge_l
+        self._heads: list[Head | None] = []
+        self._epoch_positions = self._epoch_nonfinite = 0
+        self._val_sum = self._val_count = 0.0
+        self._tokens_since_log, self._time_of_log = 0, time.perf_counter()
+        if objective.needs_teacher and not self._teacher:
+            raise ValueError("the objective reads a teacher, but the pair has none")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW without decay on vectors (norms and biases). Deviates from the reference: that decays LLaMA's norms."""
+        matrices = [weight for weight in self.student.parameters() if weight.requires_grad and weight.dim() >= 2]
+        vectors = [weight for weight in self.student.parameters() if weight.requires_grad and weight.dim() < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self._optimisation.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self._optimisation.lr)
+
+    def on_fit_start(self) -> None:
+        """None; the student trains, the teacher joins it on its device."""
+        self.student.train()
+        for teacher in self._teacher:
+            teacher.to(self.device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+        self._heads = [output_head(model) for model in (self.student, *self._teacher)]
+        for model, head in zip((self.student, *self._teacher), self._heads, strict=True):
+            if head is None:
+                log.warning(
+                    "the output head of %s is not a plain linear layer: its logits are computed whole (more memory)",
+                    type(model).__name__,
+                )
+
+    def training_step(self, batch: object, batch_idx: int) -> None:
+        """None; one whole optimiser step (manual optimisation)."""
+        step = self.global_step
+        torch.manual_seed(_step_seed(self._seed, step, self.global_rank))
+        progress = step / self._optimisation.total_steps
+        gold = self._batch_of_step(step).to(self.device)
+        chosen = self._strategy.next_batch(gold, progress=progress, generate=self._generate).to(self.device)
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.zero_grad()
+        parts = self._accumulate(chosen)
+        num_tokens, num_nonfinite, surviving = self._reduced(
+            chosen.labelled.sum(), parts.num_nonfinite, parts.surviving_weight
+        )
+        if num_nonfinite > 0 and surviving > 0:
+            for weight in self.student.parameters():
+                if weight.grad is not None:
+                    weight.grad.div_(surviving)
+        grad_norm = nn.utils.clip_grad_norm_(self.student.parameters(), self._optimisation.grad_clip)
+        if not torch.isfinite(grad_norm):
+            raise RunError(f"diverged: the gradient of step {step} is not finite")
+        lr = self._optimisation.lr_at(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        self._epoch_positions += int(num_tokens)
+        self._epoch_nonfinite += int(num_nonfinite)
+        loss, *signals = self._reduced(parts.loss, *parts.signals.values())
+        if num_nonfinite > 0 and surviving > 0:
+            loss /= surviving
+        world = self.trainer.world_size
+        self._objective.update(
+            {
+                "progress": (step + 1) / self._optimisation.total_steps,
+                **{name: value / world for name, value in zip(parts.signals, signals, strict=True)},
+            }
+        )
+        self._log_step(step, loss=loss, lr=lr, grad_norm=float(grad_norm), num_tokens=int(num_tokens))
+
+    def on_train_epoch_end(self) -> None:
+        """None; fails the run as diverged when too many positions had no finite value."""
+        share = self._epoch_nonfinite / max(1, self._epoch_positions)
+        if share > self._optimisation.max_nonfinite_share:
+            raise RunError(
+                f"diverged: {share:.1%} of the positions of epoch {self.current_epoch} had no finite divergence "
+                f"(train.max_nonfinite_share={self._optimisation.max_nonfinite_share:g})"
+            )
+        self._epoch_positions = self._epoch_nonfinite = 0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """None; adds the batch's cross-entropy to the exact token mean."""
+        labels = batch.labels[batch.labelled]
+        logits = self._all_logits(self.student, batch)[batch.labelled]
+        self._val_sum += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
+        self._val_count += labels.numel()
+
+    def on_validation_epoch_end(self) -> None:
+        """None; logs validation loss and ROUGE-L, and tells the strategy."""
+        total, count = self._reduced(self._val_sum, self._val_count)
+        self._val_sum = self._val_count = 0.0
+        metrics = {"val/loss": total / max(1.0, count)}
+        if self._validation_rouge_l is not None:
+            metrics["val/rouge_l"] = self._validation_rouge_l(self.student)
+        self._strategy.on_validation(metrics["val/loss"])
+        self.log_dict(metrics, logger=False, prog_bar=True)
+        self._log(metrics, step=self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """None; adds the states of strategy and schedules."""
+        checkpoint["strategy"] = self._strategy.state_dict()
+        checkpoint["objective"] = self._objective.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """None; restores the states of strategy and schedules."""
+        self._strategy.load_state_dict(checkpoint["strategy"])
+        self._objective.load_state_dict(checkpoint["objective"])
+
+    def _accumulate(self, batch: Batch) -> _StepParts:
+        """Loss parts of this rank's batch, its gradient accumulated over micro-batches."""
+        micro_batches = list(batch.split(self._micro_batch_size))
+        weights = self._token_weights(batch, micro_batches)
+        total = _StepParts()
+        for index, micro in enumerate(micro_batches):
+            last = index == len(micro_batches) - 1
+            mask = micro.labelled
+            if mask.any():
+                parts = self._evaluate(micro, weights[index])
+                with contextlib.nullcontext() if last else self._unsynchronised():
+                    # Data-parallel training averages over ranks; the weights are of the sum over ranks.
+                    self.manual_backward(parts.loss * self.trainer.world_size)
+                total.add(parts, weights[index], share=len(micro) / len(batch))
+        return total
+
+    def _unsynchronised(self) -> AbstractContextManager[None]:
+        """A context in which ranks do not exchange gradients yet."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else contextlib.nullcontext()
+
+    def _evaluate(self, batch: Batch, weights: Tensor) -> LossParts:
+        mask, labels = batch.labelled, batch.labels[batch.labelled]
+        models = [self.student, *(self._teacher if self._objective.needs_teacher else ())]
+        heads = self._heads[: len(models)]
+        if any(head is None for head in heads):
+            logits = [self._all_logits(model, batch)[mask] for model in models]
+            return chunked_objective_from_logits(
+                logits[0],
+                logits[1] if len(logits) > 1 else None,
+                self._objective,
+                labels=labels,
+                token_weights=weights,
+                vocab_size=self._vocab_size,
+            )
+        states = [self._states(model, batch)[mask] for model in models]
+        student_head = heads[0]
+        assert student_head is not None
+        return linear_objective(
+            states[0],
+            student_head,
+            states[1] if len(states) > 1 else None,
+            heads[1] if len(heads) > 1 else None,
+            self._objective,
+            labels=labels,
+            token_weights=weights,
+            vocab_size=self._vocab_size,
+        )
+
+    def _states(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        """[B, T, H] states before the output head; without graph for the teacher."""
+        with torch.set_grad_enabled(model is self.student):
+            return hidden_states(model, batch.input_ids)
+
+    def _all_logits(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        """[B, T, V] logits; without graph for the teacher."""
+        with torch.set_grad_enabled(model is self.student):
+            logits = model(input_ids=batch.input_ids, use_cache=False).logits
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def _token_weights(self, batch: Batch, micro_batches: list[Batch]) -> list[Tensor]:
+        """Weight of every labelled token, [N] per micro-batch; all weights of all ranks add up to 1."""
+        world = self.trainer.world_size
+        if self._reduction == "sequence_mean":
+            num_rows = self._reduced(float(batch.labelled.any(dim=1).sum()))[0]
+            weights = []
+            for micro in micro_batches:
+                lengths = micro.labelled.sum(dim=1, keepdim=True).clamp(min=1)
+                per_row = torch.reciprocal(lengths * max(1.0, num_rows))
+                weights.append(per_row.expand_as(micro.labels)[micro.labelled])
+            return weights
+        if self._reduction == "micro_batch_mean":
+            counts = [float(micro.labelled.sum()) * len(micro_batches) * world for micro in micro_batches]
+        else:
+            count = self._reduced(float(batch.labelled.sum()))[0]
+            counts = [count] * len(micro_batches)
+        return [
+            torch.full((int(micro.labelled.sum()),), 1.0 / max(1.0, count), device=self.device)
+            for micro, count in zip(micro_batches, counts, strict=True)
+        ]
+
+    def _reduced(self, *values: float | Tensor) -> list[float]:
+        """The values summed over ranks."""
+        row = torch.tensor([float(value) for value in values], dtype=torch.float64, device=self.device)
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(row)
+        return row.tolist()
+
+    def _log_step(self, step: int, *, loss: float, lr: float, grad_norm: float, num_tokens: int) -> None:
+        self._tokens_since_log += num_tokens
+        self.log("loss", loss, prog_bar=True, logger=False)
+        if (step + 1) % self._log_every_steps and step + 1 < self._optimisation.total_steps:
+            return
+        now = time.perf_counter()
+        tokens_per_s = self._tokens_since_log / max(1e-9, now - self._time_of_log)
+        self._tokens_since_log, self._time_of_log = 0, now
+        self.log("labels/s", tokens_per_s, prog_bar=True, logger=False)
+        schedules = {f"schedule/{name}": value for name, value in self._objective.current_values().items()}
+        metrics = {"train/loss": loss, "train/lr": lr, "train/grad_norm": grad_norm, **schedules}
+        self._log(
+            {**metrics, "train/num_nonfinite": self._epoch_nonfinite, "labels_per_s": tokens_per_s}, step=step + 1
+        )
+
+    def _log(self, metrics: dict[str, float], *, step: int) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step=step)
+
+
+class _StepParts:
+    """Sums over the micro-batches of one step on one rank."""
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.num_nonfinite = 0
+        self.surviving_weight = 0.0
+        self.signals: dict[str, float] = {}
+
+    def add(self, parts: LossParts, weights: Tensor, *, share: float) -> None:
+        finite = torch.isfinite(parts.per_token)
+        self.loss += float(parts.loss.detach())
+        self.num_nonfinite += int(parts.num_nonfinite)
+        self.surviving_weight += float(weights[finite].sum()) if not finite.all() else float(weights.sum())
+        for name, value in parts.signals.items():
+            self.signals[name] = self.signals.get(name, 0.0) + share * float(value)
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1  # a non-negative int64

@@ -1,0 +1,59 @@
+"""What can be found wrong with a request before anything trains: data, tokenizers, models, the results folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from amid.config import SCRATCH, TEACHER, RunCfg
+from amid.data.records import training_records
+from amid.errors import RequestError, RunError
+
+
+def check_run(run: RunCfg) -> None:
+    """None; raises RequestError for data that cannot be read or a pair that cannot be distilled.
+
+    Raises RunError if the results folder cannot be written. Loads tokenizers, but no weights.
+    """
+    check_writable(Path(run.paths.results))
+    train, _ = training_records(run.data)
+    if len(train) < run.train.global_batch_size:
+        raise RequestError(
+            f"train.global_batch_size={run.train.global_batch_size} exceeds the {len(train)} training records"
+        )
+    if run.train.global_batch_size % run.trainer.devices:
+        raise RequestError(
+            f"train.global_batch_size={run.train.global_batch_size} must be a multiple of "
+            f"trainer.devices={run.trainer.devices}"
+        )
+    _check_objective(run)
+    if run.pair.teacher != SCRATCH:
+        _check_tokenizers(run)
+
+
+def check_writable(results: Path) -> None:
+    """None; raises RunError unless files can be made in the folder."""
+    probe = results / f".probe.{os.getpid()}"
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as err:
+        raise RunError(f"results folder {results} cannot be written: {err.strerror}") from err
+
+
+def _check_objective(run: RunCfg) -> None:
+    from amid.objectives import objective_of
+
+    objective_of(run)
+
+
+def _check_tokenizers(run: RunCfg) -> None:
+    from amid.pairs import check_one_tokenizer, load_tokenizer
+
+    pair, cache = run.pair, Path(run.paths.cache)
+    teacher = load_tokenizer(pair.teacher, revision=pair.teacher_revision, cache=cache)
+    if pair.student in (SCRATCH, TEACHER, pair.teacher):
+        return
+    student = load_tokenizer(pair.student, revision=pair.student_revision, cache=cache)
+    check_one_tokenizer(teacher, student, names=(pair.teacher, pair.student), vocab_policy=pair.vocab_policy)

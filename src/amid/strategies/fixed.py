@@ -1,0 +1,27 @@
+"""Fixed: every step trains on its gold batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from amid.data.batch import Batch
+from amid.strategies.base import Generate
+
+
+class Fixed:
+    """Trains on the gold batch; remembers nothing."""
+
+    def next_batch(self, batch: Batch, *, progress: float, generate: Generate) -> Batch:
+        """The gold batch itself."""
+        return batch
+
+    def on_validation(self, val_loss: float) -> None:
+        """None; the loss changes nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """None; there is nothing to continue."""

@@ -1,0 +1,210 @@
+"""Tables: a pure view of the scores of a sweep, in which gaps, failures and missing seeds show. No torch here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from amid.protocol import Protocol, protocol_from_manifest
+from amid.store import Store
+
+Style = Literal["text", "markdown", "latex", "csv", "json"]
+STYLES: tuple[Style, ...] = ("text", "markdown", "latex", "csv", "json")
+GAP = "-"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A mean over decode seeds with its population standard deviation; `num_seeds` of `expected_seeds` are there.
+
+    std: None for a single seed, and for a mean over sets.
+    """
+
+    mean: float
+    std: float | None
+    num_seeds: int
+    expected_seeds: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model: how it is called, its state, and one value per column (None = a gap)."""
+
+    labels: tuple[str, ...]
+    state: str
+    values: tuple[Value | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of models, columns of sets. `note` says what the numbers are."""
+
+    label_names: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str
+
+
+def build_table(manifest: Mapping[str, Any], store: Store, *, metric: str | None = None) -> Table:
+    """The table of a recorded sweep: its teachers and initial students, then its cells, under its own protocol.
+
+    metric: the one in the set columns; default is the sweep's. The last columns are the mean over the sets and the
+    Self-BLEU of one prompt's responses over seeds, averaged over the sets.
+    """
+    protocols = {key: protocol_from_manifest(value) for key, value in manifest["protocols"].items()}
+    metric = metric or manifest["metric"]
+    sets = list(dict.fromkeys(name for protocol in protocols.values() for name in protocol.set_digests))
+    several_pairs = len({reference["pair"] for reference in manifest["references"]}) > 1
+    num_labels = max(1, len(manifest["rows"]))
+    rows = []
+    for reference in manifest["references"]:
+        name = {"teacher": "teacher", "student_init": "initial student"}[reference["kind"]]
+        label = f"{name} {reference['pair']}" if several_pairs else name
+        labels = (label, *[""] * (num_labels - 1))
+        folder = store.root / "stages" / f"{reference['kind']}-{reference['id']}"
+        rows.append(_row(labels, folder, reference["id"], store, protocols[reference["protocol"]], sets, metric))
+    for cell in manifest["cells"]:
+        labels = tuple(cell["labels"][key] for key in manifest["rows"]) or (cell["id"],)
+        folder = store.root / cell["id"]
+        rows.append(_row(labels, folder, cell["id"], store, protocols[cell["protocol"]], sets, metric))
+    num_seeds = max(len(protocol.decode_seeds) for protocol in protocols.values())
+    return Table(
+        label_names=tuple(manifest["rows"]) or ("cell",),
+        columns=("Val.", *sets, "Avg.", "Self-BLEU"),
+        rows=tuple(rows),
+        note=f"{metric}, mean ± std over {num_seeds} decode seeds; Val. selected the weights; "
+        "Self-BLEU in [0, 1], lower is more diverse",
+    )
+
+
+def render(table: Table, style: Style) -> str:
+    """The table as text of the given style, ending in a line feed."""
+    header = [*table.label_names, *table.columns]
+    if style == "csv":
+        return _csv(table, header)
+    if style == "json":
+        return _json(table)
+    body = [[_marked(row), *row.labels[1:], *_cells(row)] for row in table.rows]
+    if style == "latex":
+        lines = [" & ".join(_latex(cell) for cell in line) + r" \\" for line in [header, *body]]
+        spec = "l" * len(table.label_names) + "r" * len(table.columns)
+        rules = [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+        return "\n".join([*rules, r"\end{tabular}", f"% {table.note}", ""])
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    left = len(table.label_names)
+
+    def join(line: Sequence[str], separator: str) -> str:
+        cells = [
+            text.ljust(w) if i < left else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        return separator.join(cells).rstrip()
+
+    if style == "markdown":
+        rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+        lines = [
+            f"| {join(line, ' | ').ljust(sum(widths) + 3 * (len(widths) - 1))} |" for line in [header, rule, *body]
+        ]
+        return "\n".join([*lines, "", f"{table.note}.", ""])
+    lines = [join(line, "  ") for line in [header, *body]]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], f"({table.note})", ""])
+
+
+def _row(
+    labels: tuple[str, ...],
+    folder: Path,
+    entry_id: str,
+    store: Store,
+    protocol: Protocol,
+    sets: Sequence[str],
+    metric: str,
+) -> Row:
+    scores = {(score.generation_id, score.metric): score.value for score in store.read_folder(folder)}
+    by_set = [
+        _over_seeds([protocol.generation_id(entry_id, name, seed) for seed in protocol.decode_seeds], metric, scores)
+        if name in protocol.set_digests
+        else None
+        for name in sets
+    ]
+    pooled = [(protocol.pooled_id(entry_id, name), "self_bleu") for name in protocol.set_digests]
+    columns = (
+        _over_seeds([protocol.validation_id(entry_id)], metric, scores),
+        *by_set,
+        _over_sets([None if value is None else value.mean for value in by_set]),
+        _over_sets([scores.get(key) for key in pooled]),
+    )
+    return Row(labels, store.state_of_folder(folder), columns)
+
+
+def _over_seeds(ids: Sequence[str], metric: str, scores: Mapping[tuple[str, str], float]) -> Value | None:
+    found = [scores[key] for key in ((id_, metric) for id_ in ids) if key in scores]
+    if not found:
+        return None
+    std = statistics.pstdev(found) if len(found) > 1 else None  # of one seed: unknown, not 0
+    return Value(statistics.fmean(found), std, len(found), len(ids))
+
+
+def _over_sets(means: Sequence[float | None]) -> Value | None:
+    """The unweighted mean of the set means, as the paper's Avg.; a gap if a set is missing."""
+    known = [mean for mean in means if mean is not None]
+    return Value(statistics.fmean(known), None, 1, 1) if known and len(known) == len(means) else None
+
+
+def _marked(row: Row) -> str:
+    """The row's first label, with its state where its values are not those of a finished model."""
+    return row.labels[0] if row.state in ("done", "absent") or not any(row.values) else f"{row.labels[0]} [{row.state}]"
+
+
+def _cells(row: Row) -> list[str]:
+    if row.state not in ("done", "absent") and not any(row.values):
+        return [row.state, *[GAP] * (len(row.values) - 1)]
+    *scores, diversity = row.values
+    return [*[_text(value) for value in scores], GAP if diversity is None else f"{diversity.mean:.3f}"]
+
+
+def _text(value: Value | None) -> str:
+    if value is None:
+        return GAP
+    spread = "" if value.std is None else f" ± {value.std:.2f}"
+    gap = "" if value.num_seeds >= value.expected_seeds else f" ({value.num_seeds}/{value.expected_seeds})"
+    return f"{value.mean:.2f}{spread}{gap}"
+
+
+def _latex(text: str) -> str:
+    return text.replace("±", r"$\pm$").replace("_", r"\_").replace("%", r"\%")
+
+
+def _csv(table: Table, header: Sequence[str]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = [name for column in table.columns for name in (column, f"{column} std", f"{column} seeds")]
+    writer.writerow([*header[: len(table.label_names)], "state", *names])
+    for row in table.rows:
+        cells: list[str] = []
+        for value in row.values:
+            if value is None:
+                cells += ["", "", "0"]
+            else:
+                cells += [repr(value.mean), "" if value.std is None else repr(value.std), str(value.num_seeds)]
+        writer.writerow([*row.labels, row.state, *cells])
+    return stream.getvalue()
+
+
+def _json(table: Table) -> str:
+    rows = [
+        {
+            "labels": dict(zip(table.label_names, row.labels, strict=True)),
+            "state": row.state,
+            "values": {
+                column: None if value is None else {"mean": value.mean, "std": value.std, "seeds": value.num_seeds}
+                for column, value in zip(table.columns, row.values, strict=True)
+            },
+        }
+        for row in table.rows
+    ]
+    return json.dumps({"note": table.note, "rows": rows}, indent=1, ensure_ascii=False) + "\n"

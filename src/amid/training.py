@@ -1,0 +1,238 @@
+"""Fitting a module with Lightning's Trainer: checkpoints that survive a kill, resume, and what is shown meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import Logger
+from torch.utils.data import DataLoader
+
+from amid.config import TrainerCfg
+from amid.data.batch import Batch
+from amid.errors import RunError, one_line
+from amid.module import DistillModule
+
+log = logging.getLogger(__name__)
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # Lightning sets INFO when imported; its tips are not our output
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+BEST = "best.ckpt"
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """How many rounds of optimiser steps; each ends with a validation and a checkpoint.
+
+    A round is an epoch to Lightning, whatever share of the data it reads.
+    """
+
+    steps_per_round: int
+    rounds: int
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.steps_per_round * self.rounds
+
+
+def plan_steps(
+    num_examples: int, *, batch_size: int, epochs: int, max_steps: int | None, every_steps: int | None
+) -> StepPlan:
+    """The step plan of a training set: at most `max_steps` steps, a validation about every `every_steps`.
+
+    Rounds are made equally long, so the total can be smaller by less than their number. Raises RunError if the data do
+    not fill one batch.
+    """
+    steps_per_epoch = num_examples // batch_size
+    if steps_per_epoch == 0:
+        raise RunError(f"{num_examples} training examples do not fill one batch of {batch_size}")
+    total = min(steps_per_epoch * epochs, max_steps or steps_per_epoch * epochs)
+    rounds = -(-total // min(total, every_steps or steps_per_epoch))
+    return StepPlan(steps_per_round=total // rounds, rounds=rounds)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Path of the best weights, the value they were selected by, and seconds spent in this process."""
+
+    best_path: Path
+    best_value: float
+    seconds: float
+
+
+def fit(
+    module: DistillModule,
+    validation: Sequence[Batch],
+    *,
+    plan: StepPlan,
+    select: Literal["rouge_l", "loss"],
+    precision: str,
+    trainer_cfg: TrainerCfg,
+    checkpoints: Path,
+    loggers: Sequence[Logger],
+    label: str,
+) -> FitResult:
+    """Trains to the end of the plan, from the last intact checkpoint if there is one, and selects the best weights.
+
+    select: validation ROUGE-L (highest) or loss (lowest). label: how progress lines name this run.
+    Raises KeyboardInterrupt on Ctrl-C, after Lightning has shut down.
+    """
+    monitor, mode = ("val/rouge_l", "max") if select == "rouge_l" else ("val/loss", "min")
+    best = ModelCheckpoint(
+        dirpath=checkpoints,
+        filename=BEST.removesuffix(".ckpt"),
+        monitor=monitor,
+        mode=mode,
+        save_weights_only=True,
+        save_on_train_epoch_end=False,  # right after validation, so that the epoch's checkpoint knows of it
+        enable_version_counter=False,
+    )
+    show_bar = trainer_cfg.progress_bar and sys.stderr.isatty()
+    callbacks: list[Callback] = [
+        best,
+        _KeepLast(checkpoints, every_steps=trainer_cfg.checkpoint_every_steps),
+        _ProgressLines(label, plan),
+    ]
+    if show_bar:
+        callbacks.append(TQDMProgressBar(refresh_rate=max(1, plan.steps_per_round // 20), leave=False))
+    with warnings.catch_warnings():
+        # Lightning's advice on workers, on precision plugins and on folders of an earlier attempt does not apply here.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer = lightning.Trainer(
+            accelerator=trainer_cfg.accelerator,
+            devices=trainer_cfg.devices,
+            precision=precision,  # type: ignore[arg-type]  # checked by TrainCfg
+            max_epochs=plan.rounds,
+            logger=list(loggers),
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            enable_progress_bar=show_bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+        start = time.perf_counter()
+        # Lightning counts: the module asks for the batch of its step, and validation batches are made already.
+        steps: DataLoader[int] = DataLoader(range(plan.steps_per_round), batch_size=None)  # type: ignore[arg-type]  # list
+        val_loader: DataLoader[Batch] = DataLoader(list(validation), batch_size=None)  # type: ignore[arg-type]  # list
+        try:
+            trainer.fit(module, steps, val_loader, ckpt_path=intact_checkpoint(checkpoints))
+        except SystemExit:
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+    if best.best_model_score is None:
+        raise RunError("training ended without a validation")
+    return FitResult(
+        best_path=checkpoints / BEST, best_value=float(best.best_model_score), seconds=time.perf_counter() - start
+    )
+
+
+def intact_checkpoint(checkpoints: Path) -> Path | None:
+    """The last checkpoint that can be read, or the one before it; None if there is neither.
+
+    A damaged file is reported and passed over.
+    """
+    for name in (LAST, PREVIOUS):
+        path = checkpoints / name
+        if path.is_file():
+            try:
+                torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as err:
+                # Whatever a torn file makes the reader raise, the answer is the checkpoint before it.
+                log.warning("checkpoint %s is damaged (%s); using the one before", path, one_line(str(err))[:120])
+            else:
+                return path
+    return None
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint writer, into a temporary file that is renamed: a kill leaves the old file or the new."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """None; `path` holds the whole checkpoint afterwards, on disk."""
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        super().save_checkpoint(checkpoint, temporary, storage_options)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+
+
+class _KeepLast(Callback):
+    """Saves the whole training state after every round, and after every so many steps; keeps two generations."""
+
+    def __init__(self, folder: Path, *, every_steps: int | None) -> None:
+        self._folder = folder
+        self._every_steps = every_steps
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """None; a checkpoint inside the round, where one is due."""
+        last_of_round = trainer.global_step % int(trainer.num_training_batches) == 0
+        if self._every_steps and trainer.global_step % self._every_steps == 0 and not last_of_round:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """None; a checkpoint after the round's validation."""
+        self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        last = self._folder / LAST
+        if trainer.is_global_zero and last.exists():
+            # A hard link, so that there is a last checkpoint at every moment.
+            previous = self._folder / PREVIOUS
+            temporary = self._folder / f".{PREVIOUS}.{os.getpid()}.tmp"
+            temporary.unlink(missing_ok=True)
+            os.link(last, temporary)
+            temporary.replace(previous)
+        trainer.save_checkpoint(last)
+
+
+class _ProgressLines(Callback):
+    """One line per validation, readable in a log file as on a terminal."""
+
+    def __init__(self, label: str, plan: StepPlan) -> None:
+        self._label = label
+        self._plan = plan
+        self._start = time.perf_counter()
+        self._first_step = 0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """None; starts the clock, and says where a resumed run continues."""
+        self._start = time.perf_counter()
+        self._first_step = trainer.global_step
+        if self._first_step:
+            log.info("%s  resumes after step %d of %d", self._label, self._first_step, self._plan.total_steps)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """None; prints loss, validation and the time left."""
+        done = trainer.global_step
+        seconds = time.perf_counter() - self._start
+        left = seconds / max(1, done - self._first_step) * (self._plan.total_steps - done)
+        metrics = trainer.callback_metrics
+        rouge = f"  val ROUGE-L {float(metrics['val/rouge_l']):5.1f}" if "val/rouge_l" in metrics else ""
+        log.info(
+            "%s  step %d/%d  loss %.4f  val loss %.4f%s  %.0f s left",
+            self._label,
+            done,
+            self._plan.total_steps,
+            float(metrics["loss"]),
+            float(metrics["val/loss"]),
+            rouge,
+            left,
+        )
