@@ -1,0 +1,77 @@
+"""Hydra's `amid` sweeper: expands, checks every cell, drops what is done, builds shared stages, then launches."""
+
+# No postponed annotations here: Hydra's plugin scanner runs this module before it is in sys.modules, where dataclasses
+# would look them up.
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class AmidSweeperConf:
+    """`params`: key -> values, as in `-m KEY=V1,V2`; `alpha_grid` and sweep files fill it."""
+
+    _target_: str = "hydra_plugins.amid_sweeper.AmidSweeper"
+    params: dict[str, str] = field(default_factory=dict)
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="amid", node=AmidSweeperConf, provider="amid-lab")
+
+
+class AmidSweeper(Sweeper):
+    """A sweep of cells; results are what is in the store, whatever the launcher says."""
+
+    def __init__(self, params: dict[str, str]) -> None:
+        self._params = params
+        self._config: DictConfig | None = None
+        self._context: HydraContext | None = None
+        self._launcher: Launcher | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """None; keeps Hydra's context and makes the launcher."""
+        self._config, self._context = config, hydra_context
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """None; carries out the sweep. Raises RequestError before the first cell, RunError after the last."""
+        from amid.multirun import carry_out
+        from amid.sweep import Overrides, expand, plan_sweep
+
+        assert self._config is not None and self._context is not None and self._launcher is not None
+        loader = self._context.config_loader
+        parser = OverridesParser.create(config_loader=loader)
+        swept = [f"{key}={value}" for key, value in self._params.items()]
+        jobs = expand(parser.parse_overrides([*swept, *arguments]))
+        master = self._config
+
+        def compose(overrides: Overrides) -> Any:
+            from amid.config import run_config
+
+            config = loader.load_sweep_config(master, list(overrides))
+            with open_dict(config):
+                del config["hydra"]
+            return run_config(config)
+
+        first_job = 0
+
+        def launch(batch: Sequence[Overrides]) -> None:
+            nonlocal first_job
+            assert self._launcher is not None
+            self._launcher.launch([list(overrides) for overrides in batch], initial_job_idx=first_job)
+            first_job += len(batch)
+
+        OmegaConf.resolve(master.hydra.sweep)
+        carry_out(plan_sweep(jobs, compose), launch)

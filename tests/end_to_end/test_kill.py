@@ -1,0 +1,86 @@
+"""SIGKILL at random moments of a real sweep, again and again: the end is the undisturbed one. `make test-kill`."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small import ROOT, SMALL
+
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(900)]
+# Longer than SMALL, so that a kill falls into training, validation, checkpoints and evaluation alike.
+REQUEST = (
+    "-m",
+    "amid.alpha=-5,1",
+    *(override for override in SMALL if not override.startswith(("train.", "data.num_train", "evaluation."))),
+    "data.num_train=400",
+    "train.epochs=1",
+    "train.max_steps=40",
+    "train.global_batch_size=8",
+    "train.validation={every_steps: 10, max_new_tokens: 16}",
+    "trainer.checkpoint_every_steps=3",
+    "evaluation.max_new_tokens=24",
+    "evaluation.decode_seeds=[10,20,30]",
+)
+
+
+def command(folder: Path) -> list[str]:
+    folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
+    return [sys.executable, str(ROOT / "run.py"), *REQUEST, *folders]
+
+
+def finished_files(results: Path) -> dict[str, bytes]:
+    """What a user keeps: weights, generated texts (as sets of rows) and scores, by place."""
+    files: dict[str, bytes] = {}
+    for path in sorted(results.rglob("*")):
+        if path.name in ("model.safetensors", "scores.jsonl"):
+            files[str(path.relative_to(results))] = path.read_bytes()
+        elif path.parent.name == "generations":
+            files[str(path.relative_to(results))] = b"\n".join(sorted(path.read_bytes().splitlines()))
+    return files
+
+
+def newest_claim(results: Path) -> int:
+    """When a process last took a folder, in nanoseconds; 0 before the first."""
+    return max((path.stat().st_ctime_ns for path in results.rglob("claims/*.json")), default=0)
+
+
+def delays(rng: random.Random) -> Iterator[float]:
+    """Seconds of work after which the next attempts die."""
+    for most in (1.0, 2.0, 3.0, 1.0, 2.0, 3.0):
+        yield rng.uniform(0.05, most)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_sweep_killed_again_and_again_ends_as_the_undisturbed_one(seed: int, tmp_path: Path) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    done = subprocess.run(command(undisturbed), capture_output=True, text=True, cwd=undisturbed)
+    assert done.returncode == 0, done.stderr
+    num_kills = 0
+    for delay in delays(random.Random(seed)):
+        claims = newest_claim(killed / "results")
+        process = subprocess.Popen(
+            command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=killed, start_new_session=True
+        )
+        while process.poll() is None and newest_claim(killed / "results") == claims:
+            time.sleep(0.05)  # imports: nothing to disturb yet
+        time.sleep(delay)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            num_kills += 1
+        process.wait()
+    last = subprocess.run(command(killed), capture_output=True, text=True, cwd=killed)
+    assert last.returncode == 0, last.stderr
+    assert num_kills >= 3
+    assert finished_files(killed / "results") == finished_files(undisturbed / "results")
+    tables = [text[text.index("amid.alpha ") : text.index("results: ")] for text in (done.stdout, last.stdout)]
+    assert tables[0] == tables[1]

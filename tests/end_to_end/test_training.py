@@ -1,0 +1,240 @@
+"""Whole small runs in this process: resume, micro-batches, divergence, and what is and is not saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from amid.config import RunCfg
+from amid.core import dense_objective
+from amid.data.loader import StepBatches
+from amid.errors import RunError
+from amid.experiment import Experiment, run_task
+from amid.module import DistillModule
+from amid.training import AtomicCheckpointIO
+
+Compose = Callable[..., RunCfg]
+
+
+def weights_of(run: RunCfg) -> str:
+    """sha256 of the cell's final weights."""
+    experiment = Experiment(run)
+    return hashlib.sha256(
+        (experiment.store.model_folder(experiment.cell) / "model.safetensors").read_bytes()
+    ).hexdigest()
+
+
+def tensors_of(run: RunCfg) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    experiment = Experiment(run)
+    return load_file(experiment.store.model_folder(experiment.cell) / "model.safetensors")
+
+
+def losses_of(run: RunCfg) -> list[float]:
+    experiment = Experiment(run)
+    lines = map(json.loads, experiment.store.journal_path(experiment.cell).read_text().splitlines())
+    return [line["metrics"]["train/loss"] for line in lines if "train/loss" in line["metrics"]]
+
+
+def scores_of(run: RunCfg) -> str:
+    experiment = Experiment(run)
+    return (experiment.store.folder(experiment.cell) / "scores.jsonl").read_text()
+
+
+class Stop(BaseException):
+    """Ends a run at once, past every handler, as a kill would."""
+
+
+def run_until(run: RunCfg, step: int) -> None:
+    """Run the cell and stop it at once when it asks for the batch of a step."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(Stop):
+            run_task(run)
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    batch_of_step = StepBatches.__call__
+
+    def stopping(self: StepBatches, number: int) -> Any:
+        if number == step and self._batch_size == 8:  # of the cell: stages have other batches
+            raise Stop
+        return batch_of_step(self, number)
+
+    monkeypatch.setattr(StepBatches, "__call__", stopping)
+
+
+@pytest.mark.parametrize(("step", "every_steps"), [(1, None), (4, None), (2, 1), (5, 2), (3, 3)])
+def test_a_run_stopped_at_any_step_ends_as_the_undisturbed_one(
+    step: int, every_steps: int | None, small_run: Compose, tmp_path: Path
+) -> None:
+    undisturbed = small_run("pair.student_arch.dropout=0.1")
+    run_task(undisturbed)
+    again = small_run("pair.student_arch.dropout=0.1", f"paths.results={tmp_path}/again")
+    again.trainer.checkpoint_every_steps = every_steps
+    run_until(again, step)
+    assert Experiment(again).store.state(Experiment(again).cell) == "stopped"
+    run_task(again)
+    assert weights_of(again) == weights_of(undisturbed)
+    assert scores_of(again) == scores_of(undisturbed)
+    assert losses_of(again) == losses_of(undisturbed)
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
+    small_run: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed = small_run()
+    run_task(undisturbed)
+    again = small_run(f"paths.results={tmp_path}/again")
+    again.trainer.checkpoint_every_steps = 1
+    run_until(again, 5)
+    experiment = Experiment(again)
+    last = experiment.store.checkpoints_folder(experiment.cell) / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-200])
+    with caplog.at_level("INFO"):
+        run_task(again)
+    assert "is damaged" in caplog.text
+    assert "resumes after step 4 of 6" in caplog.text
+    assert weights_of(again) == weights_of(undisturbed)
+
+
+@pytest.mark.parametrize("reduction", ["global_token_mean", "sequence_mean"])
+def test_micro_batches_change_nothing_but_rounding(reduction: str, small_run: Compose, tmp_path: Path) -> None:
+    whole = small_run(f"objective.reduction={reduction}")
+    split = small_run(
+        f"objective.reduction={reduction}", "trainer.micro_batch_size=3", f"paths.results={tmp_path}/split"
+    )
+    run_task(whole)
+    run_task(split)
+    assert losses_of(split) == pytest.approx(losses_of(whole), rel=1e-4)  # float32 sums in another order
+    for name, weight in tensors_of(whole).items():
+        torch.testing.assert_close(tensors_of(split)[name], weight, rtol=1e-3, atol=2e-4)  # six Adam steps apart
+
+
+def test_the_mean_per_micro_batch_is_another_cell_with_another_loss(small_run: Compose, tmp_path: Path) -> None:
+    runs = [
+        small_run(
+            "compat.micro_batch_mean=true", f"trainer.micro_batch_size={size}", f"paths.results={tmp_path}/{size}"
+        )
+        for size in (3, 8)
+    ]
+    for run in runs:
+        run_task(run)
+    assert Experiment(runs[0]).cell.id != Experiment(runs[1]).cell.id
+    assert losses_of(runs[0]) != pytest.approx(losses_of(runs[1]), rel=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [-5.0, 1.0, None])
+def test_training_on_the_dense_form_repeats_the_fused_one(
+    alpha: float | None, small_run: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    value = "null" if alpha is None else alpha
+    more = ("train.max_steps=10", "train.validation.every_steps=10", "trainer.log_every_steps=1", f"amid.alpha={value}")
+    fused, dense = small_run(*more), small_run(*more, f"paths.results={tmp_path}/dense")
+    run_task(fused)
+
+    def as_dense(states: Any, head: Any, teacher_states: Any, teacher_head: Any, objective: Any, **rest: Any) -> Any:
+        teacher_logits = None if teacher_head is None else teacher_head.logits(teacher_states)
+        return dense_objective(head.logits(states), teacher_logits, objective, **rest)
+
+    monkeypatch.setattr("amid.module.linear_objective", as_dense)
+    run_task(dense)
+    assert len(losses_of(fused)) == 10
+    assert losses_of(dense) == pytest.approx(losses_of(fused), rel=2e-4)  # float32, ten Adam steps
+
+
+def test_the_teacher_is_in_no_checkpoint_and_stays_in_eval_mode(
+    small_run: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+    saved: list[set[str]] = []
+    training_step = DistillModule.training_step
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def watching(self: DistillModule, batch: Any, index: int) -> None:
+        training_step(self, batch, index)
+        seen.extend((teacher.training, self.student.training) for teacher in self._teacher)
+
+    def recording(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        saved.append(set(checkpoint["state_dict"]))
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(DistillModule, "training_step", watching)
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", recording)
+    run_task(small_run())
+    assert len(seen) == 6
+    assert set(seen) == {(False, True)}
+    assert saved
+    assert all(name.startswith("student.") for names in saved for name in names)
+
+
+def test_a_run_without_finite_divergences_fails_as_diverged_and_keeps_its_traceback(small_run: Compose) -> None:
+    run = small_run("train.lr=1e30")
+    with pytest.raises(RunError, match="diverged"):
+        run_task(run)
+    experiment = Experiment(run)
+    assert experiment.store.state(experiment.cell) == "failed"
+    assert "diverged" in experiment.store.status(experiment.cell)["error"]
+    assert "Traceback" in experiment.store.error_path(experiment.cell).read_text()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("method=sft",),
+        ("method=taid",),
+        ("divergence=kl", "divergence.order=qr", "amid.lam=0.9", "objective=mix"),
+        ("amid.alpha=inf",),
+        ("compat=official_code", "amid.alpha=3"),
+        ("divergence=akl", "amid.alpha=null"),
+        ("amid.alpha_schedule.name=overlap_adaptive", "divergence=rkl"),
+        ("train.precision=bf16-mixed", "divergence=gjs"),
+    ],
+)
+def test_every_kind_of_objective_trains(overrides: tuple[str, ...], small_run: Compose) -> None:
+    run = small_run(*overrides, "train.max_steps=2", "train.validation.every_steps=2", "trainer.log_every_steps=1")
+    run_task(run)
+    losses = losses_of(run)
+    assert len(losses) == 2
+    assert all(0.0 < loss < 50.0 for loss in losses)
+
+
+def test_a_taid_schedule_moves_and_is_restored(
+    small_run: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def lams(run: RunCfg) -> list[float]:
+        experiment = Experiment(run)
+        lines = map(json.loads, experiment.store.journal_path(experiment.cell).read_text().splitlines())
+        return [line["metrics"]["schedule/lam"] for line in lines if "schedule/lam" in line["metrics"]]
+
+    more = ("method=taid", "trainer.log_every_steps=1")
+    run, again = small_run(*more), small_run(*more, f"paths.results={tmp_path}/again")
+    run_task(run)
+    assert lams(run) == sorted(lams(run))
+    assert lams(run)[0] < lams(run)[-1]
+    run_until(again, 4)
+    run_task(again)
+    assert lams(again) == lams(run)
+    assert weights_of(again) == weights_of(run)
+
+
+def test_wandb_records_offline_and_says_how_to_sync(
+    small_run: Compose, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = small_run("logger=wandb", "train.max_steps=2", "train.validation.every_steps=2")
+    with caplog.at_level("INFO"):
+        run_task(run)
+    experiment = Experiment(run)
+    said = [record.message for record in caplog.records if "wandb sync" in record.message]
+    assert len(said) == 1
+    folder = Path(said[0].split("wandb sync ")[1])
+    assert folder.is_relative_to(experiment.store.folder(experiment.cell))
+    assert list(folder.glob(f"run-{experiment.cell.id}.wandb"))

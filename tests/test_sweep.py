@@ -1,0 +1,150 @@
+"""Sweeps: which cells a request names, in which order, and what is refused before anything runs."""
+
+import copy
+import json
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from amid.errors import RequestError
+from amid.multirun import plan_lines
+from amid.store import Score, Store
+from amid.sweep import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
+from amid.tables import build_table, render
+
+
+def jobs_of(*overrides):
+    return expand(OverridesParser.create().parse_overrides(list(overrides)))
+
+
+@pytest.fixture
+def composed(run):
+    """A stand-in for Hydra's composition: understands amid.alpha, amid.lam and sweep.name."""
+    run.data.num_train, run.data.num_eval = 64, 4
+
+    def compose(overrides):
+        changed = copy.deepcopy(run)
+        for override in overrides:
+            key, _, text = override.partition("=")
+            node, name = key.split(".")
+            value = text if node == "sweep" else None if text == "null" else float(text)
+            setattr(getattr(changed, node), name, value)
+        return changed
+
+    return compose
+
+
+def test_the_last_key_varies_fastest_and_values_keep_their_order():
+    assert jobs_of("a=2,1", "b=x,y", "c=3") == [
+        ("a=2", "b=x", "c=3"),
+        ("a=2", "b=y", "c=3"),
+        ("a=1", "b=x", "c=3"),
+        ("a=1", "b=y", "c=3"),
+    ]
+
+
+def test_a_later_override_of_a_key_replaces_the_earlier_one():
+    assert jobs_of("a=1,2,3", "b=0", "a=9") == [("a=9", "b=0")]
+    assert jobs_of("a=9", "a=1,2") == [("a=1",), ("a=2",)]
+
+
+def test_nothing_swept_is_one_job():
+    assert jobs_of() == [()]
+
+
+def test_ranges_and_choices_are_lists_of_values():
+    assert jobs_of("seed=range(1,4)") == [("seed=1",), ("seed=2",), ("seed=3",)]
+    assert jobs_of("a=choice(kl,-inf)") == [("a=kl",), ("a=-inf",)]
+    assert jobs_of("a=null,inf") == [("a=null",), ("a=inf",)]
+
+
+def test_a_deleted_key_stays_a_deletion():
+    assert jobs_of("~sets.open_ended", "~a=3", "b=1,2") == [
+        ("~sets.open_ended", "~a=3", "b=1"),
+        ("~sets.open_ended", "~a=3", "b=2"),
+    ]
+
+
+def test_an_interval_is_refused_with_one_line():
+    with pytest.raises(RequestError) as caught:
+        jobs_of("amid.alpha=interval(-5,1)")
+    assert str(caught.value) == "'amid.alpha=interval(-5,1)' is no list of values; valid: amid.alpha=V1,V2,..."
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "null"), (-5.0, "-5"), (0.1, "0.1"), (float("-inf"), "-inf"), ("kl", "kl"), (3, "3"), (True, "True"),
+     ([0, 3], "[0,3]"), ([None, 0.5], "[null,0.5]")],
+)  # fmt: skip
+def test_a_label_is_what_a_person_writes(value, text):
+    assert label(value) == text
+
+
+def test_the_keys_of_the_rows_are_those_that_differ_and_belong_to_the_identity():
+    runs = [{"amid.alpha": 1.0, "seed": 1, "trainer.devices": 1}, {"amid.alpha": 2.0, "seed": 1, "trainer.devices": 2}]
+    assert differing_keys(runs) == ["amid.alpha"]
+    assert differing_keys(runs[:1]) == ["amid.alpha"]
+
+
+def test_two_names_of_one_cell_are_one_cell_and_counted(composed):
+    sweep = plan_sweep(jobs_of("amid.alpha=-5,-5.0,0,-5e0"), composed)
+    assert [planned.overrides for planned in sweep.cells] == [("amid.alpha=-5",), ("amid.alpha=0",)]
+    assert sweep.duplicates == 2
+
+
+def test_a_sweep_without_a_name_is_named_by_its_cells_in_any_order(composed):
+    first, second = (plan_sweep(jobs_of(text), composed) for text in ("amid.alpha=1,0", "amid.alpha=0,1"))
+    assert first.name == second.name
+    assert plan_sweep(jobs_of("amid.alpha=0,2"), composed).name != first.name
+    assert plan_sweep(jobs_of("amid.alpha=0", "sweep.name=mine"), composed).name == "mine"
+
+
+def test_a_bad_third_cell_is_refused_before_anything_is_written(composed, run, tmp_path):
+    with pytest.raises(RequestError, match="amid.lam=1 makes"):
+        plan_sweep(jobs_of("amid.alpha=1", "amid.lam=0.1,0.2,1"), composed)
+    assert not (tmp_path / "results").exists()
+
+
+def test_planning_writes_nothing(composed, tmp_path):
+    plan_lines(plan_sweep(jobs_of("amid.alpha=0,1"), composed))
+    assert not (tmp_path / "results").exists()
+
+
+def test_teacher_and_initial_student_are_named_once_for_all_cells(composed):
+    sweep = plan_sweep(jobs_of("amid.alpha=0,1,2"), composed)
+    assert [stage.kind for stage in sweep.references] == ["teacher", "student_init"]
+
+
+def test_the_plan_says_what_is_ignored_once(composed):
+    lines = plan_lines(plan_sweep(jobs_of("amid.alpha=inf", "amid.lam=0.1,0.1"), composed))
+    assert len([line for line in lines if line.startswith("  note: ")]) == 1
+    assert "1 named twice" in lines[0]
+
+
+def test_a_manifest_is_json_and_its_table_can_be_built_at_once(composed, run):
+    sweep = plan_sweep(jobs_of("amid.alpha=null,0"), composed)
+    manifest = json.loads(json.dumps(manifest_of(sweep), allow_nan=False))
+    assert manifest["rows"] == ["amid.alpha"]
+    assert [cell["labels"] for cell in manifest["cells"]] == [{"amid.alpha": "null"}, {"amid.alpha": "0"}]
+    table = build_table(manifest, Store(run.paths.results))
+    assert [row.labels for row in table.rows] == [("teacher",), ("initial student",), ("null",), ("0",)]
+    assert {row.state for row in table.rows} == {"absent"}
+    assert render(table, "text")
+
+
+def test_a_cell_is_finished_only_with_every_score_of_the_protocol(composed, run):
+    jobs = jobs_of("amid.alpha=0")
+    (planned,) = plan_sweep(jobs, composed).cells
+    store = Store(run.paths.results)
+    store.folder(planned.cell).mkdir(parents=True)
+    store.set_status(planned.cell, "done")
+    expected = sorted(planned.protocol.expected(planned.cell.id))
+    scores = [Score(planned.cell.id, "x", id_, f"{id_}{name}", 1, name, 1.0, 4) for id_, name in expected]
+    store.write(planned.cell, scores[:-1])
+    assert not is_evaluated(store, planned.cell, planned.protocol)
+    assert [cell.finished for cell in plan_sweep(jobs, composed).cells] == [False]
+    store.write(planned.cell, scores)
+    (finished,) = plan_sweep(jobs, composed).cells
+    assert finished.finished
+    assert plan_sweep(jobs, composed).pending == ()
+    assert plan_lines(plan_sweep(jobs, composed))[0].endswith("1 cells, 1 finished, nothing to run")

@@ -1,0 +1,232 @@
+"""Tables: means, spreads and gaps against numbers worked out by hand, in every style."""
+
+import json
+
+import pytest
+
+from amid.cell import Cell, Stage
+from amid.protocol import Protocol
+from amid.store import Score, Store
+from amid.tables import GAP, STYLES, build_table, render
+
+PROTOCOL = Protocol(
+    set_digests={"dolly": "d1", "self_inst": "d2"},
+    decode_seeds=(10, 20),
+    decoding={"temperature": 1.0},
+    max_prompt_tokens=256,
+    metrics=("rouge_l", "self_bleu"),
+    validation={"seed": 10},
+)
+TEACHER = Stage("teacher", "t" * 12, {})
+STUDENT = Stage("student_init", "s" * 12, {})
+CELLS = {name: Cell(name * 12, {}, TEACHER, STUDENT, None) for name in ("a", "b", "c", "d", "e")}
+MANIFEST = {
+    "name": "demo",
+    "rows": ["amid.alpha"],
+    "metric": "rouge_l",
+    "protocols": {"p": PROTOCOL.manifest()},
+    "references": [
+        {"kind": "teacher", "id": TEACHER.id, "pair": "tiny", "protocol": "p"},
+        {"kind": "student_init", "id": STUDENT.id, "pair": "tiny", "protocol": "p"},
+    ],
+    "cells": [
+        {"id": cell.id, "overrides": [], "labels": {"amid.alpha": alpha}, "protocol": "p"}
+        for cell, alpha in zip(CELLS.values(), ("-5", "-1", "0", "1", "null"), strict=True)
+    ],
+}
+
+
+def put(store, entry, *, validation=None, dolly=(), self_inst=(), pooled=()):
+    """Scores of an entry: per seed for the two sets, one Self-BLEU per set."""
+    scores = []
+
+    def add(eval_set, generation_id, metric, value, seed=None):
+        scores.append(Score(entry.id, eval_set, generation_id, f"{generation_id}-{metric}", seed, metric, value, 3))
+
+    if validation is not None:
+        add("validation", PROTOCOL.validation_id(entry.id), "rouge_l", validation, 10)
+    for name, values in (("dolly", dolly), ("self_inst", self_inst)):
+        for seed, value in zip(PROTOCOL.decode_seeds, values, strict=False):
+            add(name, PROTOCOL.generation_id(entry.id, name, seed), "rouge_l", value, seed)
+    for name, value in zip(("dolly", "self_inst"), pooled, strict=False):
+        add(name, PROTOCOL.pooled_id(entry.id, name), "self_bleu", value)
+    store.folder(entry).mkdir(parents=True)
+    store.write(entry, scores)
+    store.set_status(entry, "done")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """a is complete, b lacks a seed, c lacks a set, d has failed, e was never started; the student is not built."""
+    store = Store(tmp_path / "results")
+    put(store, TEACHER, validation=30.0, dolly=(30.0, 30.0), self_inst=(20.0, 22.0), pooled=(0.5, 0.25))
+    put(store, CELLS["a"], validation=25.0, dolly=(20.0, 24.0), self_inst=(10.0, 11.0), pooled=(0.25, 0.5))
+    put(store, CELLS["b"], validation=24.0, dolly=(20.0,), self_inst=(0.0, 0.0), pooled=(0.0, 0.0))
+    put(store, CELLS["c"], dolly=(20.0, 24.0), pooled=(0.25,))
+    store.folder(CELLS["d"]).mkdir(parents=True)
+    store.set_failed(CELLS["d"], "diverged", "")
+    return store
+
+
+@pytest.fixture
+def table(store):
+    return build_table(MANIFEST, store)
+
+
+def test_a_mean_is_over_seeds_with_the_population_standard_deviation(table):
+    validation, dolly, self_inst, average, diversity = table.rows[2].values
+    assert (dolly.mean, dolly.std, dolly.num_seeds, dolly.expected_seeds) == (22.0, 2.0, 2, 2)
+    assert (self_inst.mean, self_inst.std) == (10.5, 0.5)
+    assert (validation.mean, validation.std) == (25.0, None)
+    assert (average.mean, average.std) == (16.25, None)
+    assert diversity.mean == 0.375
+
+
+def test_rows_are_teacher_initial_student_and_the_cells_in_their_order(table):
+    assert [row.labels[0] for row in table.rows] == ["teacher", "initial student", "-5", "-1", "0", "1", "null"]
+    assert [row.state for row in table.rows] == ["done", "absent", "done", "done", "done", "failed", "absent"]
+
+
+def test_what_is_missing_is_never_a_number(table):
+    by_label = {row.labels[0]: row.values for row in table.rows}
+    for label in ("initial student", "1", "null"):
+        assert by_label[label] == (None,) * 5
+
+
+def test_a_missing_seed_shows_in_its_column_and_has_no_spread(table):
+    value = table.rows[3].values[1]
+    assert (value.mean, value.std, value.num_seeds, value.expected_seeds) == (20.0, None, 1, 2)
+    assert "20.00 (1/2)" in render(table, "text")
+
+
+def test_avg_is_a_gap_if_a_set_is_missing(table):
+    assert table.rows[4].values[2:] == (None, None, None)
+
+
+def test_a_true_zero_is_a_number_and_no_gap(table):
+    assert table.rows[3].values[2].mean == 0.0
+    assert render(table, "text").splitlines()[5].split()[-1] == "0.000"
+
+
+def test_scores_of_another_protocol_do_not_appear(store):
+    other = {**MANIFEST, "protocols": {"p": {**PROTOCOL.manifest(), "max_prompt_tokens": 128}}}
+    complete = build_table(other, store).rows[2]
+    assert complete.values[1:] == (None,) * 4
+    assert complete.values[0].mean == 25.0  # validation is another protocol's only with other validation settings
+
+
+def test_the_metric_of_the_columns_can_be_another_one(store):
+    table = build_table(MANIFEST, store, metric="self_bleu")
+    assert table.rows[2].values[1] is None
+    assert table.note.startswith("self_bleu, ")
+
+
+def test_several_pairs_are_told_apart_in_their_reference_rows(store):
+    references = [*MANIFEST["references"], {**MANIFEST["references"][0], "pair": "hf", "id": "u" * 12}]
+    labels = [row.labels[0] for row in build_table({**MANIFEST, "references": references}, store).rows]
+    assert labels[:3] == ["teacher tiny", "initial student tiny", "teacher hf"]
+
+
+NOTE = "rouge_l, mean ± std over 2 decode seeds; Val. selected the weights; Self-BLEU in [0, 1], lower is more diverse"
+TEXT = """\
+amid.alpha         Val.         dolly     self_inst   Avg.  Self-BLEU
+---------------------------------------------------------------------
+teacher           30.00  30.00 ± 0.00  21.00 ± 1.00  25.50      0.375
+initial student       -             -             -      -          -
+-5                25.00  22.00 ± 2.00  10.50 ± 0.50  16.25      0.375
+-1                24.00   20.00 (1/2)   0.00 ± 0.00  10.00      0.000
+0                     -  22.00 ± 2.00             -      -          -
+1                failed             -             -      -          -
+null                  -             -             -      -          -
+"""
+MARKDOWN = """\
+| amid.alpha      |   Val. |        dolly |    self_inst |  Avg. | Self-BLEU |
+| --------------- | -----: | -----------: | -----------: | ----: | --------: |
+| teacher         |  30.00 | 30.00 ± 0.00 | 21.00 ± 1.00 | 25.50 |     0.375 |
+| initial student |      - |            - |            - |     - |         - |
+| -5              |  25.00 | 22.00 ± 2.00 | 10.50 ± 0.50 | 16.25 |     0.375 |
+| -1              |  24.00 |  20.00 (1/2) |  0.00 ± 0.00 | 10.00 |     0.000 |
+| 0               |      - | 22.00 ± 2.00 |            - |     - |         - |
+| 1               | failed |            - |            - |     - |         - |
+| null            |      - |            - |            - |     - |         - |
+"""
+LATEX = r"""\begin{tabular}{lrrrrr}
+\toprule
+amid.alpha & Val. & dolly & self\_inst & Avg. & Self-BLEU \\
+\midrule
+teacher & 30.00 & 30.00 $\pm$ 0.00 & 21.00 $\pm$ 1.00 & 25.50 & 0.375 \\
+initial student & - & - & - & - & - \\
+-5 & 25.00 & 22.00 $\pm$ 2.00 & 10.50 $\pm$ 0.50 & 16.25 & 0.375 \\
+-1 & 24.00 & 20.00 (1/2) & 0.00 $\pm$ 0.00 & 10.00 & 0.000 \\
+0 & - & 22.00 $\pm$ 2.00 & - & - & - \\
+1 & failed & - & - & - & - \\
+null & - & - & - & - & - \\
+\bottomrule
+\end{tabular}
+"""
+CSV = """\
+amid.alpha,state,Val.,Val. std,Val. seeds,dolly,dolly std,dolly seeds,self_inst,self_inst std,self_inst seeds,Avg.,Avg. std,Avg. seeds,Self-BLEU,Self-BLEU std,Self-BLEU seeds
+teacher,done,30.0,,1,30.0,0.0,2,21.0,1.0,2,25.5,,1,0.375,,1
+initial student,absent,,,0,,,0,,,0,,,0,,,0
+-5,done,25.0,,1,22.0,2.0,2,10.5,0.5,2,16.25,,1,0.375,,1
+-1,done,24.0,,1,20.0,,1,0.0,0.0,2,10.0,,1,0.0,,1
+0,done,,,0,22.0,2.0,2,,,0,,,0,,,0
+1,failed,,,0,,,0,,,0,,,0,,,0
+null,absent,,,0,,,0,,,0,,,0,,,0
+"""  # noqa: E501
+EXPECTED = {
+    "text": f"{TEXT}({NOTE})\n",
+    "markdown": f"{MARKDOWN}\n{NOTE}.\n",
+    "latex": f"{LATEX}% {NOTE}\n",
+    "csv": CSV,
+}
+
+
+@pytest.mark.parametrize("style", EXPECTED)
+def test_a_style_prints_exactly_this(table, style):
+    assert render(table, style) == EXPECTED[style]
+
+
+def test_json_holds_every_number_and_null_for_every_gap(table):
+    found = json.loads(render(table, "json"))
+    assert found["note"] == NOTE
+    assert found["rows"][2] == {
+        "labels": {"amid.alpha": "-5"},
+        "state": "done",
+        "values": {
+            "Val.": {"mean": 25.0, "std": None, "seeds": 1},
+            "dolly": {"mean": 22.0, "std": 2.0, "seeds": 2},
+            "self_inst": {"mean": 10.5, "std": 0.5, "seeds": 2},
+            "Avg.": {"mean": 16.25, "std": None, "seeds": 1},
+            "Self-BLEU": {"mean": 0.375, "std": None, "seeds": 1},
+        },
+    }
+    assert found["rows"][5]["state"] == "failed"
+    assert set(found["rows"][5]["values"].values()) == {None}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_same_store_gives_the_same_bytes(store, style):
+    first, second = (render(build_table(MANIFEST, store), style) for _ in range(2))
+    assert first.encode() == second.encode()
+    assert first.endswith("\n")
+
+
+def test_building_a_table_changes_nothing_on_disk(store):
+    def listing():
+        return sorted((path, path.stat().st_mtime_ns) for path in store.root.rglob("*"))
+
+    before = listing()
+    render(build_table(MANIFEST, store), "text")
+    assert listing() == before
+
+
+def test_a_sweep_without_row_keys_names_its_rows_by_cell(store):
+    cells = [{**MANIFEST["cells"][0], "labels": {}}]
+    table = build_table({**MANIFEST, "rows": [], "cells": cells}, store)
+    assert table.label_names == ("cell",)
+    assert table.rows[-1].labels == (CELLS["a"].id,)
+
+
+def test_a_gap_is_a_dash():
+    assert GAP == "-"

@@ -1,0 +1,143 @@
+"""The journal is the truth: nothing is written twice, nothing torn stays, and mirrors see what is new."""
+
+import csv
+import json
+import math
+
+import pytest
+
+from amid.tracking import CsvMirror, Journal, wandb_login
+
+
+class Recorder:
+    """A mirror that remembers what it was told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def metrics(self, metrics, *, step):
+        self.lines.append((step, dict(metrics)))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cell" / "journal.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def _folder(path):
+    path.parent.mkdir()
+
+
+@pytest.fixture
+def resumed(path):
+    """A journal opened again after steps 1 and 2 were written, and its mirror."""
+    first = Journal(path)
+    first.log_metrics({"train/loss": 1.5, "labels_per_s": 100.0}, step=1)
+    first.log_metrics({"train/loss": 1.25, "labels_per_s": 100.0}, step=2)
+    mirror = Recorder()
+    return Journal(path, [mirror]), mirror
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_metrics_are_written_at_once_and_passed_on(path):
+    mirror = Recorder()
+    Journal(path, [mirror]).log_metrics({"train/loss": 2.0}, step=3)
+    assert lines(path) == [{"step": 3, "metrics": {"train/loss": 2.0}}]
+    assert mirror.lines == [(3, {"train/loss": 2.0})]
+
+
+def test_a_repeated_step_is_neither_written_nor_mirrored_again(path, resumed, caplog):
+    journal, mirror = resumed
+    before = path.read_bytes()
+    journal.log_metrics({"train/loss": 1.25, "labels_per_s": 100.0}, step=2)
+    assert path.read_bytes() == before
+    assert mirror.lines == []
+    assert caplog.text == ""
+    journal.log_metrics({"train/loss": 1.0, "labels_per_s": 100.0}, step=3)
+    assert [line["step"] for line in lines(path)] == [1, 2, 3]
+    assert [step for step, _ in mirror.lines] == [3]
+
+
+def test_a_repeated_step_with_another_value_is_reported_and_the_first_one_kept(path, resumed, caplog):
+    journal, mirror = resumed
+    journal.log_metrics({"train/loss": 9.0, "labels_per_s": 100.0}, step=2)
+    assert "step 2 repeated with other values of ['train/loss']" in caplog.text
+    assert lines(path)[1]["metrics"]["train/loss"] == 1.25
+    assert mirror.lines == []
+
+
+def test_another_speed_at_a_repeated_step_is_no_difference(resumed, caplog):
+    resumed[0].log_metrics({"train/loss": 1.25, "labels_per_s": 7.0}, step=2)
+    assert caplog.text == ""
+
+
+def test_nan_repeats_nan(path, caplog):
+    Journal(path).log_metrics({"val/loss": math.nan}, step=1)
+    Journal(path).log_metrics({"val/loss": math.nan}, step=1)
+    assert caplog.text == ""
+    assert len(lines(path)) == 1
+
+
+def test_other_metrics_of_a_known_step_are_new(path, resumed):
+    resumed[0].log_metrics({"val/loss": 0.5}, step=2)
+    assert lines(path)[-1] == {"step": 2, "metrics": {"val/loss": 0.5}}
+
+
+@pytest.mark.parametrize("length", [1, 10, 30])
+def test_a_torn_last_line_is_cut_and_its_step_written_again(path, resumed, length):
+    complete = path.read_bytes()
+    torn = json.dumps({"step": 3, "metrics": {"train/loss": 1.0}}).encode()[:length]
+    path.write_bytes(complete + torn)
+    journal = Journal(path)
+    assert path.read_bytes() == complete
+    journal.log_metrics({"train/loss": 1.0}, step=3)
+    assert [line["step"] for line in lines(path)] == [1, 2, 3]
+
+
+@pytest.fixture
+def nobody(monkeypatch, tmp_path):
+    """A user without any W&B login."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_without_key_and_netrc_there_is_no_wandb_login(nobody):
+    assert not wandb_login()
+
+
+def test_a_key_in_the_environment_is_a_login_unless_wandb_is_switched_off(nobody, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert wandb_login()
+    for mode in ("offline", "disabled"):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        assert not wandb_login()
+
+
+def test_a_netrc_entry_is_a_login_for_its_own_host_only(nobody, monkeypatch):
+    file = nobody / ".netrc"
+    file.write_text("machine example.org login user password secret\n")
+    file.chmod(0o600)
+    assert not wandb_login()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://example.org/")
+    assert wandb_login()
+
+
+def test_a_broken_netrc_is_no_login(nobody):
+    (nobody / ".netrc").write_text("machine\nnonsense here")
+    assert not wandb_login()
+
+
+def test_the_csv_mirror_writes_metrics_csv(tmp_path):
+    mirror = CsvMirror(tmp_path)
+    mirror.metrics({"train/loss": 1.5}, step=1)
+    mirror.metrics({"train/loss": 1.25}, step=2)
+    mirror.close(failed=False)
+    (file,) = tmp_path.rglob("metrics.csv")
+    rows = list(csv.DictReader(file.open()))
+    assert [(row["step"], row["train/loss"]) for row in rows] == [("1", "1.5"), ("2", "1.25")]
