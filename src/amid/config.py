@@ -102,11 +102,14 @@ class SftCfg:
     global_batch_size: int = 16  # sequences per optimiser step, over all devices
     weight_decay: float = 0.01
     warmup_steps: int = 0
+    num_validation: int | None = None  # first validation records used to select the weights, null = all
     seed: int = 10  # of data order, dropout and random initial weights
 
     def __post_init__(self) -> None:
         for name, low in (("epochs", 0), ("max_steps", 1), ("global_batch_size", 1), ("lr", 0), ("warmup_steps", 0)):
             _at_least(f"sft.{name}", getattr(self, name), low)
+        _at_least("sft.num_validation", self.num_validation, 1)
+        _at_least("sft.weight_decay", self.weight_decay, 0)
 
 
 @dataclass

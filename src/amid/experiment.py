@@ -238,7 +238,7 @@ class Experiment:
                 warmup_steps=sft.warmup_steps,
                 weight_decay=sft.weight_decay,
                 precision=self.run.train.precision,
-                validation=ValidationCfg(select="loss"),
+                validation=ValidationCfg(select="loss", num_examples=sft.num_validation),
             )
             log.info(
                 "%s: fine-tuning %.2f M parameters (%.2f M without embeddings) for %d epochs",

@@ -176,7 +176,11 @@ class DistillModule(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """None; adds the batch's cross-entropy to the exact token mean."""
         labels = batch.labels[batch.labelled]
-        logits = self._all_logits(self.student, batch)[batch.labelled]
+        head = self._heads[0]
+        if head is None:
+            logits = self._all_logits(self.student, batch)[batch.labelled]
+        else:
+            logits = head.logits(self._states(self.student, batch)[batch.labelled])
         self._val_sum += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
         self._val_count += labels.numel()
 

@@ -31,9 +31,10 @@ def carry_out(sweep: Sweep, launch: Launch) -> None:
     tasks = {planned.run.task for planned in sweep.cells}
     if preparations:
         log.info("preparing what the cells share")
-        launch([_with_task(overrides, "prepare") for overrides in preparations])
+        launch([_with(overrides, "task=prepare") for overrides in preparations])
     if sweep.pending and tasks != {"prepare"}:
-        launch([planned.overrides for planned in sweep.pending])
+        # The name goes with every cell: W&B groups its runs by it.
+        launch([_with(planned.overrides, f"sweep.name={sweep.name}") for planned in sweep.pending])
     manifest = store.read_sweep(sweep.name)
     log.info("\n%s", render(build_table(manifest, store), "text"))
     log.info("results: %s   again: amid table %s", store.root, sweep.name)
@@ -73,8 +74,9 @@ def _unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
     return list(missing.values())
 
 
-def _with_task(overrides: Overrides, task: str) -> Overrides:
-    return (*(override for override in overrides if not override.startswith("task=")), f"task={task}")
+def _with(overrides: Overrides, new: str) -> Overrides:
+    key = new.partition("=")[0]
+    return (*(override for override in overrides if override.partition("=")[0] != key), new)
 
 
 def _raise_unfinished(sweep: Sweep, store: Store, tasks: set[str]) -> None:
