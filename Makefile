@@ -58,6 +58,14 @@ test-real: $(STAMP_SMOLLM2) ## Distil the real 135M pair on real text: make test
 bench-loss: $(STAMP) ## Time and memory of the objective beside its floor, the dense form and peers
 	$(BIN)/python bench/loss.py
 
+.PHONY: bench-loss-all
+bench-loss-all: $(STAMP) ## The same for every shape, in float32 and bfloat16 (hours; what does not fit says so)
+	$(BIN)/python bench/loss.py --shapes all --dtypes float32 bfloat16
+
+.PHONY: certify
+certify: $(STAMP) ## Check the objective against its oracle and write docs/certificate.md
+	$(BIN)/amid certify --output docs/certificate.md
+
 .PHONY: bench-generation
 bench-generation: $(STAMP) ## Tokens per second of generation beside transformers' generate
 	$(BIN)/python bench/generation.py

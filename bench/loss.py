@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=["first"], help=f"{', '.join(SHAPES)}, or all")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     parser.add_argument("--objectives", nargs="+", default=["ab", "gjs", "kl", "rkl"], choices=OBJECTIVES)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--chunk-tokens", type=int, default=192)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

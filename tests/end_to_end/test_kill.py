@@ -84,3 +84,19 @@ def test_a_sweep_killed_again_and_again_ends_as_the_undisturbed_one(seed: int, t
     assert finished_files(killed / "results") == finished_files(undisturbed / "results")
     tables = [text[text.index("amid.alpha ") : text.index("results: ")] for text in (done.stdout, last.stdout)]
     assert tables[0] == tables[1]
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_continues(tmp_path: Path) -> None:
+    request = [*command(tmp_path), "trainer.progress_bar=false"]
+    with subprocess.Popen(request, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if "alpha=-5" in line and "step 10/40" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert errors.splitlines() == ["amid: interrupted; the same command continues"]
+    again = subprocess.run(command(tmp_path), capture_output=True, text=True, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "resumes after step" in again.stdout
