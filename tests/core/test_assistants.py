@@ -139,7 +139,7 @@ def test_assistant_minimises_the_weighted_amari_divergences(alpha, lam):  # Thm 
 
 
 @pytest.mark.parametrize("alpha", [-5.0, -1.0, 0.0, 1.0, 3.0, math.inf, -math.inf])
-def test_sensitivity_to_the_student_is_the_closed_form_weight(alpha):  # Prop. 3.5, METHODS 1.4
+def test_sensitivity_to_the_student_is_the_closed_form_weight(alpha):  # Prop. 3.5
     z_p, z_q = pair(9, 8)
     log_p, log_q = z_p.log_softmax(-1)[0], z_q.log_softmax(-1)[0].requires_grad_()
     jacobian = torch.autograd.functional.jacobian(lambda x: alpha_mixture(log_p, x, alpha=alpha, lam=0.3), log_q)

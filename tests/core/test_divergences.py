@@ -203,7 +203,7 @@ def test_csd_equals_the_double_sum_and_its_gradient_ignores_the_weights(weights)
     value.sum().backward()
     d = (z_q - z_p)[0].numpy()
     assert value.item() == pytest.approx(oracle.csd(d, u, v), rel=1e-9)
-    expected = 0.5 * (v * (d - (u * d).sum()) + u * (d - (v * d).sum()))  # METHODS 3.13
+    expected = 0.5 * (v * (d - (u * d).sum()) + u * (d - (v * d).sum()))
     np.testing.assert_allclose(z.grad[0].numpy(), expected, atol=1e-10)
 
 

@@ -40,5 +40,5 @@ def test_native_dtype_takes_the_softmax_in_bfloat16():
     z = (torch.randn(200, generator=torch.Generator().manual_seed(0)) * 5).bfloat16()
     native = to_log_prob(z, 200, native_dtype=True)
     assert native.dtype == torch.float32
-    # METHODS 1.7: errors of a few 1e-2 near log q = -10.
+    # errors of a few 1e-2 near log q = -10.
     assert 1e-3 < (native - to_log_prob(z, 200)).abs().max().item() < 0.2

@@ -72,7 +72,7 @@ def test_value_and_gradient_equal_the_float64_re_derivation(divergence, order, a
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("alpha", [-5.0, -1.0, 0.0, 1.0, 3.0])
-def test_kl_gradient_equals_the_worked_special_case(order, alpha):  # METHODS 1.4
+def test_kl_gradient_equals_the_worked_special_case(order, alpha):
     z_p, z_q = logits(2, 1, 12, dtype=torch.float64)
     log_p, log_q = z_p.log_softmax(-1), z_q.log_softmax(-1)
     log_r = alpha_mixture(log_p, log_q, alpha=alpha, lam=0.3)

@@ -51,7 +51,7 @@ def nltk_scores(texts):
     scores = []
     for index, hypothesis in enumerate(tokens):
         others = tokens[:index] + tokens[index + 1 :]
-        # NLTK divides by the length of an empty hypothesis; METHODS 8.2 defines its BLEU as 0
+        # NLTK divides by the length of an empty hypothesis; ours is 0 by definition
         scores.append(float(sentence_bleu(others, hypothesis, smoothing_function=smoothing)) if hypothesis else 0.0)
     return scores
 

@@ -84,7 +84,7 @@ def ab(
     Unbounded, and truly infinite for exact zeros, when a power is negative: such a token is left to the caller.
     Raises ValueError if a parameter is not finite.
 
-    Source: METHODS 2.2 (Cichocki et al.), written as ( (a^S - b^S)/S - b^B (a^A - b^A)/A ) / B, which has no
+    Source: Cichocki et al. 2011, written as ( (a^S - b^S)/S - b^B (a^A - b^A)/A ) / B, which has no
     cancellation near A = 0 or S = 0.
     """
     _check_parameters(ab_alpha, ab_beta)
@@ -98,7 +98,7 @@ def amari(log_left: LogProb, log_right: LogProb, *, amari_alpha: float) -> Tenso
     Shapes: log_left, log_right [..., V]; result [...].
     amari_alpha: any finite real; -1 is KL(left||right), 1 is KL(right||left), 0 twice the squared Hellinger sum.
 
-    Source: METHODS 2.2; equals AB(A, 1 - A) with A = (1 - amari_alpha) / 2.
+    Source: Amari 2007; equals AB(A, 1 - A) with A = (1 - amari_alpha) / 2.
     """
     if not math.isfinite(amari_alpha):
         raise ValueError(f"amari_alpha must be finite, got {amari_alpha}")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amid.core.logprob import LogProb
 
-# Below this exponent the power mean and the geometric mean agree to float32 precision (METHODS 1.3).
+# Below this exponent the power mean and the geometric mean agree to float32 precision (a test measures it).
 GEOMETRIC_KAPPA = 1e-7
 
 
@@ -59,7 +59,7 @@ def log_power_mean(log_p: LogProb, log_q: LogProb, *, kappa: float | Tensor, lam
     Shapes: log_p, log_q, result [..., V]; kappa and lam broadcast against them. kappa finite and not 0, 0 < lam < 1.
     Both branches take exponentials of non-positive arguments: nothing overflows, and accuracy holds near kappa = 0.
 
-    Source: METHODS 1.3; its log1p alone loses digits in float32 for lam near 0 or 1, see `_log_weighted`.
+    Derived here from Eq. 7; log1p alone loses digits in float32 for lam near 0 or 1, see `_log_weighted`.
     """
     exponent = kappa * log_ratio(log_p, log_q)
     # Clamped per branch, so that the branch not taken cannot send inf * 0 into the backward pass.
@@ -106,7 +106,7 @@ def alpha_mixture(log_p: LogProb, log_q: LogProb, *, alpha: float | Tensor, lam:
     A token whose supports do not meet at alpha >= 1 has no assistant: its row is NaN, for the caller to count.
     Raises ValueError if alpha is NaN, lam is outside [0, 1], or the shapes differ.
 
-    Source: paper Definition 1, Eqs. 7-8; evaluation METHODS 1.3. The reference code uses the geometric mean for every
+    Source: paper Definition 1, Eqs. 7-8. The reference code uses the geometric mean for every
     alpha >= 1; we follow Eq. 7.
     """
     if log_p.shape != log_q.shape:

@@ -3,7 +3,7 @@
 Legend: b tokens of a block; V shared vocabulary; p teacher, q student, r assistant; w = d log r~ / d log q; A, B the AB
 parameters, S = A + B. Everything is written into reused buffers [b, V]; the student's logits become the gradient.
 
-Source: METHODS 1.4. With G the derivative of the value in log r and D that in log q:
+Derived here from paper Eqs. 7-11. With G the derivative of the value in log r and D that in log q:
 U = D + w (G - r sum G), gradient = U - q sum U.
 """
 

@@ -32,7 +32,7 @@ def kl(log_left: LogProb, log_right: LogProb) -> Tensor:
     Shapes: [..., V] x2 -> [...]. The teacher's entropy is included: the reference code reports the cross-entropy, which
     has the same gradient. The paper's RKL(p||r) is this function with the arguments exchanged (order rp).
 
-    Source: METHODS 2.2, FKL and RKL.
+    Source: paper section 2.1.
     """
     return _weighted_log_ratio(log_left, log_left, log_right).sum(dim=-1)
 
@@ -40,7 +40,7 @@ def kl(log_left: LogProb, log_right: LogProb) -> Tensor:
 def jeffreys(log_left: LogProb, log_right: LogProb) -> Tensor:
     """Jeffreys divergence KL(left||right) + KL(right||left), per token.
 
-    Shapes: [..., V] x2 -> [...]. Source: METHODS 2.2.
+    Shapes: [..., V] x2 -> [...]. Source: the standard definition; names as in the reference losses.py.
     """
     ratio = log_ratio(log_left, log_right)
     return ((torch.exp(log_left) - torch.exp(log_right)) * ratio).sum(dim=-1)
@@ -54,7 +54,7 @@ def gjs(log_left: LogProb, log_right: LogProb, *, gjs_weight: float = 0.1) -> Te
     Libraries define their end points as forward and reverse KL instead.
     Raises ValueError if gjs_weight lies outside [0, 1].
 
-    Source: METHODS 2.2 and 2.3; default 0.1 is DistiLLM's GKD row.
+    Source: paper section 2.1; default 0.1 is DistiLLM's GKD.
     """
     if not 0.0 <= gjs_weight <= 1.0:
         raise ValueError(f"gjs_weight must lie in [0, 1], got {gjs_weight}")
@@ -70,7 +70,7 @@ def gjs(log_left: LogProb, log_right: LogProb, *, gjs_weight: float = 0.1) -> Te
 def js(log_left: LogProb, log_right: LogProb) -> Tensor:
     """Jensen-Shannon divergence, per token: `gjs` with weight 1/2, in [0, log 2].
 
-    Shapes: [..., V] x2 -> [...]. Source: METHODS 2.2.
+    Shapes: [..., V] x2 -> [...]. Source: the standard definition; names as in the reference losses.py.
     """
     return gjs(log_left, log_right, gjs_weight=0.5)
 
@@ -78,7 +78,7 @@ def js(log_left: LogProb, log_right: LogProb) -> Tensor:
 def tv(log_left: LogProb, log_right: LogProb) -> Tensor:
     """Total variation, half the L1 distance, per token, in [0, 1].
 
-    Shapes: [..., V] x2 -> [...]. The subgradient at equal entries is 0. Source: METHODS 2.2.
+    Shapes: [..., V] x2 -> [...]. The subgradient at equal entries is 0.
     """
     return 0.5 * (torch.exp(log_left) - torch.exp(log_right)).abs().sum(dim=-1)
 
@@ -120,7 +120,7 @@ def f_divergence(log_left: LogProb, log_right: LogProb, *, generator: str, amari
     js (v log v - (1 + v) log((1 + v)/2)) / 2; amari 4 / (1 - c^2) (1 - v^((1 - c)/2)) with c = amari_alpha.
     Raises ValueError if the generator is unknown, or amari_alpha is missing or given to another generator.
 
-    Source: METHODS 2.2.
+    Source: the standard definition; names as in the reference losses.py.
     """
     if generator == "amari":
         if amari_alpha is None:
@@ -139,7 +139,7 @@ def wsd(log_left: LogProb, log_right: LogProb, *, wsd_reverse_weight: float = 0.
     Shapes: [..., V] x2 -> [...]. wsd_reverse_weight: m in [0, 1]. For other sums see `weighted_sum`.
     Raises ValueError if the weight lies outside [0, 1].
 
-    Source: METHODS 2.2.
+    Source: the standard definition; names as in the reference losses.py.
     """
     if not 0.0 <= wsd_reverse_weight <= 1.0:
         raise ValueError(f"wsd_reverse_weight must lie in [0, 1], got {wsd_reverse_weight}")
@@ -177,7 +177,7 @@ def akl(log_left: LogProb, log_right: LogProb, *, akl_mu: float = 0.5, official_
     official_swap: teacher and student exchanged and gradient through the weights, as the reference code calls it.
     Raises ValueError if akl_mu lies outside (0, 1).
 
-    Source: METHODS 2.2, AKL (Wu et al. 2024).
+    Source: AKL, Wu et al. 2024.
     """
     if not 0.0 < akl_mu < 1.0:
         raise ValueError(f"akl_mu must lie in (0, 1), got {akl_mu}")
@@ -200,7 +200,7 @@ def bdkd(log_left: LogProb, log_right: LogProb, *, bdkd_factor: float = 2.0) -> 
     Shapes: [..., V] x2 -> [...]. Only for order pr without an assistant. Not zero at equal arguments: the forward term
     is a cross-entropy. c_t is bdkd_factor where the teacher has the higher entropy, c_s where the student has; else 1.
 
-    Source: METHODS 2.2, BDKD; factor 2 as in the AMiD code (ABKD's has 3). Entropies without the 1e-9 inside the log.
+    Source: BDKD, reference losses.py; factor 2 as there (ABKD's has 3). Entropies without the 1e-9 inside the log.
     """
     with torch.no_grad():
         teacher_higher = _entropy(log_left) > _entropy(log_right)
@@ -227,7 +227,7 @@ def csd(
     u = 1/V, v = q; mixed u = v = csd_mix p + (1 - csd_mix) q. Gradient only through d, never through u and v.
     Raises ValueError for an unknown csd_weights, a temperature not above 0, or a mix outside [0, 1].
 
-    Source: METHODS 3.13. Reports the objective; the reference code reports a surrogate with the same gradient.
+    Source: CSD losses.py. Reports the objective; the reference code reports a surrogate with the same gradient.
     """
     if not csd_temperature > 0.0:
         raise ValueError(f"csd_temperature must be above 0, got {csd_temperature}")

@@ -20,7 +20,7 @@ def to_log_prob(logits: Tensor, vocab_size: int, *, native_dtype: bool = False) 
     Raises ValueError if the logits are not floating point, or are narrower than vocab_size: a missing token is never
     padded, because a zero logit is probability mass, not absence.
 
-    Source: METHODS 1.7; heads of different width in METHODS 7.3.
+    Deviates from the reference, whose AMiD loss takes the softmax in the model's dtype (docs/deviations.md).
     """
     if not logits.is_floating_point():
         raise ValueError(f"logits must be floating point, got {logits.dtype}; pass the head's output, not token ids")

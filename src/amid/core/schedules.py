@@ -148,7 +148,7 @@ class TaidAdaptive:
     Signals: `progress`, and `assistant_cross_entropy`, the mean of -sum_k r_k log q_k over the step's tokens.
     The first update only records the loss.
 
-    Source: METHODS 3.8. Deviates from TAID's code: one update per optimiser step, in training only, from the value
+    Source: TAID (Shing et al. 2025). Unlike its code: one update per optimiser step, in training only, from the value
     reduced over ranks; the code updates per micro-batch, per rank, and in validation.
     """
 

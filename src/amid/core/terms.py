@@ -27,11 +27,11 @@ Level: TypeAlias = float | Tensor
 class Compat:
     """Deviations of the reference code that concern the objective; all off by default.
 
-    alpha_ge1_geometric: every alpha >= 1 is the geometric mean (METHODS 9, row 1).
-    native_loss_dtype: log-softmax in the dtype of the logits (row 2).
-    ab_constants: AB always with (0.2, 0.7), whatever was configured (row 3).
-    akl_swapped: AKL with teacher and student exchanged and gradient through its weights (row 17).
-    abkd_prefactors: ABKD's factors on AB's singular lines (row 20).
+    alpha_ge1_geometric: every alpha >= 1 is the geometric mean (docs/deviations.md).
+    native_loss_dtype: log-softmax in the dtype of the logits.
+    ab_constants: AB always with (0.2, 0.7), whatever was configured.
+    akl_swapped: AKL with teacher and student exchanged and gradient through its weights.
+    abkd_prefactors: ABKD's factors on AB's singular lines.
     The reference's mean per micro-batch is a matter of token_weights, not of the objective.
     """
 
@@ -104,7 +104,7 @@ class DivergenceTerm:
     (q for pr and rp, p for qr and rq), and `lam` has no effect.
     lam: weight of the teacher in r. detach_student: no gradient through the q inside r (TAID; AMiD lets it flow).
     weight: factor in the objective, at least 0.
-    Raises ValueError for an unknown order, a lam at which the value is identically 0 (METHODS 9, row 53), a detached
+    Raises ValueError for an unknown order, a lam at which the value is identically 0 (docs/deviations.md), a detached
     student that leaves no gradient or has no effect, or a divergence that needs the teacher on its left.
     """
 
@@ -172,7 +172,7 @@ class MaxDivergence:
     candidates: at least two divergence terms. weight: factor in the objective, at least 0.
     The choice is made per call, so per micro-batch and rank.
 
-    Source: METHODS 2.2, max-AB.
+    Source: max-AB, reference losses.py.
     """
 
     candidates: tuple[DivergenceTerm, ...]

@@ -19,7 +19,7 @@ class Decoding:
     Controls apply in the order of `transformers`: penalty, n-grams, temperature, top-k, top-p.
     Raises ValueError naming the field, its value and its range.
 
-    Source: METHODS 4.5 (training) and 5.8 (evaluation); reference evaluate_main.py.
+    Source: reference finetune.py (training) and evaluate_main.py (evaluation).
     """
 
     max_new_tokens: int

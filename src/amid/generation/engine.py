@@ -70,7 +70,7 @@ def generate(
     Raises ValueError on an empty prompt, on keys that do not match the prompts, on lengths beyond the model's
     positions, on a model with layers other than attention, and on logits that are not finite.
 
-    Source: METHODS 4.5 and 5.8. Deviates from the reference, which seeds the global generator once per rank, so that
+    Source: reference evaluate_main.py. Unlike ours, it seeds the global generator once per rank, so that
     its texts depend on batch size and number of ranks.
     """
     budgets = _budgets(model, prompts, keys=keys, decoding=decoding, batch_size=batch_size, max_length=max_length)

@@ -47,7 +47,7 @@ def comet_per_example(
     batch_size: translations per forward pass; it changes speed and memory only.
     Raises ImportError if the extra is not installed, ValueError if the three sequences differ in length or are empty.
 
-    Source: METHODS 8.3.
+    Source: SKD eval_mt.py.
     """
     if not len(sources) == len(predictions) == len(references):
         raise ValueError(

@@ -25,7 +25,7 @@ def exact_match_per_example(predictions: Predictions, references: References) ->
 
     Raises ValueError if the two sequences differ in length or are empty, or if an example has no reference.
 
-    Source: METHODS 8.1.
+    Source: reference rouge_metric.py.
     """
     check_paired(predictions, references)
     return [

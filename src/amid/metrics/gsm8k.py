@@ -12,7 +12,7 @@ MARKER = "####"
 SIGNATURE = "gsm8k_accuracy|marker:####|numeric:exact|removed:,$%|scale:100|version:1"
 SIGNATURE_OFFICIAL = "gsm8k_accuracy|marker:####|numeric:rel1e-4,percent|text:equal|removed:,$%|scale:100|version:1"
 
-OFFICIAL_TOLERANCE = Fraction(1, 10_000)  # METHODS 8.4: 1e-4 in SKD's grader (1e-3 in CSD's copy)
+OFFICIAL_TOLERANCE = Fraction(1, 10_000)  # 1e-4 in SKD's grader (1e-3 in CSD's copy)
 
 # Model text may hold a number of any length; Python refuses to convert thousands of digits, and no answer needs them.
 _MAX_CHARACTERS = 100
@@ -39,7 +39,7 @@ def gsm8k_accuracy_per_example(
     Raises ValueError if a reference holds no number after "####", the two sequences differ in length or are empty, or
     an example has no reference.
 
-    Source: METHODS 8.4.
+    Source: SKD eval_gsm.py and grader.py; the strict rule is this project's.
     """
     check_paired(predictions, references)
     same = _same_answer_leniently if official_grader else _same_number

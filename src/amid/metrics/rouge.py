@@ -30,7 +30,7 @@ def rouge_l(
 
     Arguments and errors as in `rouge_l_per_example`.
 
-    Source: METHODS 8.1, paper Eqs. 46-47.
+    Source: paper Eqs. 46-47; reference rouge_metric.py.
     """
     return fsum(rouge_l_per_example(predictions, references, use_stemmer=use_stemmer, engine=engine)) / len(predictions)
 
@@ -45,7 +45,7 @@ def rouge_l_per_example(
     Text without a letter a-z or a digit scores 0. Raises ValueError if the two sequences differ in length or are empty,
     if an example has no reference, or if the engine is unknown.
 
-    Source: METHODS 8.1; the definition is that of the package rouge-score (rougeL, F-measure).
+    Source: reference rouge_metric.py; the definition is that of the package rouge-score (rougeL, F-measure).
     """
     if engine not in _ENGINES:
         raise ValueError(f"engine '{engine}' unknown; valid: {', '.join(sorted(_ENGINES))}")

@@ -18,7 +18,7 @@ from amid.metrics.metric import check_not_empty
 from amid.metrics.words import TOKENISER, bleu_words
 
 MAX_ORDER = 4
-SMOOTHING = 0.1  # METHODS 8.2: the numerator of a precision without a match
+SMOOTHING = 0.1  # NLTK's method 1: the numerator of a precision without a match
 
 _OPTIONS = f"order:{MAX_ORDER}|smooth:floor[{SMOOTHING}]|tok:{TOKENISER}|case:mixed|self:excluded|scale:1|version:1"
 SIGNATURE = f"self_bleu|set:corpus|{_OPTIONS}"
@@ -34,7 +34,7 @@ def self_bleu(texts: Sequence[str]) -> float:
     This is the corpus variant: the set is everything one system wrote under one seed. An empty text has BLEU 0 and
     counts like any other. Raises ValueError if there are fewer than 2 texts.
 
-    Source: paper Eqs. 48-50, METHODS 8.2.
+    Source: paper Eqs. 48-50.
     """
     return fsum(self_bleu_per_text(texts)) / len(texts)
 
@@ -45,7 +45,7 @@ def self_bleu_per_prompt(groups: Sequence[Sequence[str]]) -> float:
     groups: for each prompt its responses, one per decode seed. Raises ValueError if there is no prompt, or a prompt has
     fewer than 2 responses.
 
-    Source: METHODS 8.2, variant per_prompt.
+    Source: paper Eqs. 48-50, with the responses to one prompt as the set.
     """
     if len(groups) == 0:
         raise ValueError("groups must hold at least 1 prompt, got 0")

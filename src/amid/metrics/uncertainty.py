@@ -44,7 +44,7 @@ def seed_spread(scores: Sequence[float]) -> SeedSpread:
 
     scores: one score per seed. Raises ValueError if there is none, or one is not finite.
 
-    Source: METHODS 5.8.
+    Source: reference parse_result.py.
     """
     values = _finite(scores, name="scores")
     if len(values) == 0:

@@ -61,7 +61,7 @@ def toy_corpus(*, seed: int, num_train: int, num_dev: int, num_eval: int) -> Toy
     prompt with another wording of the answer.
     Raises ValueError if a number is below 1 or larger than the prompts that exist.
 
-    Roles of the evaluation sets: paper App. B.2 as told in METHODS 5.7, in the order of EVAL_SETS.
+    Roles of the evaluation sets: paper App. B.2, in the order of EVAL_SETS.
     """
     for name, number in (("num_train", num_train), ("num_dev", num_dev), ("num_eval", num_eval)):
         if number < 1:
