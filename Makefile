@@ -44,7 +44,7 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	$(BIN)/python -m pytest -m 'not kill and not real and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not kill and not real and not gpu'
 
 .PHONY: test-kill
 test-kill: $(STAMP) ## Kill and resume real sweeps

@@ -73,7 +73,11 @@ def hydra_message(err: BaseException) -> str:
     missing = re.search(r"Could not override '([^']+)'", text)
     cause = err.__cause__
     if missing and (cause is None or "not in" in str(cause)):
-        return f"unknown key '{missing[1]}'; every key is listed by: python run.py --cfg job"
+        full = re.search(r"full_key: (\S+)", str(cause))
+        key = full[1] if full else missing[1]
+        return (
+            f"unknown key '{key}'; every key is listed by: python run.py --cfg job (a new one is set with +{key}=VALUE)"
+        )
     if cause is not None and str(cause):
         text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}"
     return one_line(text)
