@@ -179,7 +179,6 @@ def bad(node, values, *words):
         *(
             bad("TrainerCfg", {key: 0}, f"trainer.{key}", "at least 1", "got 0")
             for key in (
-                "devices",
                 "micro_batch_size",
                 "generation_batch_size",
                 "checkpoint_every_steps",

@@ -175,8 +175,8 @@ def data_identity(run: RunCfg, digests: FileDigests) -> dict[str, Any]:
 def _compat_identity(run: RunCfg) -> dict[str, Any]:
     values = asdict(run.compat)
     if run.compat.micro_batch_mean:
-        # Then, and only then, how a step is divided over micro-batches and ranks changes the weights.
-        values |= {"micro_batch_size": run.trainer.micro_batch_size, "devices": run.trainer.devices}
+        # Then, and only then, how a step is divided into micro-batches changes the weights.
+        values["micro_batch_size"] = run.trainer.micro_batch_size
     return values
 
 

@@ -99,7 +99,7 @@ class SftCfg:
     epochs: int = 0  # passes over the training data; 0 = the model is used as it is
     max_steps: int | None = None  # optimiser steps at most
     lr: float = 5e-4  # peak learning rate
-    global_batch_size: int = 16  # sequences per optimiser step, over all devices
+    global_batch_size: int = 16  # sequences per optimiser step
     weight_decay: float = 0.01
     warmup_steps: int = 0
     num_validation: int | None = None  # first validation records used to select the weights, null = all
@@ -288,7 +288,7 @@ class TrainCfg:
 
     epochs: int = MISSING
     max_steps: int | None = None  # optimiser steps at most, null = epochs decide
-    global_batch_size: int = MISSING  # sequences per optimiser step, over all devices
+    global_batch_size: int = MISSING  # sequences per optimiser step
     lr: float = MISSING  # peak learning rate
     lr_final: float = 1e-7  # end of the cosine
     warmup_steps: int = 0
@@ -342,8 +342,7 @@ class EvaluationCfg:
 class TrainerCfg:
     """Where and how to run: resources and display, never results."""
 
-    accelerator: str = "auto"  # as Lightning's Trainer
-    devices: int = 1
+    accelerator: str = "auto"  # as Lightning's Trainer; one device per cell
     micro_batch_size: int | None = None  # sequences per forward and device, null = all of a step at once
     generation_batch_size: int = 256  # prompts decoded together
     checkpoint_every_steps: int | None = None  # besides the one after each epoch
@@ -351,7 +350,7 @@ class TrainerCfg:
     progress_bar: bool = True  # only on a terminal
 
     def __post_init__(self) -> None:
-        for name in ("devices", "micro_batch_size", "generation_batch_size", "checkpoint_every_steps"):
+        for name in ("micro_batch_size", "generation_batch_size", "checkpoint_every_steps"):
             _at_least(f"trainer.{name}", getattr(self, name), 1)
         _at_least("trainer.log_every_steps", self.log_every_steps, 1)
 

@@ -21,11 +21,6 @@ def check_run(run: RunCfg) -> None:
         raise RequestError(
             f"train.global_batch_size={run.train.global_batch_size} exceeds the {len(train)} training records"
         )
-    if run.train.global_batch_size % run.trainer.devices:
-        raise RequestError(
-            f"train.global_batch_size={run.train.global_batch_size} must be a multiple of "
-            f"trainer.devices={run.trainer.devices}"
-        )
     _check_objective(run)
     if run.pair.teacher != SCRATCH:
         _check_tokenizers(run)

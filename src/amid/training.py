@@ -113,7 +113,7 @@ def fit(
         warnings.filterwarnings("ignore", module="lightning")
         trainer = lightning.Trainer(
             accelerator=trainer_cfg.accelerator,
-            devices=trainer_cfg.devices,
+            devices=1,  # cells run side by side; one cell on several devices is a later step
             precision=precision,  # type: ignore[arg-type]  # checked by TrainCfg
             max_epochs=plan.rounds,
             logger=list(loggers),

@@ -86,9 +86,15 @@ def test_a_sweep_killed_again_and_again_ends_as_the_undisturbed_one(seed: int, t
     assert tables[0] == tables[1]
 
 
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_is_one_line_and_the_same_command_continues(tmp_path: Path) -> None:
     request = [*command(tmp_path), "trainer.progress_bar=false"]
-    with subprocess.Popen(request, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A test started in the background of a script inherits an ignored SIGINT; a user's shell does not ignore it.
+    with subprocess.Popen(request, cwd=tmp_path, preexec_fn=heed_interrupts, **pipes) as process:
         assert process.stdout
         for line in process.stdout:
             if "alpha=-5" in line and "step 10/40" in line:
