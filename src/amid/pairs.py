@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.resources
+import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -267,16 +267,16 @@ def _local_source(name: str, cache: Path) -> str:
 
 def _converted_gguf(package: str, cache: Path) -> Path:
     """Folder with the package's GGUF model as bfloat16 safetensors, converted once into the cache."""
-    try:
-        files = [item for item in importlib.resources.files(package).iterdir() if item.name.endswith(".gguf")]
-    except ModuleNotFoundError:
-        raise RequestError(f"the package {package} is not installed; make setup-smollm2") from None
+    # Found, not imported: importing the package asks for a GGUF runtime that is not needed to read the file.
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise RequestError(f"the package {package} is not installed; make setup-smollm2")
+    files = sorted(path for folder in spec.submodule_search_locations for path in Path(folder).glob("*.gguf"))
     if len(files) != 1:
         raise RequestError(f"package {package} holds {len(files)} GGUF files, 1 is needed")
-    with importlib.resources.as_file(files[0]) as path:
-        target = cache / "gguf" / path.stem
-        if not target.is_dir():
-            _convert_gguf(path, target)
+    target = cache / "gguf" / files[0].stem
+    if not target.is_dir():
+        _convert_gguf(files[0], target)
     return target
 
 
