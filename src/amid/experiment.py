@@ -124,7 +124,7 @@ class Experiment:
             return
         with held(claim):
             student = load_model(str(self.store.model_folder(self.cell)), revision=None, cache=self._cache)
-            self._evaluate(self.cell, student, with_validation=True)
+            self._evaluate(self.cell, student)
 
     # Parts
 
@@ -284,7 +284,7 @@ class Experiment:
                 shutil.rmtree(leftover, ignore_errors=True)
             _save(student, self.tokenizer, partial)
             partial.rename(model_folder)
-            scores = self._evaluate(cell, student, with_validation=True)
+            scores = self._evaluate(cell, student)
             seconds = time.perf_counter() - start
             self.store.set_status(
                 cell, "done", seconds=round(seconds, 1), train_seconds=round(result.seconds, 1), best=result.best_value
@@ -388,10 +388,10 @@ class Experiment:
             time.sleep(1.0)
             claim = self.store.claim_done(stage)
         with held(claim):
-            scores = self._evaluate(stage, load(), with_validation=True)
+            scores = self._evaluate(stage, load())
         log.info("%s %s: %s", stage.kind.replace("_", " "), stage.id, _summary(scores))
 
-    def _evaluate(self, entry: Entry, model: PreTrainedModel, *, with_validation: bool) -> list[Score]:
+    def _evaluate(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
         model = model.to(device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
         folder = self.store.generations_folder(entry)
@@ -405,11 +405,10 @@ class Experiment:
             max_tokens=self.run.data.max_prompt_tokens + self.run.evaluation.max_new_tokens,
         )
         scores = score_generations(self.protocol, entry_id=entry.id, folder=folder)
-        if with_validation:
-            validation = self.run.train.validation
-            dev = self.examples[1][: validation.num_examples]
-            value = self._validator(validation, dev)(model)
-            scores.append(validation_score(self.protocol, entry_id=entry.id, value=value, num_samples=len(dev)))
+        validation = self.run.train.validation
+        dev = self.examples[1][: validation.num_examples]
+        value = self._validator(validation, dev)(model)
+        scores.append(validation_score(self.protocol, entry_id=entry.id, value=value, num_samples=len(dev)))
         self.store.write(entry, scores)
         return scores
 
