@@ -3,5 +3,6 @@
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.randomness import Key
+from amid.generation.speculative import Interleaving, generate_speculative
 
-__all__ = ["Completion", "Decoding", "Key", "generate"]
+__all__ = ["Completion", "Decoding", "Interleaving", "Key", "generate", "generate_speculative"]
