@@ -48,7 +48,7 @@ test: $(STAMP) ## Set up and run the tests (CPU, offline)
 
 .PHONY: test-kill
 test-kill: $(STAMP) ## Kill and resume real sweeps
-	$(BIN)/python -m pytest -m kill
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m kill
 
 .PHONY: test-real
 test-real: $(STAMP_SMOLLM2) ## Distil the real 135M pair on real text: make test-real DOLLY=FOLDER

@@ -89,6 +89,16 @@ def test_the_keys_of_the_rows_are_those_that_differ_and_belong_to_the_identity()
     assert differing_keys(runs[:1]) == ["amid.alpha"]
 
 
+def test_options_that_follow_from_the_name_are_no_rows():
+    runs = [
+        {"strategy.name": "fixed", "strategy.capacity": None, "divergence.name": "kl", "divergence.order": "pr"},
+        {"strategy.name": "mixed", "strategy.capacity": 1000, "divergence.name": "ab", "divergence.order": "rp"},
+    ]
+    assert differing_keys(runs) == ["strategy.name", "divergence.name", "divergence.order"]
+    other_capacity = {**runs[1], "strategy.capacity": 10}
+    assert "strategy.capacity" in differing_keys([*runs, other_capacity])
+
+
 def test_two_names_of_one_cell_are_one_cell_and_counted(composed):
     sweep = plan_sweep(jobs_of("amid.alpha=-5,-5.0,0,-5e0"), composed)
     assert [planned.overrides for planned in sweep.cells] == [("amid.alpha=-5",), ("amid.alpha=0",)]

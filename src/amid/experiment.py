@@ -219,8 +219,9 @@ class Experiment:
     # What a person sees
 
     def _label(self) -> str:
-        amid, divergence = self.run.amid, self.run.divergence
-        return f"{self.cell.id} alpha={label(amid.alpha)} lam={label(amid.lam)} {divergence.name}/{divergence.order}"
+        amid, divergence, strategy = self.run.amid, self.run.divergence, self.run.strategy
+        assistant = f"alpha={label(amid.alpha)} lam={label(amid.lam)}"
+        return f"{self.cell.id} {assistant} {divergence.name}/{divergence.order} {strategy.name}"
 
     def _mirror(self) -> Mirror | None:
         logger, folder = self.run.logger, self.store.folder(self.cell)

@@ -145,13 +145,25 @@ def manifest_of(sweep: Sweep) -> dict[str, Any]:
 
 
 def differing_keys(flat: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys of identity whose values differ between the runs; `amid.alpha` if none does."""
+    """Keys of identity whose values differ between the runs; `amid.alpha` if none does.
+
+    Options that follow from the name of their strategy or divergence are left out: the name says it all.
+    """
     keys = [
         key
         for key in dict.fromkeys(itertools.chain.from_iterable(flat))
         if key.split(".")[0] in IDENTITY_NODES and len({str(values.get(key)) for values in flat}) > 1
     ]
-    return keys or ["amid.alpha"]
+    return [key for key in keys if not _follows_from_name(key, flat)] or ["amid.alpha"]
+
+
+def _follows_from_name(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
+    """True for an option of a named thing that is the same wherever the name is the same."""
+    if not key.startswith(("strategy.", "divergence.params.")):
+        return False
+    name = f"{key.split('.')[0]}.name"
+    pairs = {(str(values.get(name)), str(values.get(key))) for values in flat}
+    return key != name and len(pairs) == len({named for named, _ in pairs})
 
 
 def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:

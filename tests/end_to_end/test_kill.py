@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,66 @@ def test_a_sweep_killed_again_and_again_ends_as_the_undisturbed_one(seed: int, t
     assert finished_files(killed / "results") == finished_files(undisturbed / "results")
     tables = [text[text.index("amid.alpha ") : text.index("results: ")] for text in (done.stdout, last.stdout)]
     assert tables[0] == tables[1]
+
+
+STRATEGIES = {
+    "fixed": (),
+    "on_policy": ("strategy=on_policy", "strategy.capacity=20"),
+    "mixed": ("strategy=mixed", "strategy.use_buffer=false"),
+    "adaptive_off_policy": (
+        "strategy=adaptive_off_policy",
+        "strategy.init_threshold=0.8",
+        "strategy.capacity=24",
+        "strategy.loss_eps=0.0",
+    ),
+    "speculative": ("strategy=speculative",),
+}
+ONE_CELL = (
+    "strategy=fixed",
+    *(override for override in SMALL if not override.startswith(("train.", "data.max_tokens"))),
+    "data.max_tokens=336",  # at most 16 generated tokens
+    "train.epochs=1",
+    "train.max_steps=16",
+    "train.global_batch_size=8",
+    "train.validation={every_steps: 4, max_new_tokens: 8}",
+    "trainer.checkpoint_every_steps=2",
+)
+# What is interrupted, and the largest number of its call that a process may die in.
+PHASES = {"step": 4, "rollout": 2, "validation": 1, "checkpoint": 2, "between": 3}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_cell_of_any_strategy_killed_inside_every_phase_ends_as_the_undisturbed_one(
+    strategy: str, tmp_path: Path
+) -> None:
+    rng = random.Random(f"{os.environ.get('AMID_KILL_SEED', 0)}/{strategy}")
+    chosen = {override.split("=")[0] for override in STRATEGIES[strategy]}
+    request = [*(o for o in ONE_CELL if o.split("=")[0] not in chosen), *STRATEGIES[strategy]]
+
+    def start(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
+        folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
+        return subprocess.run(
+            [sys.executable, *before, *request, *folders], capture_output=True, text=True, cwd=tmp_path
+        )
+
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    done = start(undisturbed, str(ROOT / "run.py"))
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(undisturbed / "results" / "stages", killed / "results" / "stages")
+    died_in = []
+    phases = [phase for phase in PHASES if phase != "rollout" or strategy != "fixed"]
+    rng.shuffle(phases)
+    for phase in [*phases, "evaluation"]:  # the evaluation comes after all steps, so it dies last
+        number = rng.randint(1, PHASES.get(phase, 1))
+        process = start(killed, str(Path(__file__).with_name("killed.py")), phase, str(number))
+        assert process.returncode in (0, -signal.SIGKILL), process.stderr
+        if process.returncode:
+            died_in.append(phase)
+    last = start(killed, str(ROOT / "run.py"))
+    assert last.returncode == 0, last.stderr
+    assert len(set(died_in)) >= 4, died_in
+    assert finished_files(killed / "results") == finished_files(undisturbed / "results")
+    print(f"{strategy}: killed in {', '.join(died_in)}")
 
 
 def heed_interrupts() -> None:
