@@ -15,7 +15,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from amid.errors import RequestError
+
 log = logging.getLogger(__name__)
+LOCAL_LAUNCHERS = ("BasicLauncher", "JoblibLauncher")  # one process per job
 
 
 @dataclass
@@ -74,4 +77,11 @@ class AmidSweeper(Sweeper):
             first_job += len(batch)
 
         OmegaConf.resolve(master.hydra.sweep)
-        carry_out(plan_sweep(jobs, compose), launch)
+        sweep = plan_sweep(jobs, compose)
+        devices = max(planned.run.trainer.devices for planned in sweep.cells)
+        if devices > 1 and str(master.hydra.launcher._target_).endswith(LOCAL_LAUNCHERS):
+            raise RequestError(
+                f"trainer.devices={devices} needs that many processes per cell, which this launcher does not start; "
+                f"run each cell by itself: torchrun --nproc-per-node {devices} run.py trainer.devices={devices} ..."
+            )
+        carry_out(sweep, launch)
