@@ -20,7 +20,7 @@ LEVELS = (
     ("cell", "strategies"),
     ("store", "protocol", "module", "objectives"),
     ("sweep", "tables", "artifacts", "evaluation", "tracking", "training", "preflight"),
-    ("requests", "multirun"),
+    ("requests", "multirun", "model_evaluation"),
     ("cli",),
     ("experiment",),
 )
@@ -51,6 +51,7 @@ TORCH_FREE = (
     "metrics",
     "data.records",
     "data.prompt",
+    "data.evaluation_sets",
     "data.toy",
     "multirun",
     "preflight",

@@ -74,7 +74,7 @@ def test_the_orders_equal_those_of_core():
 def test_every_evaluation_metric_is_a_metric():
     from amid.metrics import METRICS
 
-    assert set(config.EVALUATION_METRICS) <= set(METRICS)
+    assert {name: metric.higher_is_better for name, metric in METRICS.items()} == config.EVALUATION_METRICS
 
 
 ARCH = {"layers": 1, "width": 4, "heads": 2, "positions": 8}

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from amid.config import DataCfg
-from amid.protocol import Protocol, protocol_from_manifest, protocol_of
+from amid.config import DataCfg, EvaluationSetCfg
+from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
+from amid.protocol import Protocol, protocol_from_manifest, protocol_of, score_id
 
 IDENTITY = {"source": "test"}
+
+
+def file_set(file, **values):
+    return EvaluationSetCfg(files=[file], **values)
 
 
 @pytest.fixture
@@ -22,7 +27,8 @@ def jsonl_run(run, tmp_path):
         lines = [json.dumps({"instruction": f"{name} {i}", "output": [str(i)]}) for i in range(4)]
         (root / f"{name}.jsonl").write_text("\n".join(lines))
     run.data = DataCfg(source="jsonl", root=str(root), train="train.jsonl", dev="dev.jsonl")
-    run.evaluation.sets = {"first": "one.jsonl", "second": "two.jsonl"}
+    run.evaluation.sets = {"first": file_set("one.jsonl"), "second": file_set("two.jsonl")}
+    run.evaluation.metrics = ["rouge_l", "self_bleu"]
     return run
 
 
@@ -69,7 +75,7 @@ def test_everything_that_changes_a_text_changes_its_id(jsonl_run, values):
 @pytest.mark.parametrize(
     "values",
     [
-        {"evaluation__metrics": ["rouge_l"]},
+        {"evaluation__metrics": ["rouge_l", "distinct_1"]},
         {"evaluation__decode_seeds": [10, 99]},
         {"trainer__generation_batch_size": 3},
         {"logger__name": "none"},
@@ -85,13 +91,13 @@ def test_the_path_of_a_set_does_not_count(jsonl_run, tmp_path):
     shutil.copytree(jsonl_run.data.root, tmp_path / "copy")
     (tmp_path / "copy" / "one.jsonl").rename(tmp_path / "copy" / "uno.jsonl")
     moved = changed(jsonl_run, data__root=str(tmp_path / "copy"))
-    moved.evaluation.sets = {"first": "uno.jsonl"}
+    moved.evaluation.sets = {"first": file_set("uno.jsonl")}
     assert id_of(moved) == before
 
 
 def test_the_name_of_a_set_counts_because_it_is_part_of_the_random_key(jsonl_run):
     before = id_of(jsonl_run)
-    jsonl_run.evaluation.sets = {"other": "one.jsonl"}
+    jsonl_run.evaluation.sets = {"other": file_set("one.jsonl")}
     assert id_of(jsonl_run, "other") != before
 
 
@@ -130,16 +136,17 @@ def test_validation_is_named_by_what_selects_the_weights(jsonl_run):
 def test_a_full_evaluation_has_every_set_seed_and_metric_and_the_pooled_and_validation_scores(jsonl_run):
     protocol = protocol_of(changed(jsonl_run, evaluation__decode_seeds=[1, 2, 3]), IDENTITY)
     expected = protocol.expected("c")
-    # two sets x three seeds x two metrics, one Self-BLEU over the seeds of each set, one validation score
-    assert len(expected) == 2 * 3 * 2 + 2 + 1
-    assert (protocol.pooled_id("c", "first"), "self_bleu") in expected
+    # two sets x three seeds x two metrics, one Self-BLEU over the seeds of each set, three validation scores
+    assert len(expected) == 2 * 3 * 2 + 2 + 3
+    assert score_id(protocol.pooled_id("c", "first"), "self_bleu", SIGNATURE_PER_PROMPT) in expected
     single = protocol_of(changed(jsonl_run, evaluation__decode_seeds=[1]), IDENTITY)
-    assert len(single.expected("c")) == 2 * 1 * 2 + 1
+    assert len(single.expected("c")) == 2 * 1 * 2 + 3
 
 
 def test_the_pooled_id_depends_on_every_seed(jsonl_run):
     protocol = protocol_of(jsonl_run, IDENTITY)
-    fewer = replace(protocol, decode_seeds=protocol.decode_seeds[:-1])
+    first = protocol.sets["first"]
+    fewer = replace(protocol, sets={"first": replace(first, decode_seeds=first.decode_seeds[:-1])})
     assert protocol.pooled_id("c", "first") != fewer.pooled_id("c", "first")
 
 
@@ -149,4 +156,4 @@ def test_a_protocol_comes_back_from_its_manifest(jsonl_run):
     assert isinstance(again, Protocol)
     assert again == protocol
     assert again.expected("c") == protocol.expected("c")
-    assert "records" not in protocol.manifest()
+    assert "one 0" not in json.dumps(protocol.manifest())

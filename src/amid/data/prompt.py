@@ -5,6 +5,8 @@ Source: MiniLLM, DistiLLM and AMiD tools/process_data_dolly.py, byte for byte.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from amid.data.records import Record
 
 PROMPT_VERSION = 1  # part of every generation id
@@ -23,3 +25,8 @@ def render_prompt(record: Record) -> str:
     if record.input:
         return f"{_WITH_INPUT}{record.instruction}{_INPUT}{record.input}{_RESPONSE}"
     return f"{_ALONE}{record.instruction}{_RESPONSE}"
+
+
+def user_turn(record: Record, *, template: str, labels: Mapping[str, str]) -> str:
+    """The user's turn of a chat: the template with the record's {instruction} and {input} and the labels put in."""
+    return template.format_map({**labels, "instruction": record.instruction, "input": record.input})

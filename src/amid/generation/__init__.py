@@ -3,5 +3,6 @@
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.randomness import Key
+from amid.generation.stopping import StopStrings
 
-__all__ = ["Completion", "Decoding", "Key", "generate"]
+__all__ = ["Completion", "Decoding", "Key", "StopStrings", "generate"]
