@@ -19,7 +19,18 @@ LEVELS = (
     ("data", "pairs"),
     ("cell", "strategies"),
     ("store", "protocol", "module", "objectives"),
-    ("sweep", "tables", "artifacts", "evaluation", "tracking", "training", "preflight"),
+    (
+        "sweep",
+        "tables",
+        "artifacts",
+        "evaluation",
+        "tracking",
+        "training",
+        "preflight",
+        "comparison",
+        "scoring",
+        "fetching",
+    ),
     ("requests", "multirun", "model_evaluation"),
     ("cli",),
     ("experiment",),
@@ -55,6 +66,9 @@ TORCH_FREE = (
     "data.toy",
     "multirun",
     "preflight",
+    "comparison",
+    "scoring",
+    "fetching",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 

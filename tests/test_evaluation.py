@@ -262,7 +262,8 @@ def test_the_examples_of_a_score_are_what_it_is_the_mean_of(generate, protocol, 
     assert len(rouge) == 4
     for score, examples in rouge:
         assert examples.score_id == score.score_id
-        assert examples.group_id == protocol.group_id(score.eval_set)
+        assert score.group_id == protocol.group_id(score.eval_set)
+        assert score.main
         assert score.value == pytest.approx(sum(examples.values) / 3)
     assert all(examples is None for score, examples in scored if score.metric == "self_bleu")
 

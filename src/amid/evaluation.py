@@ -160,12 +160,16 @@ def score_generations(
             generations = _generations(rows, each.data)
             for name in each.metrics:
                 metric = METRICS[name]
-                score = _score(entry_id, set_name, generation_id, decode_seed, name, metric.signature, len(rows))
+                score = replace(
+                    _score(entry_id, set_name, generation_id, decode_seed, name, metric.signature, len(rows)),
+                    group_id=protocol.group_id(set_name),
+                    main=name == each.metric,
+                )
                 if score.score_id not in known:
                     examples = None
                     if metric.per_example is not None:
                         values = tuple(metric.per_example(generations))
-                        examples = Examples(score.score_id, protocol.group_id(set_name), each.digest, values)
+                        examples = Examples(score.score_id, each.digest, values)
                         value = math.fsum(values) / len(values)
                     else:
                         value = metric.score(generations)

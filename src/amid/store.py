@@ -44,7 +44,8 @@ class Score:
     """One number: a metric of one checkpoint on one set with one decode seed.
 
     generation_id names the texts it was computed from, score_id these texts and the metric's version.
-    decode_seed is None for a metric over the texts of all seeds.
+    decode_seed is None for a metric over the texts of all seeds. group_id names set and decoding: scores of two entries
+    compare under the same one. main: the metric is the set's own.
     """
 
     entry_id: str
@@ -55,18 +56,18 @@ class Score:
     metric: str
     value: float
     num_samples: int
+    group_id: str = ""
+    main: bool = False
 
 
 @dataclass(frozen=True)
 class Examples:
     """What a score is the mean of: one value per example, in the order of the set.
 
-    group_id: names set and decoding; the examples of two entries pair up under the same one.
     texts: digest of the set's prompts and references.
     """
 
     score_id: str
-    group_id: str
     texts: str
     values: tuple[float, ...]
 
