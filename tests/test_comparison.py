@@ -92,7 +92,7 @@ def test_a_clear_difference_excludes_zero_and_none_does_not(store):
     assert by_set["clear"].difference.excludes_zero
     assert not by_set["same"].difference.excludes_zero
     text = render_comparison([by_set["clear"], by_set["same"]], ("a", "b"))
-    assert "clear  rouge_l  1      8.0" in text
+    assert "clear  rouge_l  1      7.90" in text
     assert text.splitlines()[5].split()[-1] == "yes"
     assert text.splitlines()[6].split()[-1] == "no"
 
