@@ -60,7 +60,7 @@ def test_the_examples_that_differ_most_come_first_with_their_texts(store):
     (found,) = compared(store, top=2)
     first, second = found.contrasts
     assert (first.index, first.scores) == (0, (60.0, 25.0))
-    assert (first.prompt, first.reference) == ("ask 0", "gold 0")
+    assert (first.question, first.reference) == ("ask 0", "gold 0")
     # seed 20 shows the difference: 70 against 0
     assert first.responses == ("a says 0 with 20", "b says 0 with 20")
     assert (second.index, second.scores) == (1, (20.0, 10.0))
@@ -137,7 +137,7 @@ def test_entries_are_found_by_the_beginning_of_their_id(store):
 
 def test_texts_that_are_long_are_shortened_and_say_so(store):
     (found,) = compared(store, top=1)
-    long = replace(found.contrasts[0], prompt="\n".join(f"line {i}" for i in range(30)), responses=("", "x"))
+    long = replace(found.contrasts[0], question="\n".join(f"line {i}" for i in range(30)), responses=("", "x"))
     text = render_comparison([replace(found, contrasts=(long,))], ("a", "b"))
     assert "(22 lines left out)" in text
     assert "line 29" in text

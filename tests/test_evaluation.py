@@ -30,6 +30,7 @@ def set_protocol(name, **values):
     records = RECORDS[name]
     data = EvaluationSet(
         prompts=tuple(render_prompt(record) for record in records),
+        questions=tuple(record.instruction for record in records),
         references=tuple(record.outputs for record in records),
         sources=tuple(record.instruction for record in records),
     )
@@ -270,7 +271,7 @@ def test_the_examples_of_a_score_are_what_it_is_the_mean_of(generate, protocol, 
 
 def chat_protocol(**decoding):
     turns = tuple(f"Say the number {i}." for i in range(3))
-    data = EvaluationSet(prompts=turns, references=(("yes",),) * 3, sources=turns)
+    data = EvaluationSet(prompts=turns, questions=turns, references=(("yes",),) * 3, sources=turns)
     each = SetProtocol(
         digest="chat",
         prompt="chat",

@@ -32,7 +32,7 @@ def test_references_may_be_in_the_rows_in_a_file_or_those_of_a_set(write):
     own = write([{"response": r, "references": g} for r, g in zip(RESPONSES, GOLD, strict=True)], "own.jsonl")
     bare = write([{"text": r} for r in RESPONSES])
     gold = write([{"output": g} for g in GOLD], "gold.jsonl")
-    texts = EvaluationSet(("p",) * 3, tuple(map(tuple, GOLD)), ("s",) * 3)
+    texts = EvaluationSet(("p",) * 3, ("q",) * 3, tuple(map(tuple, GOLD)), ("s",) * 3)
     metrics = ["rouge_l", "self_bleu"]
     expected = {"rouge_l": rouge_l(RESPONSES, GOLD), "self_bleu": self_bleu(RESPONSES)}
     assert values(score_file(own, metrics)) == expected

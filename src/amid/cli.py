@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from amid.config import RunCfg, config_root
+from amid.config import TABLE_METRICS, RunCfg, config_root
 from amid.entry import exit_code
 from amid.errors import RequestError, RunError, unknown_name
 from amid.store import Store
@@ -73,6 +73,8 @@ def table(
 ) -> None:
     """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
     known, store = _style(style), Store(results)
+    if metric is not None and metric not in TABLE_METRICS:
+        raise unknown_name("metric", metric, TABLE_METRICS)
     typer.echo(render(build_table(store.read_sweep(name), store, metric=metric), known), nl=False)
 
 

@@ -17,7 +17,7 @@ from amid.store import Examples, Score, Store, generations_path, read_json_lines
 RESAMPLING_SEED = 0  # the same two models give the same interval
 NOT_KEPT = "(not kept)"
 TEXT_WIDTH = 110
-TEXT_LINES = 8  # shown of a prompt or response
+TEXT_LINES = 8  # shown of a question or response
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Contrast:
     """One example on which the two models differ: its texts, and its score averaged over the decode seeds."""
 
     index: int
-    prompt: str
+    question: str
     reference: str
     responses: tuple[str, str]
     scores: tuple[float, float]
@@ -134,13 +134,13 @@ def _compare_set(
         responses = [
             _response(folder, side[seed].generation_id, index) for folder, side in zip(folders, scores, strict=True)
         ]
-        prompt, reference = (
-            (str(texts[index]["prompt"]), str(texts[index]["references"][0])) if texts else (NOT_KEPT, NOT_KEPT)
+        question, reference = (
+            (str(texts[index]["question"]), str(texts[index]["references"][0])) if texts else (NOT_KEPT, NOT_KEPT)
         )
         contrasts.append(
             Contrast(
                 index,
-                prompt,
+                question,
                 reference,
                 (responses[0], responses[1]),
                 (values[0][index], values[1][index]),
@@ -165,7 +165,7 @@ def _contrast_lines(each: SetComparison, contrast: Contrast) -> list[str]:
     left, right = contrast.scores
     lines = [f"{each.eval_set} #{contrast.index}  {each.metric}  left {left:.1f}  right {right:.1f}"]
     for title, text in (
-        ("prompt", contrast.prompt),
+        ("question", contrast.question),
         ("reference", contrast.reference),
         ("left", contrast.responses[0]),
         ("right", contrast.responses[1]),

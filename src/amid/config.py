@@ -63,6 +63,7 @@ EVALUATION_METRICS: dict[str, bool | None] = {
     "response_length": None,
     "eos_share": None,
 }
+TABLE_METRICS = (*EVALUATION_METRICS, "loss", "perplexity")  # the last two: of the validation records
 EVALUATION_SOURCES = ("file", "toy")
 PROMPTS = ("alpaca", "chat")
 LOGGERS = ("wandb", "csv", "none")
@@ -505,6 +506,10 @@ class TableCfg:
 
     rows: list[str] = field(default_factory=list)  # keys that name a row; empty = the keys that differ between cells
     metric: str | None = None  # of the set columns; null = each set's own
+
+    def __post_init__(self) -> None:
+        if self.metric is not None:
+            _one_of("sweep.table.metric", self.metric, TABLE_METRICS)
 
 
 @dataclass

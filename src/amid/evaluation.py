@@ -38,6 +38,8 @@ from amid.store import (
 log = logging.getLogger(__name__)
 # Batches generated between two writes: what a kill costs at most.
 BATCHES_PER_WRITE = 4
+# For chat templates that name a date: with the day of the run, a resumed run would ask other questions.
+CHAT_DATE = "26 Jul 2024"  # the one Llama 3.1's template falls back to
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def evaluate_entry(
     )
     for each in protocol.sets.values():
         assert each.data is not None
-        store.write_texts(each.digest, each.data.prompts, each.data.references)
+        store.write_texts(each.digest, each.data.questions, each.data.references)
     known = {score.score_id for score in store.read([entry])}
     scored = score_generations(protocol, entry_id=entry.id, folder=folder, known=known)
     store.write(entry, [score for score, _ in scored], [examples for _, examples in scored if examples is not None])
@@ -302,7 +304,10 @@ def _chats(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], *, set_name
     return [
         str(
             tokenizer.apply_chat_template(
-                [{"role": "user", "content": turn}], tokenize=False, add_generation_prompt=True
+                [{"role": "user", "content": turn}],
+                tokenize=False,
+                add_generation_prompt=True,
+                date_string=CHAT_DATE,
             )
         )
         for turn in turns

@@ -474,10 +474,10 @@ class Experiment:
             assert each.data is not None
             file = generations_path(folder, self.protocol.generation_id(self.cell.id, set_name, each.decode_seeds[0]))
             responses = read_responses(file, num_rows=len(each.data))
-            shown = list(zip(each.data.prompts, responses, each.data.references, strict=True))[:per_set]
+            shown = list(zip(each.data.questions, responses, each.data.references, strict=True))[:per_set]
             rows += [
-                {"set": set_name, "prompt": prompt, "response": response, "reference": references[0]}
-                for prompt, response, references in shown
+                {"set": set_name, "prompt": question, "response": response, "reference": references[0]}
+                for question, response, references in shown
             ]
         return rows[: self.run.logger.num_generations]
 

@@ -167,7 +167,12 @@ def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
 
 
 def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:
-    """The protocol that `Protocol.manifest` described, without its texts."""
+    """The protocol that `Protocol.manifest` described, without its texts.
+
+    Raises RequestError for a manifest of a version in which all sets had one decoding.
+    """
+    if "sets" not in manifest:
+        raise RequestError("this sweep was recorded by an older version; run it again: nothing is trained twice")
     sets = {
         name: SetProtocol(
             **{**values, "decode_seeds": tuple(values["decode_seeds"]), "metrics": tuple(values["metrics"])}

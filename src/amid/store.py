@@ -3,7 +3,7 @@
     results/CELL_ID/           cell.yaml provenance.json status.json journal.jsonl scores.jsonl
                                checkpoints/ model/ generations/GENERATION_ID.jsonl examples/SCORE_ID.json
     results/stages/KIND-ID/    the same for a tokenizer, a teacher, an initial student, or a model from elsewhere
-    results/texts/DIGEST.jsonl prompts and references of an evaluation set, for reading generations side by side
+    results/texts/DIGEST.jsonl questions and references of an evaluation set, for reading generations side by side
     results/sweeps/NAME.json   the cells of a sweep and how to lay out their scores
 
 One folder per cell and one writer per folder (claims); files are written beside their place and renamed into it.
@@ -111,7 +111,7 @@ class Store:
         return folder / "examples" / f"{score_id}.json"
 
     def texts_path(self, digest: str) -> Path:
-        """Prompts and references of an evaluation set."""
+        """Questions and references of an evaluation set."""
         return self.root / "texts" / f"{digest[:TEXTS_DIGITS]}.jsonl"
 
     def sweep_path(self, name: str) -> Path:
@@ -205,18 +205,19 @@ class Store:
             return None
         return Examples(**{**values, "values": tuple(values["values"])})
 
-    def write_texts(self, digest: str, prompts: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-        """Keep the prompts and references of an evaluation set, named by their digest."""
+    def write_texts(self, digest: str, questions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        """Keep the questions and references of an evaluation set, named by the digest of its prompts and references."""
         path = self.texts_path(digest)
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             rows = [
-                {"prompt": prompt, "references": list(texts)} for prompt, texts in zip(prompts, references, strict=True)
+                {"question": question, "references": list(texts)}
+                for question, texts in zip(questions, references, strict=True)
             ]
             replace_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
 
     def read_texts(self, digest: str) -> list[dict[str, Any]]:
-        """prompt and references of each example of an evaluation set; empty if they were not kept."""
+        """question and references of each example of an evaluation set; empty if they were not kept."""
         return list(read_json_lines(self.texts_path(digest)))
 
     def find_entry(self, name: str) -> Path:

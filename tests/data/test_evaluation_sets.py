@@ -75,6 +75,8 @@ def test_the_published_layout_and_ours_give_the_same_set(tmp_path):
     left, right = (one(TOY, files=files, evaluation={"root": str(tmp_path / name)}) for name in "ab")
     assert left.prompts == right.prompts == tuple(render_prompt(Record("", i, t, ())) for i, t, _ in records)
     assert left.references == right.references == (("Rome",), ("3",))
+    assert left.questions == ("Name a city.", "Add.\n1\n2")
+    assert right.questions == right.prompts  # a published file may hold nothing but the rendered prompt
     assert left.digest == right.digest
 
 

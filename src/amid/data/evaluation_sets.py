@@ -20,12 +20,14 @@ CHECKSUM_SUFFIX = ".sha256"  # beside a fetched file: the digest of what was fet
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """What a model is asked on one set, and what a good answer is; entry i of all three belongs to example i.
+    """What a model is asked on one set, and what a good answer is; entry i of each belongs to example i.
 
-    prompts: rendered prompts, or the user turns of a chat. sources: the bare input of each, as COMET reads it.
+    prompts: rendered prompts, or the user turns of a chat. questions: the same without the words of the template, for
+    people. sources: the bare input, as COMET reads it.
     """
 
     prompts: tuple[str, ...]
+    questions: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
     sources: tuple[str, ...]
 
@@ -68,6 +70,10 @@ def evaluation_set(records: Sequence[Record], declared: EvaluationSetCfg) -> Eva
         prompts = [user_turn(record, template=template, labels=labels) for record in records]
     return EvaluationSet(
         prompts=tuple(prompts),
+        questions=tuple(
+            "\n".join(text for text in (record.instruction, record.input) if text) or prompt
+            for record, prompt in zip(records, prompts, strict=True)
+        ),
         references=tuple(record.outputs for record in records),
         sources=tuple(record.input or record.instruction for record in records),
     )
