@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.data.batch import Batch
 from amid.data.evaluation_sets import EvaluationSet
+from amid.data.prompt import no_chat_template
 from amid.data.tokenise import Example, encode, eos_id
 from amid.errors import RequestError, RunError
 from amid.generation import Completion, Decoding, StopStrings, generate
@@ -296,11 +297,7 @@ def _rows(
 def _chats(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], *, set_name: str) -> list[str]:
     """Each user turn in the model's chat template, as text that is tokenised once: a BOS in it stays the only one."""
     if tokenizer.chat_template is None:
-        raise RequestError(
-            f"evaluation set '{set_name}' asks in chat form, but the model's tokenizer has no chat template; "
-            f"with instruction-tuned models it has one, for others set evaluation.sets.{set_name}.prompt=alpaca "
-            f"evaluation.sets.{set_name}.template=null"
-        )
+        raise no_chat_template(set_name)
     return [
         str(
             tokenizer.apply_chat_template(

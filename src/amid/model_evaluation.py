@@ -51,6 +51,7 @@ def evaluate_model(name: str, run: RunCfg, *, revision: str | None = None) -> Ta
 def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store: Store, revision: str | None) -> None:
     cache = Path(run.paths.cache)
     tokenizer = load_tokenizer(name, revision=revision, cache=cache)
+    was_done = store.state(stage) == "done"  # with other sets: a failure now takes nothing from these
     claim = store.claim(stage) or store.claim_done(stage)
     if claim is None:
         raise RunError(f"model {stage.id} is being evaluated by another process; repeat the command when it has ended")
@@ -69,7 +70,8 @@ def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store
                 batch_size=run.trainer.generation_batch_size,
             )
         except Exception as err:
-            store.set_failed(stage, str(err) or type(err).__name__, traceback.format_exc())
+            if not was_done:
+                store.set_failed(stage, str(err) or type(err).__name__, traceback.format_exc())
             if isinstance(err, (RequestError, RunError)):
                 raise
             raise RunError(

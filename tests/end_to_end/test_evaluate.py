@@ -159,6 +159,25 @@ def test_a_model_without_a_chat_template_is_refused_for_a_chat_set(amid: Amid, m
     assert "has no chat template" in done.stderr.splitlines()[-1]
 
 
+def test_a_failure_with_other_sets_takes_nothing_from_those_that_are_done(
+    amid: Amid, model_folder: Path, root: Path
+) -> None:
+    before = amid(*arguments(model_folder, root))
+    (root / "gsm8k").mkdir()
+    (root / "gsm8k" / "test.jsonl").write_text('{"instruction": "1?", "output": "#### 1"}\n' * 2)
+    assert amid("evaluate", str(model_folder), "--sets", "gsm8k", "--root", str(root)).returncode == 2
+    assert amid(*arguments(model_folder, root)).stdout == before.stdout
+
+
+def test_a_sweep_learns_before_it_trains_that_its_tokenizer_has_no_chat_template(run_py, root: Path) -> None:
+    (root / "gsm8k").mkdir()
+    (root / "gsm8k" / "test.jsonl").write_text('{"instruction": "1?", "output": "#### 1"}\n' * 2)
+    done = run_py("-m", "amid.alpha=-1,0", "evaluation=[toy,gsm8k]", f"evaluation.root={root}")
+    assert done.returncode == 2, done.stderr
+    assert "evaluation set 'gsm8k' asks in chat form" in done.stderr.splitlines()[-1]
+    assert "fine-tuning" not in done.stdout
+
+
 @pytest.mark.kill
 def test_an_evaluation_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbed_one(
     amid: Amid, model_folder: Path, root: Path, tmp_path: Path
