@@ -2,12 +2,14 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
 from amid import evaluation
+from amid.cell import Stage
 from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import render_prompt
 from amid.data.records import Record
@@ -17,7 +19,7 @@ from amid.evaluation import generate_missing, read_responses, score_generations,
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
 from amid.protocol import Protocol, SetProtocol
-from amid.store import PENDING_ROWS, generations_path
+from amid.store import PENDING_ROWS, Store, generations_path
 
 RECORDS = {
     name: [Record(str(i), f"{name} {i}.", "", (f"yes {i}", "no")) for i in range(3)] for name in ("dolly", "self_inst")
@@ -386,3 +388,23 @@ def test_validation_loss_is_the_token_mean_over_all_examples(tiny_model, tokeniz
         log_probs = tiny_model(ids).logits.detach().log_softmax(-1)[0]
         total -= sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(response))
     assert whole == pytest.approx(total / 8, rel=1e-5)
+
+
+def test_an_entry_scored_before_examples_were_kept_gets_them_without_new_texts(
+    tiny_model, tokenizer, protocol, tmp_path, monkeypatch
+):
+    entry, store = Stage("model", CHECKPOINT, {}), Store(tmp_path / "results")
+    store.folder(entry).mkdir(parents=True)
+    options = {"entry": entry, "store": store, "batch_size": 4}
+    assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 12
+    scores = store.read([entry])
+    shutil.rmtree(store.folder(entry) / "examples")
+    store.write(entry, [replace(score, group_id="", main=False) for score in scores])
+    monkeypatch.setattr(evaluation, "generate", None)  # nothing may be generated
+    assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
+    assert store.read([entry]) == scores
+    for score in scores:
+        examples = store.read_examples(store.folder(entry), score.score_id)
+        assert (examples is not None) == (score.metric == "rouge_l")
+    texts = store.read_texts("digest of dolly")
+    assert [text["question"] for text in texts] == [record.instruction for record in RECORDS["dolly"]]

@@ -84,7 +84,7 @@ def evaluate_entry(
     for each in protocol.sets.values():
         assert each.data is not None
         store.write_texts(each.digest, each.data.questions, each.data.references)
-    known = {score.score_id for score in store.read([entry])}
+    known = {score.score_id for score in store.read([entry]) if score.group_id}  # without: before examples were kept
     scored = score_generations(protocol, entry_id=entry.id, folder=folder, known=known)
     store.write(entry, [score for score, _ in scored], [examples for _, examples in scored if examples is not None])
     return generated
@@ -180,7 +180,10 @@ def score_generations(
         if "self_bleu" in each.metrics and len(by_seed) > 1:
             pooled_id = protocol.pooled_id(entry_id, set_name)
             groups = [list(group) for group in zip(*by_seed, strict=True)]
-            score = _score(entry_id, set_name, pooled_id, None, "self_bleu", SIGNATURE_PER_PROMPT, len(groups))
+            score = replace(
+                _score(entry_id, set_name, pooled_id, None, "self_bleu", SIGNATURE_PER_PROMPT, len(groups)),
+                group_id=protocol.group_id(set_name),
+            )
             if score.score_id not in known:
                 scored.append((replace(score, value=self_bleu_per_prompt(groups)), None))
     return scored
