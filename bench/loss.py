@@ -7,7 +7,8 @@
 Variants: floor (teacher projection and three student products, plain matrix products in chunks, at its best chunk),
 fused (ours), dense (ours, autograd on full logits), trl and liger (their distillation losses, where installed).
 Every variant runs in a process of its own; repeats alternate between variants. Extra memory is the peak resident size
-above the tensors given, less the head's gradient. Last line: RESULT bench-loss, ratios for the first shape.
+above the tensors given, less the head's gradient. `profile`: where one fused evaluation spends its time, and the floor
+at the same chunk. Last line: RESULT bench-loss, ratios for the first shape.
 """
 
 import argparse
@@ -78,6 +79,21 @@ def build_term(name: str):
     return DivergenceTerm(kl, "pr" if name == "kl" else "rp", None, half)
 
 
+def profile(run) -> dict[str, float]:
+    """Milliseconds of one call by kind of operation."""
+    import torch
+
+    kinds = {"products": ("mm", "addmm", "addmv"), "copies": ("copy_", "_to_copy")}
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        run()
+    total = dict.fromkeys((*kinds, "elementwise"), 0.0)
+    for event in profiler.key_averages():
+        name = event.key.removeprefix("aten::")
+        kind = next((kind for kind, names in kinds.items() if name.rstrip("_") in {n.rstrip("_") for n in names}), None)
+        total[kind or "elementwise"] += event.self_cpu_time_total / 1000
+    return total
+
+
 def serve(case: Case) -> None:
     """Builds the tensors, then answers each line on stdin with one timed repeat as JSON."""
     import torch
@@ -143,8 +159,11 @@ def serve(case: Case) -> None:
     run = {"floor": floor, "fused": fused, "dense": dense, "trl": trl, "liger": liger}[case.variant]
     reset_peak()
     before = peak_mb()
-    for _ in sys.stdin:
+    for order in sys.stdin:
         student.grad = weight.grad = None
+        if order.strip() == "profile":
+            print(json.dumps(profile(run)), flush=True)
+            continue
         start = time.perf_counter()
         try:
             run()
@@ -184,6 +203,11 @@ class Worker:
             self.seconds.append(answer["seconds"])
         self.extra_mb = answer["extra_mb"]
 
+    def profile(self) -> dict[str, float]:
+        self.process.stdin.write("profile\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
@@ -197,21 +221,33 @@ def peers_for(objective: str) -> list[str]:
     return [] if objective == "ab" else ["trl", "liger"]
 
 
-def measure(shape: tuple[int, int, int, int], dtype: str, objective: str, *, repeats: int, chunk: int, best_floor: int):
+def measure(
+    shape: tuple[int, int, int, int],
+    dtype: str,
+    objective: str,
+    *,
+    repeats: int,
+    chunk: int,
+    best_floor: int,
+    skipped: list[str],
+):
     """Finished workers by variant; alternating repeats, the first of each discarded."""
-    variants = [("floor", best_floor), ("fused", chunk), ("dense", chunk)]
-    variants += [(name, chunk) for name in peers_for(objective)]
+    variants = [("floor", "floor", best_floor), ("fused", "fused", chunk), ("floor_at_our_chunk", "floor", chunk)]
+    variants += [(name, name, chunk) for name in ("dense", *peers_for(objective)) if name not in skipped]
     workers = {}
-    for name, size in variants:
+    for title, name, size in variants:
         module = {"trl": "trl", "liger": "liger_kernel"}.get(name)
         if module and importlib.util.find_spec(module) is None:
-            workers[name] = NOT_INSTALLED
+            workers[title] = NOT_INSTALLED
             continue
-        workers[name] = Worker(Case(name, objective, *shape, dtype, size))
+        workers[title] = Worker(Case(name, objective, *shape, dtype, size))
     live = [worker for worker in workers.values() if worker != NOT_INSTALLED]
     for turn in range(repeats + 1):
         for worker in live:
             worker.repeat(keep=turn > 0)
+    if not workers["fused"].error:
+        parts = ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in workers["fused"].profile().items())
+        print(f"  profile of fused: {parts}")
     for worker in live:
         worker.close()
     return workers
@@ -251,6 +287,7 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", default=["ab", "gjs", "kl", "rkl"], choices=OBJECTIVES)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--chunk-tokens", type=int, default=192)
+    parser.add_argument("--skip", nargs="+", default=[], choices=["dense", "trl", "liger"])
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -267,11 +304,17 @@ def main() -> None:
                     f"\nN {shape[0]}, V {shape[1]}, H {shape[2]}/{shape[3]}, {dtype}, {objective}, floor chunk {best}"
                 )
                 workers = measure(
-                    shape, dtype, objective, repeats=arguments.repeats, chunk=arguments.chunk_tokens, best_floor=best
+                    shape,
+                    dtype,
+                    objective,
+                    repeats=arguments.repeats,
+                    chunk=arguments.chunk_tokens,
+                    best_floor=best,
+                    skipped=arguments.skip,
                 )
                 for variant, worker in workers.items():
                     compared = "" if variant == "fused" else f"  fused/{variant} {ratio(workers, variant)}"
-                    print(f"  {variant:6} {describe(worker)}{compared}", flush=True)
+                    print(f"  {variant:18} {describe(worker)}{compared}", flush=True)
                 if name == names[0] and dtype == arguments.dtypes[0]:
                     result[objective] = workers
     first = result[arguments.objectives[0]]

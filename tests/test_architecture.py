@@ -15,24 +15,14 @@ PACKAGE = ROOT / "src" / "amid"
 # The contract: a module imports only modules of lower levels, and files of its own folder. A folder counts as one.
 LEVELS = (
     ("errors", "core", "metrics", "generation"),
-    ("config", "fingerprint", "claims", "entry", "certificate", "loss"),
+    ("config", "fingerprint", "claims", "entry", "certificate", "loss", "ranks"),
     ("data", "pairs"),
     ("cell", "strategies"),
-    ("store", "protocol", "module", "objectives"),
-    (
-        "sweep",
-        "tables",
-        "artifacts",
-        "evaluation",
-        "tracking",
-        "training",
-        "preflight",
-        "comparison",
-        "scoring",
-        "fetching",
-    ),
-    ("requests", "multirun", "model_evaluation"),
-    ("cli",),
+    ("store", "protocol", "rollout", "objectives"),
+    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight"),
+    ("requests", "multirun", "training", "model_evaluation", "comparison", "scoring", "fetching"),
+    ("cli", "fitting"),
+    ("stages",),
     ("experiment",),
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -43,6 +33,7 @@ ONLY = {
     "generation": set(),
     "claims": {"errors"},
     "entry": {"errors"},
+    "ranks": {"errors"},
     "strategies": {"data"},
     "certificate": {"core"},
 }

@@ -194,13 +194,17 @@ WITHOUT_EFFECT = {"pair.name", "pair.teacher_revision", "pair.student_revision",
     "data.train",
     "data.dev",
 }
+WITHOUT_EFFECT |= {f"strategy.{field.name}" for field in fields(config.StrategyCfg) if field.name != "name"}
+WITHOUT_EFFECT |= {
+    f"compat.{name}" for name in ("sgo_label_offset", "sgo_rank_local_coin", "validation_batch_mean", "skd_fresh_test")
+}
 # Names: their other valid value. Model references are tested apart.
 OTHER_NAME = {
     "pair.vocab_policy": "shared_prefix",
     "objective.reduction": "sequence_mean",
     "divergence.name": "kl",
     "divergence.order": "rq",
-    "strategy.name": "another",
+    "strategy.name": "speculative",
     "train.precision": "bf16-mixed",
     "train.validation.select": "loss",
     "pair.student": "teacher",

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from amid.config import SCRATCH, SMOLLM2_PACKAGE, TEACHER, PairCfg, RunCfg, SftCfg
+from amid.config import SCRATCH, SMOLLM2_PACKAGE, STRATEGY_OPTIONS, TEACHER, PairCfg, RunCfg, SftCfg
 from amid.errors import RequestError
 from amid.fingerprint import FileDigests, hub_revision, value_digest
 
@@ -54,6 +54,10 @@ NEUTRAL: Mapping[str, Any] = {
     "compat.akl_swapped": False,
     "compat.abkd_prefactors": False,
     "compat.micro_batch_mean": False,
+    "compat.sgo_label_offset": False,
+    "compat.sgo_rank_local_coin": False,
+    "compat.validation_batch_mean": False,
+    "compat.skd_fresh_test": False,
     "divergence.function": None,
     "divergence.version": 1,
 }
@@ -103,12 +107,12 @@ def cell_of(run: RunCfg) -> Cell:
     student_init = _student_stage(run.pair, data, tokenizer, teacher, digests)
     values: dict[str, Any] = {
         "cell_version": CELL_VERSION,
-        # Without a divergence the teacher has no say; as origin of the student it is part of student_init.
-        "teacher": None if run.objective.kd_ratio == 0.0 else teacher.id,
+        # Without a divergence the teacher has no say, unless it writes; as origin it is part of student_init.
+        "teacher": None if run.objective.kd_ratio == 0.0 and run.strategy.name != "speculative" else teacher.id,
         "student_init": student_init.id,
         "data": data,
         "seed": run.seed,
-        "strategy": asdict(run.strategy),
+        "strategy": _strategy_identity(run, ignored),
         "train": asdict(run.train),
         "compat": _compat_identity(run),
         "pair": {"vocab_policy": run.pair.vocab_policy},
@@ -173,10 +177,35 @@ def data_identity(run: RunCfg, digests: FileDigests) -> dict[str, Any]:
 
 
 def _compat_identity(run: RunCfg) -> dict[str, Any]:
-    values = asdict(run.compat)
-    if run.compat.micro_batch_mean:
+    values, strategy = asdict(run.compat), run.strategy.name
+    read_by = {
+        "sgo_label_offset": strategy != "fixed",
+        "sgo_rank_local_coin": strategy in ("mixed", "adaptive_off_policy") and run.trainer.devices > 1,
+        "validation_batch_mean": strategy == "adaptive_off_policy",
+        "skd_fresh_test": strategy == "speculative",
+    }
+    for name, is_read in read_by.items():
+        values[name] = values[name] and is_read
+    if values["micro_batch_mean"] or values["validation_batch_mean"]:
         # Then, and only then, how a step is divided into micro-batches changes the weights.
         values["micro_batch_size"] = run.trainer.micro_batch_size
+    return values
+
+
+def _strategy_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
+    """The strategy and the options it reads, with the number of ranks where it decides who remembers what."""
+    strategy = run.strategy
+    options = STRATEGY_OPTIONS[strategy.name]
+    values: dict[str, Any] = {"name": strategy.name}
+    for name, value in asdict(strategy).items():
+        if name in options:
+            values[name] = value
+        elif name != "name" and value is not None:
+            ignored.append(f"strategy.{name} has no effect with strategy={strategy.name}")
+    if values.get("use_buffer") is False:
+        del values["capacity"], values["buffer_scope"]
+    if values.get("buffer_scope") == "rank" and run.trainer.devices > 1:
+        values["num_ranks"] = run.trainer.devices  # each rank draws from what it wrote itself
     return values
 
 

@@ -45,7 +45,26 @@ SCHEDULE_PARAMS: dict[str, tuple[str, ...]] = {
     "taid_adaptive": ("t_start", "t_end", "step_size", "momentum"),
     "overlap_adaptive": ("at_zero", "at_full", "momentum"),
 }
-STRATEGIES = ("fixed",)
+# The options each strategy reads; those of one that a strategy does not read have no effect on it.
+STRATEGY_OPTIONS: dict[str, tuple[str, ...]] = {
+    "fixed": (),
+    "on_policy": ("use_buffer", "capacity", "buffer_scope", "temperature", "top_p", "top_k"),
+    "mixed": (
+        "student_probability",
+        *("use_buffer", "capacity", "buffer_scope", "temperature", "top_p", "top_k"),
+    ),
+    "adaptive_off_policy": (
+        *("init_threshold", "loss_eps", "replay_ratio", "reference"),
+        *("capacity", "buffer_scope", "temperature", "top_p", "top_k"),
+    ),
+    "speculative": (
+        *("num_proposed", "accept_top_k", "temperature", "top_p", "top_k"),
+        *("teacher_temperature", "teacher_top_p"),
+    ),
+}
+REPLAY_RATIOS = ("decreasing", "constant", "increasing")
+REFERENCES = ("last_raise", "previous")
+BUFFER_SCOPES = ("rank", "global")
 DATA_SOURCES = ("toy", "jsonl")
 # Name of every metric -> whether higher is better; null: it only describes (equal to METRICS, as a test asserts).
 EVALUATION_METRICS: dict[str, bool | None] = {
@@ -249,12 +268,55 @@ class DivergenceCfg:
 
 @dataclass
 class StrategyCfg:
-    """Which batch to train on (the paper's SGO strategies)."""
+    """Which batch to train on (the paper's SGO strategies). Each strategy's file sets the options that it reads."""
 
     name: str = MISSING
+    student_probability: float | None = None  # of a step that trains on student-written text
+    use_buffer: bool | None = None  # train on a draw from the buffer; false: on what was just written
+    init_threshold: float | None = None  # share of steps that do not train on gold text, at the start
+    loss_eps: float | None = None  # rise of the validation loss, nats per token, that raises the threshold
+    replay_ratio: str | None = None  # of replayed to fresh text over training: decreasing, constant or increasing
+    reference: str | None = None  # the loss to compare with: last_raise or previous
+    capacity: int | None = None  # sequences in the buffer
+    buffer_scope: str | None = None  # rank: one buffer per process; global: one for all, held by each
+    num_proposed: int | None = None  # tokens the student proposes at a time
+    accept_top_k: int | None = None  # a proposed token stays if it is among the teacher's likeliest so many
+    temperature: float | None = None  # of the student's tokens
+    top_p: float | None = None
+    top_k: int | None = None  # 0 = off
+    teacher_temperature: float | None = None  # of the tokens that replace rejected ones
+    teacher_top_p: float | None = None
 
     def __post_init__(self) -> None:
-        _one_of("strategy", self.name, STRATEGIES)
+        if self.name not in STRATEGY_OPTIONS:
+            raise unknown_name("strategy", self.name, STRATEGY_OPTIONS)
+        for name in STRATEGY_OPTIONS[self.name]:
+            if getattr(self, name) is None:
+                raise RequestError(f"strategy.{name} is needed for strategy={self.name}")
+        for name in ("student_probability", "init_threshold"):
+            if getattr(self, name) is not None:
+                _within(f"strategy.{name}", getattr(self, name), 0.0, 1.0)
+        for name, low in (
+            ("loss_eps", 0),
+            ("capacity", 1),
+            ("num_proposed", 1),
+            ("accept_top_k", 1),
+            ("temperature", 0),
+            ("teacher_temperature", 0),
+            ("top_k", 0),
+        ):
+            _at_least(f"strategy.{name}", getattr(self, name), low)
+        for name in ("top_p", "teacher_top_p"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value <= 1.0:
+                raise RequestError(f"strategy.{name} must lie in (0, 1], got {value:g}")
+        for name, valid in (
+            ("replay_ratio", REPLAY_RATIOS),
+            ("reference", REFERENCES),
+            ("buffer_scope", BUFFER_SCOPES),
+        ):
+            if getattr(self, name) is not None:
+                _one_of(f"strategy.{name}", getattr(self, name), valid)
 
 
 @dataclass
@@ -450,7 +512,9 @@ class EvaluationCfg:
 class TrainerCfg:
     """Where and how to run: resources and display, never results."""
 
-    accelerator: str = "auto"  # as Lightning's Trainer; one device per cell
+    accelerator: str = "auto"  # as Lightning's Trainer
+    devices: int = 1  # processes that train one cell together, one per device (docs/ranks.md)
+    keep_teacher_states: bool = True  # in the replay buffer, so that a replayed batch needs no teacher pass
     micro_batch_size: int | None = None  # sequences per forward and device, null = all of a step at once
     generation_batch_size: int = 256  # prompts decoded together
     checkpoint_every_steps: int | None = None  # besides the one after each epoch
@@ -458,7 +522,7 @@ class TrainerCfg:
     progress_bar: bool = True  # only on a terminal
 
     def __post_init__(self) -> None:
-        for name in ("micro_batch_size", "generation_batch_size", "checkpoint_every_steps"):
+        for name in ("devices", "micro_batch_size", "generation_batch_size", "checkpoint_every_steps"):
             _at_least(f"trainer.{name}", getattr(self, name), 1)
         _at_least("trainer.log_every_steps", self.log_every_steps, 1)
 
@@ -490,6 +554,10 @@ class CompatCfg:
     akl_swapped: bool = False  # AKL with teacher and student exchanged
     abkd_prefactors: bool = False  # ABKD's factors on AB's singular lines
     micro_batch_mean: bool = False  # mean per micro-batch and rank instead of over the whole step
+    sgo_label_offset: bool = False  # generated text is labelled without shift, and never with EOS
+    sgo_rank_local_coin: bool = False  # every rank throws its own coin
+    validation_batch_mean: bool = False  # adaptive_off_policy reads the mean over batches instead of over tokens
+    skd_fresh_test: bool = False  # speculative tests a second draw instead of the proposed token
 
 
 @dataclass

@@ -8,54 +8,32 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from amid.artifacts import ensure_stage
 from amid.cell import Cell, Stage, cell_of
 from amid.claims import Claim, held
-from amid.config import SCRATCH, TEACHER, RunCfg, SftCfg, TrainCfg, ValidationCfg
-from amid.core import CrossEntropy, Objective
-from amid.data.batch import Batch
-from amid.data.loader import StepBatches, validation_batches
-from amid.data.prompt import TEMPLATE_PIECES
-from amid.data.records import training_records
-from amid.data.tokenise import Example, eos_id, tokenise_records
+from amid.config import RunCfg
+from amid.data.loader import validation_batches
+from amid.data.tokenise import eos_id
 from amid.errors import RequestError, RunError, one_line
-from amid.evaluation import (
-    evaluate_entry,
-    read_responses,
-    validation_loss,
-    validation_rouge_l,
-    validation_scores,
-)
-from amid.generation import Decoding
-from amid.module import DistillModule, Optimisation, Reduction
+from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
+from amid.fitting import fit_student, reads_teacher, validator
 from amid.objectives import objective_of
-from amid.pairs import (
-    Pair,
-    keep_layers,
-    load_model,
-    load_tokenizer,
-    model_from_scratch,
-    num_non_embedding_parameters,
-    quiet_loading,
-    shared_vocab_size,
-    train_tokenizer,
-)
+from amid.pairs import Pair, load_model, save_model, shared_vocab_size
 from amid.preflight import check_run
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
+from amid.ranks import ALONE, Ranks, joined
+from amid.stages import Stages
 from amid.store import Entry, Score, Store, generations_path
-from amid.strategies import Fixed, Strategy
 from amid.sweep import is_evaluated, label, resolved_config
-from amid.tracking import CsvMirror, Journal, Mirror, WandbMirror
-from amid.training import FitResult, fit, plan_steps
+from amid.tracking import CsvMirror, Mirror, WandbMirror
+from amid.training import FitResult
 
 log = logging.getLogger(__name__)
-MIB = 2**20
+CELL = "cell"  # announced to the other ranks; stages are announced by their kind
 VALIDATION_BATCH_SIZE = 4  # examples whose logits are held at once when a finished model is validated
 
 
@@ -65,33 +43,40 @@ def run_task(run: RunCfg) -> None:
     Raises RequestError for what cannot be carried out, RunError for what failed (traceback in the cell's folder).
     """
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
-    experiment = Experiment(run)
-    if run.task == "prepare":
-        experiment.prepare()
-    elif run.task == "evaluate":
-        experiment.evaluate_again()
-    else:
-        experiment.distill()
+    with joined(run.trainer.devices) as ranks:
+        experiment = Experiment(run, ranks)
+        if not ranks.leads:
+            check_run(run)  # as rank 0 does, so that nobody waits for a rank that has refused
+            experiment.follow()
+            return
+        if run.task == "prepare":
+            experiment.prepare()
+        elif run.task == "evaluate":
+            experiment.evaluate_again()
+        else:
+            experiment.distill()
+        ranks.broadcast(None)  # after an error nobody waits for it: whoever started the processes ends them
 
 
 class Experiment:
-    """One cell with its stages: models and data are loaded when first needed, and once."""
+    """One cell with its stages."""
 
-    def __init__(self, run: RunCfg) -> None:
+    def __init__(self, run: RunCfg, ranks: Ranks = ALONE) -> None:
         self.run = run
         self.cell: Cell = cell_of(run)
         self.store = Store(run.paths.results)
+        self.stages = Stages(run, self.cell, self.store, ranks)
         self.protocol: Protocol = protocol_of(run, self.cell.values["data"])
+        self._ranks = ranks
         self._cache = Path(run.paths.cache)
-        self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._examples: tuple[list[Example], list[Example]] | None = None
 
     # Tasks
 
     def prepare(self) -> None:
         """None; builds the stages and evaluates teacher and initial student."""
-        for stage, load in ((self.cell.teacher, self.teacher), (self.cell.student_init, self.initial_student)):
-            self._ensure(stage)
+        stages, cell = self.stages, self.cell
+        for stage, load in ((cell.teacher, stages.teacher), (cell.student_init, stages.initial_student)):
+            stages.ensure(stage)
             if not is_evaluated(self.store, stage, self.protocol):
                 self._evaluate_stage(stage, load)
 
@@ -133,165 +118,33 @@ class Experiment:
             student = load_model(str(self.store.model_folder(self.cell)), revision=None, cache=self._cache)
             self._evaluate(self.cell, student)
 
-    # Parts
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The pair's one tokenizer; trained on the data for a teacher from scratch."""
-        if self._tokenizer is None:
-            if self.cell.tokenizer is None:
-                pair = self.run.pair
-                self._tokenizer = load_tokenizer(pair.teacher, revision=pair.teacher_revision, cache=self._cache)
-            else:
-                self._ensure(self.cell.tokenizer)
-                folder = self.store.model_folder(self.cell.tokenizer)
-                self._tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        return self._tokenizer
-
-    @property
-    def examples(self) -> tuple[list[Example], list[Example]]:
-        """Tokenised training and validation examples."""
-        if self._examples is None:
-            data = self.run.data
-            train, dev = (
-                tokenise_records(
-                    records,
-                    self.tokenizer,
-                    max_prompt_tokens=data.max_prompt_tokens,
-                    max_tokens=data.max_tokens,
-                    truncate_prompt=data.truncate_prompt,
-                )
-                for records in training_records(data)
-            )
-            if not dev:
-                raise RequestError(f"no validation record has a prompt within {data.max_prompt_tokens} tokens")
-            self._examples = train, dev
-        return self._examples
-
-    def teacher(self) -> PreTrainedModel:
-        """The teacher p, fine-tuned as the pair says."""
-        self._ensure(self.cell.teacher)
-        return self._stage_model(self.cell.teacher)
-
-    def initial_student(self) -> PreTrainedModel:
-        """The student q as every cell of the pair starts."""
-        self._ensure(self.cell.student_init)
-        return self._stage_model(self.cell.student_init)
-
-    # Stages
-
-    def _ensure(self, stage: Stage) -> None:
-        builders = {
-            "tokenizer": self._build_tokenizer,
-            "teacher": self._build_teacher,
-            "student_init": self._build_student,
-        }
-        ensure_stage(self.store, stage, builders[stage.kind])
-
-    def _stage_model(self, stage: Stage) -> PreTrainedModel:
-        folder = self.store.model_folder(stage)
-        if (folder / "config.json").is_file():
-            return load_model(str(folder), revision=None, cache=self._cache)
-        pair = self.run.pair  # used as it is: only its identity is in the store
-        role = "teacher" if stage.kind == "teacher" else "student"
-        return load_model(getattr(pair, role), revision=getattr(pair, f"{role}_revision"), cache=self._cache)
-
-    def _build_tokenizer(self, folder: Path, claim: Claim) -> None:
-        vocab_size = self.run.pair.tokenizer_vocab_size
-        assert vocab_size is not None
-        records, _ = training_records(self.run.data)
-        texts = [f"{record.instruction}\n{record.input}\n{record.outputs[0]}" for record in records]
-        tokenizer = train_tokenizer(texts, vocab_size=vocab_size, whole_tokens=TEMPLATE_PIECES)
-        tokenizer.save_pretrained(folder)
-        log.info("tokenizer: byte-level BPE of %d tokens from %d records", len(tokenizer), len(records))
-
-    def _build_teacher(self, folder: Path, claim: Claim) -> None:
-        pair = self.run.pair
-        if pair.teacher == SCRATCH:
-            model = self._from_scratch("teacher")
-        elif pair.teacher_sft.epochs == 0:
-            return
-        else:
-            model = load_model(pair.teacher, revision=pair.teacher_revision, cache=self._cache)
-        self._fine_tune(model, pair.teacher_sft, self.cell.teacher, folder)
-
-    def _build_student(self, folder: Path, claim: Claim) -> None:
-        pair = self.run.pair
-        if pair.student == SCRATCH:
-            model = self._from_scratch("student")
-        elif pair.student == TEACHER:
-            model = self.teacher()
-        elif pair.student_sft.epochs == 0 and pair.keep_layers is None:
-            return
-        else:
-            model = load_model(pair.student, revision=pair.student_revision, cache=self._cache)
-        if pair.keep_layers is not None:
-            model = keep_layers(model, pair.keep_layers)
-        self._fine_tune(model, pair.student_sft, self.cell.student_init, folder)
-
-    def _from_scratch(self, role: str) -> PreTrainedModel:
-        pair = self.run.pair
-        arch, sft = getattr(pair, f"{role}_arch"), getattr(pair, f"{role}_sft")
-        return model_from_scratch(arch, vocab_size=len(self.tokenizer), eos_id=eos_id(self.tokenizer), seed=sft.seed)
-
-    def _fine_tune(self, model: PreTrainedModel, sft: SftCfg, stage: Stage, folder: Path) -> None:
-        """Fine-tune on the gold responses, keep the weights of the lowest validation loss, save them."""
-        if sft.epochs > 0:
-            train = TrainCfg(
-                epochs=sft.epochs,
-                max_steps=sft.max_steps,
-                global_batch_size=sft.global_batch_size,
-                lr=sft.lr,
-                warmup_steps=sft.warmup_steps,
-                weight_decay=sft.weight_decay,
-                precision=self.run.train.precision,
-                validation=ValidationCfg(select="loss", num_examples=sft.num_validation),
-            )
-            log.info(
-                "%s: fine-tuning %.2f M parameters (%.2f M without embeddings) for %d epochs",
-                stage.kind.replace("_", " "),
-                model.num_parameters() / 1e6,
-                num_non_embedding_parameters(model) / 1e6,
-                sft.epochs,
-            )
-            self._fit(
-                stage,
-                Pair(teacher=None, student=model, tokenizer=self.tokenizer, vocab_size=int(model.config.vocab_size)),
-                objective=Objective(terms=(CrossEntropy(weight=1.0),)),
-                train=train,
-                seed=sft.seed,
-                mirrors=(),
-                name=stage.kind.replace("_", " "),
-            )
-        _save(model, self.tokenizer, folder)
-
     # Training
 
+    def follow(self) -> None:
+        """None; takes part in every training that rank 0 announces, until it says that it has finished."""
+        while (announced := self._ranks.broadcast(None)) is not None:
+            if announced == CELL:
+                self._fit(self._pair(), mirrors=())
+            else:
+                self.stages.take_part(announced)
+
     def _train(self, claim: Claim) -> None:
-        run, cell = self.run, self.cell
-        start = time.perf_counter()
-        objective = objective_of(run)
-        student = self.initial_student()
-        teacher = self.teacher() if objective.needs_teacher else None
-        vocab_size = (
-            int(student.config.vocab_size) if teacher is None else shared_vocab_size(teacher, student, self.tokenizer)
-        )
-        pair = Pair(teacher=teacher, student=student, tokenizer=self.tokenizer, vocab_size=vocab_size)
+        cell, start = self.cell, time.perf_counter()
+        pair = self._pair()
         mirror = self._mirror()
         mirrors = () if mirror is None else (mirror,)
         failed = True
         try:
-            result = self._fit(
-                cell, pair, objective=objective, train=run.train, seed=run.seed, mirrors=mirrors, name=self._label()
-            )
+            self._ranks.broadcast(CELL)
+            result = self._fit(pair, mirrors=mirrors)
             claim.check()
             model_folder = self.store.model_folder(cell)
             partial = model_folder.with_name("model.partial")
             for leftover in (partial, model_folder):
                 shutil.rmtree(leftover, ignore_errors=True)
-            _save(student, self.tokenizer, partial)
+            save_model(pair.student, pair.tokenizer, partial)
             partial.rename(model_folder)
-            scores = self._evaluate(cell, student)
+            scores = self._evaluate(cell, pair.student)
             seconds = time.perf_counter() - start
             self.store.set_status(
                 cell, "done", seconds=round(seconds, 1), train_seconds=round(result.seconds, 1), best=result.best_value
@@ -303,87 +156,34 @@ class Experiment:
             for open_mirror in mirrors:
                 open_mirror.close(failed=failed)
 
-    def _fit(
-        self,
-        entry: Entry,
-        pair: Pair,
-        *,
-        objective: Objective,
-        train: TrainCfg,
-        seed: int,
-        mirrors: Sequence[Mirror],
-        name: str,
-    ) -> FitResult:
-        """Train the pair's student, which holds the best weights afterwards."""
-        examples, dev = self.examples
-        validation = train.validation
-        dev = dev[: validation.num_examples]
-        plan = plan_steps(
-            len(examples),
-            batch_size=train.global_batch_size,
-            epochs=train.epochs,
-            max_steps=train.max_steps,
-            every_steps=validation.every_steps,
+    def _pair(self) -> Pair:
+        student, tokenizer = self.stages.initial_student(), self.stages.tokenizer
+        teacher = self.stages.teacher() if reads_teacher(self.run) else None
+        vocab_size = (
+            int(student.config.vocab_size) if teacher is None else shared_vocab_size(teacher, student, tokenizer)
         )
-        pad_id = eos_id(self.tokenizer)
-        trainer_cfg = self.run.trainer
-        module = DistillModule(
+        return Pair(teacher=teacher, student=student, tokenizer=tokenizer, vocab_size=vocab_size)
+
+    def _fit(self, pair: Pair, *, mirrors: Sequence[Mirror]) -> FitResult:
+        """Train the pair's student, which holds the best weights afterwards; every rank calls it."""
+        run, cell = self.run, self.cell
+        examples, dev = self.stages.examples
+        return fit_student(
             pair,
-            batch_of_step=StepBatches(examples, batch_size=train.global_batch_size, seed=seed, pad_id=pad_id),
-            objective=objective,
-            strategy=strategy_of(self.run),
-            generate=_no_generation,
-            optimisation=Optimisation(
-                total_steps=plan.total_steps,
-                lr=train.lr,
-                lr_final=train.lr_final,
-                warmup_steps=train.warmup_steps,
-                weight_decay=train.weight_decay,
-                grad_clip=train.grad_clip,
-                max_nonfinite_share=train.max_nonfinite_share,
-            ),
-            reduction=self._reduction(),
-            micro_batch_size=trainer_cfg.micro_batch_size,
-            log_every_steps=trainer_cfg.log_every_steps,
-            seed=seed,
-            validation_rouge_l=self._validator(validation, dev) if isinstance(entry, Cell) else None,
+            examples,
+            dev,
+            run=run,
+            objective=objective_of(run),
+            train=run.train,
+            seed=run.seed,
+            gold_only=False,
+            validation_responses=True,
+            ranks=self._ranks,
+            checkpoints=self.store.checkpoints_folder(cell),
+            journal=self.store.journal_path(cell),
+            mirrors=mirrors,
+            label=self._label(),
         )
-        batch_size = trainer_cfg.micro_batch_size or train.global_batch_size
-        checkpoints = self.store.checkpoints_folder(entry)
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        result = fit(
-            module,
-            validation_batches(dev, batch_size=batch_size, pad_id=pad_id),
-            plan=plan,
-            select="loss" if validation.select == "loss" else "rouge_l",
-            precision=train.precision,
-            trainer_cfg=trainer_cfg,
-            checkpoints=checkpoints,
-            loggers=[Journal(self.store.journal_path(entry), mirrors)],
-            label=name,
-        )
-        best = torch.load(result.best_path, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(best)
-        return result
-
-    def _reduction(self) -> Reduction:
-        if self.run.compat.micro_batch_mean:
-            return "micro_batch_mean"
-        return cast(Reduction, self.run.objective.reduction)
-
-    def _validator(self, validation: ValidationCfg, dev: Sequence[Example]) -> Callable[[PreTrainedModel], float]:
-        def rouge_l_of(model: PreTrainedModel) -> float:
-            return validation_rouge_l(
-                model,
-                self.tokenizer,
-                dev,
-                decoding=Decoding(max_new_tokens=validation.max_new_tokens, temperature=validation.temperature),
-                seed=validation.seed,
-                batch_size=self.run.trainer.generation_batch_size,
-                max_tokens=self.run.data.max_tokens,
-            )
-
-        return rouge_l_of
 
     # Evaluation
 
@@ -408,7 +208,7 @@ class Experiment:
             self.store.write(entry, self._validation_scores(entry, model))
         evaluate_entry(
             model,
-            self.tokenizer,
+            self.stages.tokenizer,
             self.protocol,
             entry=entry,
             store=self.store,
@@ -418,14 +218,13 @@ class Experiment:
 
     def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         validation = self.run.train.validation
-        dev = self.examples[1][: validation.num_examples]
+        tokenizer, dev = self.stages.tokenizer, self.stages.examples[1][: validation.num_examples]
+        batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(tokenizer))
         return validation_scores(
             self.protocol,
             entry_id=entry.id,
-            rouge=self._validator(validation, dev)(model),
-            loss=validation_loss(
-                model, validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(self.tokenizer))
-            ),
+            rouge=validator(self.run, tokenizer, dev)(model),
+            loss=validation_loss(model, batches),
             num_samples=len(dev),
         )
 
@@ -490,22 +289,6 @@ class Experiment:
         raise RunError(
             f"cell {self.cell.id} failed: {one_line(str(err))[:300]} (traceback: {self.store.error_path(self.cell)})"
         ) from err
-
-
-def strategy_of(run: RunCfg) -> Strategy:
-    """The strategy of a configuration, as new."""
-    strategies = {"fixed": Fixed}
-    return strategies[run.strategy.name]()
-
-
-def _no_generation(batch: Batch, *, policy: str) -> Batch:
-    raise AssertionError("no strategy of this version generates while training")
-
-
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    with quiet_loading():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
 
 
 def _summary(scores: Sequence[Score], protocol: Protocol) -> str:

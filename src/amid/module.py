@@ -8,13 +8,14 @@ Legend: B batch, T input positions, H hidden units, N labelled tokens.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import lightning
@@ -24,10 +25,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from amid.core import Head, LossParts, Objective, chunked_objective_from_logits, linear_objective
-from amid.data.batch import Batch
+from amid.data.batch import SOURCES, Batch
 from amid.errors import RunError
 from amid.pairs import Pair, hidden_states, output_head
-from amid.strategies import Generate, Strategy
+from amid.ranks import Ranks
+from amid.rollout import Rollout
+from amid.strategies import Policy, Strategy
 
 log = logging.getLogger(__name__)
 Reduction = Literal["global_token_mean", "sequence_mean", "micro_batch_mean"]
@@ -59,6 +62,7 @@ class DistillModule(lightning.LightningModule):
     batch_of_step: optimiser step -> this rank's gold batch. Lightning only counts the steps, so that a resumed run asks
         for the batch of its own step.
     validation_rouge_l: student -> ROUGE-L of its responses to the validation prompts; None = validate by loss only.
+    validation_batch_mean: the strategy is told of the mean over batches instead of over tokens.
     The teacher is no submodule: it is in no checkpoint and no optimiser, and stays in eval mode.
     """
 
@@ -69,16 +73,20 @@ class DistillModule(lightning.LightningModule):
         batch_of_step: Callable[[int], Batch],
         objective: Objective,
         strategy: Strategy,
-        generate: Generate,
+        rollout: Rollout | None,
+        keep_teacher_states: bool,
         optimisation: Optimisation,
         reduction: Reduction,
         micro_batch_size: int | None,
         log_every_steps: int,
         seed: int,
+        ranks: Ranks,
+        validation_batch_mean: bool,
         validation_rouge_l: Callable[[PreTrainedModel], float] | None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer validation examples than ranks
         self.student = pair.student
         self._teacher: tuple[PreTrainedModel, ...] = () if pair.teacher is None else (pair.teacher,)
         for teacher in self._teacher:
@@ -87,7 +95,9 @@ class DistillModule(lightning.LightningModule):
         self._batch_of_step = batch_of_step
         self._objective = objective
         self._strategy = strategy
-        self._generate = generate
+        self._rollout = rollout
+        self._keep_teacher_states = keep_teacher_states and objective.needs_teacher
+        self._ranks = ranks
         self._optimisation = optimisation
         self._reduction = reduction
         self._micro_batch_size = micro_batch_size
@@ -96,8 +106,10 @@ class DistillModule(lightning.LightningModule):
         self._validation_rouge_l = validation_rouge_l
         self._heads: list[Head | None] = []
         self._epoch_positions = self._epoch_nonfinite = 0
+        self._validation_batch_mean = validation_batch_mean
         self._val_sum = self._val_count = 0.0
         self._tokens_since_log, self._time_of_log = 0, time.perf_counter()
+        self._sources_since_log = [0] * len(SOURCES)
         if objective.needs_teacher and not self._teacher:
             raise ValueError("the objective reads a teacher, but the pair has none")
 
@@ -130,7 +142,9 @@ class DistillModule(lightning.LightningModule):
         torch.manual_seed(_step_seed(self._seed, step, self.global_rank))
         progress = step / self._optimisation.total_steps
         gold = self._batch_of_step(step).to(self.device)
-        chosen = self._strategy.next_batch(gold, progress=progress, generate=self._generate).to(self.device)
+        generate = functools.partial(self._generate, step=step)
+        chosen = self._strategy.next_batch(gold, progress=progress, generate=generate).to(self.device)
+        self._sources_since_log[int(chosen.source[0])] += 1
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()
@@ -163,6 +177,17 @@ class DistillModule(lightning.LightningModule):
         )
         self._log_step(step, loss=loss, lr=lr, grad_norm=float(grad_norm), num_tokens=int(num_tokens))
 
+    def _generate(self, batch: Batch, *, policy: Policy, step: int) -> Batch:
+        """The batch with new responses and, where a buffer will want them, the teacher's states."""
+        assert self._rollout is not None, "this strategy was not expected to generate"
+        fresh = self._rollout(batch, policy=policy, step=step)
+        if not self._keep_teacher_states or self._heads[1] is None:
+            return fresh
+        parts = [self._states(self._teacher[0], micro) for micro in fresh.split(self._micro_batch_size)]
+        width = fresh.input_ids.shape[1]
+        padded = [nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts]
+        return replace(fresh, teacher_states=torch.cat(padded))
+
     def on_train_epoch_end(self) -> None:
         """None; fails the run as diverged when too many positions had no finite value."""
         share = self._epoch_nonfinite / max(1, self._epoch_positions)
@@ -181,28 +206,33 @@ class DistillModule(lightning.LightningModule):
             logits = self._all_logits(self.student, batch)[batch.labelled]
         else:
             logits = head.logits(self._states(self.student, batch)[batch.labelled])
-        self._val_sum += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
-        self._val_count += labels.numel()
+        by_batch = self._validation_batch_mean
+        self._val_sum += float(
+            nn.functional.cross_entropy(logits.float(), labels, reduction="mean" if by_batch else "sum")
+        )
+        self._val_count += 1 if by_batch else labels.numel()
 
     def on_validation_epoch_end(self) -> None:
         """None; logs validation loss and ROUGE-L, and tells the strategy."""
         total, count = self._reduced(self._val_sum, self._val_count)
         self._val_sum = self._val_count = 0.0
         metrics = {"val/loss": total / max(1.0, count)}
+        self._strategy.on_validation(metrics["val/loss"])
+        if self.trainer.sanity_checking:
+            return  # the starting student, of which only the strategy wants to know
         if self._validation_rouge_l is not None:
             metrics["val/rouge_l"] = self._validation_rouge_l(self.student)
-        self._strategy.on_validation(metrics["val/loss"])
         self.log_dict(metrics, logger=False, prog_bar=True)
         self._log(metrics, step=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """None; adds the states of strategy and schedules."""
-        checkpoint["strategy"] = self._strategy.state_dict()
+        """None; adds the states of every rank's strategy, and of the schedules."""
+        checkpoint["strategy"] = self._ranks.gather(self._strategy.state_dict())
         checkpoint["objective"] = self._objective.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """None; restores the states of strategy and schedules."""
-        self._strategy.load_state_dict(checkpoint["strategy"])
+        self._strategy.load_state_dict(checkpoint["strategy"][self._ranks.rank])
         self._objective.load_state_dict(checkpoint["objective"])
 
     def _accumulate(self, batch: Batch) -> _StepParts:
@@ -212,8 +242,8 @@ class DistillModule(lightning.LightningModule):
         total = _StepParts()
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
-            mask = micro.labelled
-            if mask.any():
+            # Without a label there is nothing to compute, but a rank alone must not skip the exchange of gradients.
+            if micro.labelled.any() or self.trainer.world_size > 1:
                 parts = self._evaluate(micro, weights[index])
                 with contextlib.nullcontext() if last else self._unsynchronised():
                     # Data-parallel training averages over ranks; the weights are of the sum over ranks.
@@ -255,7 +285,9 @@ class DistillModule(lightning.LightningModule):
         )
 
     def _states(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        """[B, T, H] states before the output head; without graph for the teacher."""
+        """[B, T, H] states before the output head; without graph for the teacher, whose states may be there already."""
+        if model is not self.student and batch.teacher_states is not None:
+            return batch.teacher_states
         with torch.set_grad_enabled(model is self.student):
             return hidden_states(model, batch.input_ids)
 
@@ -300,14 +332,30 @@ class DistillModule(lightning.LightningModule):
         if (step + 1) % self._log_every_steps and step + 1 < self._optimisation.total_steps:
             return
         now = time.perf_counter()
-        tokens_per_s = self._tokens_since_log / max(1e-9, now - self._time_of_log)
+        seconds = now - self._time_of_log
+        tokens_per_s = self._tokens_since_log / max(1e-9, seconds)
         self._tokens_since_log, self._time_of_log = 0, now
         self.log("labels/s", tokens_per_s, prog_bar=True, logger=False)
         schedules = {f"schedule/{name}": value for name, value in self._objective.current_values().items()}
         metrics = {"train/loss": loss, "train/lr": lr, "train/grad_norm": grad_norm, **schedules}
         self._log(
-            {**metrics, "train/num_nonfinite": self._epoch_nonfinite, "labels_per_s": tokens_per_s}, step=step + 1
+            {
+                **metrics,
+                "train/num_nonfinite": self._epoch_nonfinite,
+                "labels_per_s": tokens_per_s,
+                **self._strategy_measures(seconds),
+            },
+            step=step + 1,
         )
+
+    def _strategy_measures(self, seconds: float) -> dict[str, float]:
+        """What the strategy did since the last call, `seconds` ago; empty where it only hands out gold batches."""
+        if self._rollout is None:
+            return {}
+        counts, self._sources_since_log = self._sources_since_log, [0] * len(SOURCES)
+        shares = {f"{name}_share": count / max(1, sum(counts)) for name, count in zip(SOURCES, counts, strict=True)}
+        rollout = {f"generation_{name}": value for name, value in self._rollout.measures(seconds=seconds).items()}
+        return {f"strategy/{k}": v for k, v in {**shares, **self._strategy.measures(), **rollout}.items()}
 
     def _log(self, metrics: dict[str, float], *, step: int) -> None:
         for logger in self.loggers:

@@ -305,3 +305,10 @@ def _convert_gguf(path: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():  # not merely another process that was faster
             raise
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """None; writes weights (safetensors), configuration and tokenizer into the folder."""
+    with quiet_loading():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

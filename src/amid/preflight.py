@@ -23,12 +23,23 @@ def check_run(run: RunCfg) -> None:
         raise RequestError(
             f"train.global_batch_size={run.train.global_batch_size} exceeds the {len(train)} training records"
         )
+    _check_steps(run)
     _check_objective(run)
     chats = [name for name, declared in run.evaluation.sets.items() if declared.prompt == "chat"]
     if run.pair.teacher != SCRATCH:
         _check_tokenizers(run, chats)
     elif chats:
         raise no_chat_template(chats[0])
+
+
+def _check_steps(run: RunCfg) -> None:
+    batch_size, devices, capacity = run.train.global_batch_size, run.trainer.devices, run.strategy.capacity
+    if batch_size % devices:
+        raise RequestError(
+            f"train.global_batch_size must be a multiple of trainer.devices ({devices}), got {batch_size}"
+        )
+    if capacity is not None and capacity < batch_size:
+        raise RequestError(f"strategy.capacity must be at least train.global_batch_size ({batch_size}), got {capacity}")
 
 
 def check_writable(results: Path) -> None:

@@ -14,15 +14,20 @@ from typing import Any, Literal
 
 import lightning
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.plugins import ClusterEnvironment, TorchCheckpointIO
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from amid.config import TrainerCfg
 from amid.data.batch import Batch
 from amid.errors import RunError, one_line
 from amid.module import DistillModule
+from amid.ranks import Ranks
 
 log = logging.getLogger(__name__)
 for _name in ("lightning.pytorch", "lightning.fabric"):
@@ -84,10 +89,13 @@ def fit(
     checkpoints: Path,
     loggers: Sequence[Logger],
     label: str,
+    ranks: Ranks,
+    validate_first: bool,
 ) -> FitResult:
     """Trains to the end of the plan, from the last intact checkpoint if there is one, and selects the best weights.
 
-    select: validation ROUGE-L (highest) or loss (lowest). label: how progress lines name this run.
+    validation: this rank's batches. select: validation ROUGE-L (highest) or loss (lowest). label: how progress lines
+    name this run. validate_first: also validate the starting student.
     Raises KeyboardInterrupt on Ctrl-C, after Lightning has shut down.
     """
     monitor, mode = ("val/rouge_l", "max") if select == "rouge_l" else ("val/loss", "min")
@@ -100,12 +108,10 @@ def fit(
         save_on_train_epoch_end=False,  # right after validation, so that the epoch's checkpoint knows of it
         enable_version_counter=False,
     )
-    show_bar = trainer_cfg.progress_bar and sys.stderr.isatty()
-    callbacks: list[Callback] = [
-        best,
-        _KeepLast(checkpoints, every_steps=trainer_cfg.checkpoint_every_steps),
-        _ProgressLines(label, plan),
-    ]
+    show_bar = trainer_cfg.progress_bar and sys.stderr.isatty() and ranks.leads
+    callbacks: list[Callback] = [best, _KeepLast(checkpoints, every_steps=trainer_cfg.checkpoint_every_steps)]
+    if ranks.leads:
+        callbacks.append(_ProgressLines(label, plan))
     if show_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=max(1, plan.steps_per_round // 20), leave=False))
     with warnings.catch_warnings():
@@ -113,15 +119,19 @@ def fit(
         warnings.filterwarnings("ignore", module="lightning")
         trainer = lightning.Trainer(
             accelerator=trainer_cfg.accelerator,
-            devices=1,  # cells run side by side; one cell on several devices is a later step
+            devices=ranks.per_node,
+            num_nodes=ranks.size // ranks.per_node,
+            # Buffers are equal on all ranks; exchanging them on every forward would hang where ranks validate apart.
+            strategy=DDPStrategy(broadcast_buffers=False) if ranks.size > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]  # checked by TrainCfg
             max_epochs=plan.rounds,
             logger=list(loggers),
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), _environment(ranks)],
             enable_progress_bar=show_bar,
             enable_model_summary=False,
-            num_sanity_val_steps=0,
+            num_sanity_val_steps=-1 if validate_first else 0,  # Lightning skips it when a run resumes
+            use_distributed_sampler=False,  # batches are made for their rank
             log_every_n_steps=1,
         )
         start = time.perf_counter()
@@ -172,6 +182,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(target)
+
+
+def _environment(ranks: Ranks) -> ClusterEnvironment:
+    """How the processes were started; told, because Lightning's guess takes a lone process of a job for many."""
+    if ranks.size == 1:
+        return LightningEnvironment()
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    return SLURMEnvironment(auto_requeue=False)
 
 
 class _KeepLast(Callback):

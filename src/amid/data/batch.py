@@ -1,11 +1,11 @@
 """The batch every strategy returns and every objective reads.
 
-Legend: B batch, T input positions, P prompt positions.
+Legend: B batch, T input positions, P prompt positions, H hidden units of the teacher.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -18,6 +18,21 @@ SOURCES: tuple[Source, ...] = ("gold", "fresh", "replayed")
 
 
 @dataclass(frozen=True)
+class Row:
+    """One sequence without padding.
+
+    input_ids, labels: [T] int64, as in `Batch`. prompt_ids: [P] int64. example_id: as in `Batch`.
+    teacher_states: [N, H] of the N labelled positions, or None.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    prompt_ids: Tensor
+    example_id: int
+    teacher_states: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
     """Token sequences with their labels, and their prompts for generation.
 
@@ -25,6 +40,8 @@ class Batch:
     labels: [B, T] int64, already shifted: labels[t] is the target of the logits at t; IGNORE_INDEX elsewhere.
     prompt_ids, prompt_mask: [B, P], left-padded. example_ids: [B] stable ids of the training examples.
     source: [B] index into SOURCES.
+    teacher_states: [B, T, H] the teacher's states before its head at the labelled positions (0 elsewhere), or None
+        where the teacher must run.
     """
 
     input_ids: Tensor
@@ -34,6 +51,7 @@ class Batch:
     prompt_mask: Tensor
     example_ids: Tensor
     source: Tensor
+    teacher_states: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -45,7 +63,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return self._each(lambda tensor: tensor.to(device))
 
     def split(self, size: int | None) -> Iterator[Batch]:
         """Micro-batches of at most `size` rows, cut to their own longest row; the whole batch for None."""
@@ -53,19 +71,75 @@ class Batch:
             yield self
             return
         for start in range(0, len(self), size):
-            rows = replace(self, **{f.name: getattr(self, f.name)[start : start + size] for f in fields(self)})
+            rows = self._each(lambda tensor, start=start: tensor[start : start + size])  # type: ignore[misc]  # default
             width = int(rows.attention_mask.sum(dim=1).max())
             yield replace(
                 rows,
                 input_ids=rows.input_ids[:, :width],
                 attention_mask=rows.attention_mask[:, :width],
                 labels=rows.labels[:, :width],
+                teacher_states=None if rows.teacher_states is None else rows.teacher_states[:, :width],
             )
 
     def prompts(self) -> list[list[int]]:
         """Token ids of each prompt, without padding."""
         pairs = zip(self.prompt_ids, self.prompt_mask, strict=True)
         return [row[mask.bool()].tolist() for row, mask in pairs]
+
+    def rows(self) -> list[Row]:
+        """The sequences without padding, on the CPU."""
+        batch = self.to("cpu")
+        rows = []
+        for i, length in enumerate(batch.attention_mask.sum(dim=1).tolist()):
+            states = batch.teacher_states
+            rows.append(
+                Row(
+                    input_ids=batch.input_ids[i, :length].clone(),
+                    labels=batch.labels[i, :length].clone(),
+                    prompt_ids=batch.prompt_ids[i, batch.prompt_mask[i]].clone(),
+                    example_id=int(batch.example_ids[i]),
+                    teacher_states=None if states is None else states[i, batch.labelled[i]].clone(),
+                )
+            )
+        return rows
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
+
+
+def stack(rows: Sequence[Row], *, pad_id: int, source: Source) -> Batch:
+    """A batch of rows, padded to its longest one; with teacher states if all rows have them."""
+    width = max(len(row.input_ids) for row in rows)
+    prompt_width = max(len(row.prompt_ids) for row in rows)
+    input_ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
+    attention_mask = torch.zeros((len(rows), width), dtype=torch.bool)
+    labels = torch.full((len(rows), width), IGNORE_INDEX, dtype=torch.int64)
+    prompt_ids = torch.full((len(rows), prompt_width), pad_id, dtype=torch.int64)
+    prompt_mask = torch.zeros((len(rows), prompt_width), dtype=torch.bool)
+    teacher_states = None
+    first = rows[0].teacher_states
+    if first is not None and all(row.teacher_states is not None for row in rows):
+        teacher_states = torch.zeros((len(rows), width, first.shape[-1]), dtype=first.dtype)
+    for i, row in enumerate(rows):
+        length = len(row.input_ids)
+        input_ids[i, :length] = row.input_ids
+        attention_mask[i, :length] = True
+        labels[i, :length] = row.labels
+        prompt_ids[i, prompt_width - len(row.prompt_ids) :] = row.prompt_ids
+        prompt_mask[i, prompt_width - len(row.prompt_ids) :] = True
+        if teacher_states is not None and row.teacher_states is not None:
+            teacher_states[i, :length][row.labels != IGNORE_INDEX] = row.teacher_states
+    return Batch(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        labels=labels,
+        prompt_ids=prompt_ids,
+        prompt_mask=prompt_mask,
+        example_ids=torch.tensor([row.example_id for row in rows], dtype=torch.int64),
+        source=torch.full((len(rows),), SOURCES.index(source), dtype=torch.int64),
+        teacher_states=teacher_states,
+    )
 
 
 def collate(
@@ -80,29 +154,28 @@ def collate(
     The last prompt token predicts the first response token; every response token (EOS included) is a label once.
     Source: reference data_utils/lm_datasets.py, with padding to the batch's own width.
     """
-    rows = [[*prompt, *response] for prompt, response in sequences]
-    width = max(len(row) - 1 for row in rows)
-    prompt_width = max(len(prompt) for prompt, _ in sequences)
-    shape = (len(rows), width)
-    input_ids = torch.full(shape, pad_id, dtype=torch.int64)
-    attention_mask = torch.zeros(shape, dtype=torch.bool)
-    labels = torch.full(shape, IGNORE_INDEX, dtype=torch.int64)
-    prompt_ids = torch.full((len(rows), prompt_width), pad_id, dtype=torch.int64)
-    prompt_mask = torch.zeros((len(rows), prompt_width), dtype=torch.bool)
-    for i, ((prompt, response), row) in enumerate(zip(sequences, rows, strict=True)):
-        tokens = torch.tensor(row, dtype=torch.int64)
-        input_ids[i, : len(row) - 1] = tokens[:-1]
-        attention_mask[i, : len(row) - 1] = True
-        if response:
-            labels[i, len(prompt) - 1 : len(row) - 1] = tokens[len(prompt) :]
-        prompt_ids[i, prompt_width - len(prompt) :] = tokens[: len(prompt)]
-        prompt_mask[i, prompt_width - len(prompt) :] = True
-    return Batch(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        labels=labels,
-        prompt_ids=prompt_ids,
-        prompt_mask=prompt_mask,
-        example_ids=torch.tensor(list(example_ids), dtype=torch.int64),
-        source=torch.full((len(rows),), SOURCES.index(source), dtype=torch.int64),
-    )
+    rows = []
+    for (prompt, response), example_id in zip(sequences, example_ids, strict=True):
+        tokens = torch.tensor([*prompt, *response], dtype=torch.int64)
+        labels = torch.full((len(tokens) - 1,), IGNORE_INDEX, dtype=torch.int64)
+        labels[len(prompt) - 1 :] = tokens[len(prompt) :]
+        rows.append(Row(tokens[:-1], labels, tokens[: len(prompt)], example_id))
+    return stack(rows, pad_id=pad_id, source=source)
+
+
+def collate_unshifted(
+    sequences: Sequence[tuple[Sequence[int], Sequence[int]]], *, example_ids: Sequence[int], pad_id: int, source: Source
+) -> Batch:
+    """A batch of (prompt ids, response ids without EOS) labelled as the reference labels generated text.
+
+    The label at a position is the token at that position, not the next: the prediction of the first response token is
+    never trained, the one after the last token is. Only for compat.sgo_label_offset.
+    Source: reference distillm/sampler.py.
+    """
+    rows = []
+    for (prompt, response), example_id in zip(sequences, example_ids, strict=True):
+        tokens = torch.tensor([*prompt, *response], dtype=torch.int64)
+        labels = tokens.clone()
+        labels[: len(prompt)] = IGNORE_INDEX
+        rows.append(Row(tokens, labels, tokens[: len(prompt)], example_id))
+    return stack(rows, pad_id=pad_id, source=source)

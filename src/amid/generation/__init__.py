@@ -3,6 +3,15 @@
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.randomness import Key
+from amid.generation.speculative import Interleaving, generate_speculative
 from amid.generation.stopping import StopStrings
 
-__all__ = ["Completion", "Decoding", "Key", "StopStrings", "generate"]
+__all__ = [
+    "Completion",
+    "Decoding",
+    "Interleaving",
+    "Key",
+    "StopStrings",
+    "generate",
+    "generate_speculative",
+]

@@ -78,7 +78,7 @@ def generate(
     Source: reference evaluate_main.py. Unlike ours, it seeds the global generator once per rank, so that
     its texts depend on batch size and number of ranks.
     """
-    budgets = _budgets(model, prompts, keys=keys, decoding=decoding, batch_size=batch_size, max_length=max_length)
+    budgets = budgets_of(model, prompts, keys=keys, decoding=decoding, batch_size=batch_size, max_length=max_length)
     completions = [Completion(token_ids=(), ended=False)] * len(prompts)
     lengths = [len(prompt) for prompt in prompts]
     # Taken from the end, longest first: later prompts fit into the columns in use, and a lack of memory shows at once
@@ -89,7 +89,7 @@ def generate(
     eos_ids = {eos_id, *other_eos_ids}
     engine = _Engine(model, sampler=Sampler(decoding), num_slots=num_slots, pad_id=eos_id)
     rows: list[_Row] = []
-    with _inference(model, amp_dtype=amp_dtype):
+    with inference(model, amp_dtype=amp_dtype):
         while waiting or rows:
             num_free = num_slots - len(rows)
             if waiting and num_free * REFILL_SHARE >= num_slots:
@@ -133,7 +133,7 @@ class _Engine:
         self._model = model
         self._sampler = sampler
         self._pad_id = pad_id
-        self._device = _device_of(model)
+        self._device = device_of(model)
         # A prefill needs the logits of its last column only, where a model can leave the others out
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in _forward_parameters(model) else {}
 
@@ -167,7 +167,7 @@ class _Engine:
             row.append(token)
 
 
-def _budgets(
+def budgets_of(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     *,
@@ -211,12 +211,13 @@ def _forward_parameters(model: PreTrainedModel) -> set[str]:
     return set(inspect.signature(base.forward).parameters)
 
 
-def _device_of(model: PreTrainedModel) -> torch.device:
+def device_of(model: PreTrainedModel) -> torch.device:
+    """Where the model reads its tokens."""
     return next(model.get_input_embeddings().parameters()).device
 
 
 @contextmanager
-def _inference(model: PreTrainedModel, *, amp_dtype: torch.dtype | None) -> Iterator[None]:
+def inference(model: PreTrainedModel, *, amp_dtype: torch.dtype | None) -> Iterator[None]:
     """Eval mode, no gradients, and this autocast setting whatever the caller's is; everything is restored afterwards.
 
     no_grad and not inference_mode: a model that replaces its buffers in forward (rotary tables that grow) could not
@@ -226,7 +227,7 @@ def _inference(model: PreTrainedModel, *, amp_dtype: torch.dtype | None) -> Iter
     for module, _ in modes:
         module.training = False
     try:
-        with torch.no_grad(), torch.autocast(_device_of(model).type, dtype=amp_dtype, enabled=amp_dtype is not None):
+        with torch.no_grad(), torch.autocast(device_of(model).type, dtype=amp_dtype, enabled=amp_dtype is not None):
             yield
     finally:
         # Where torch caches casts under no_grad too (2.13 does not), a caller's autocast would go on to train on casts

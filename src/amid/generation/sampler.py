@@ -40,6 +40,12 @@ class History:
             self._followers.setdefault(self._last_context(), []).append(token)
         self.tokens.append(token)
 
+    def remove_last(self) -> None:
+        """None; takes back the last token of the response."""
+        token = self.tokens.pop()
+        if self._context >= 0 and len(self.tokens) >= self._context:
+            assert self._followers[self._last_context()].pop() == token
+
     def banned(self) -> list[int]:
         """Tokens that would complete an n-gram already present."""
         if self._context < 0 or len(self.tokens) < self._context:

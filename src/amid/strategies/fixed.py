@@ -12,12 +12,18 @@ from amid.strategies.base import Generate
 class Fixed:
     """Trains on the gold batch; remembers nothing."""
 
+    wants_initial_loss = False
+
     def next_batch(self, batch: Batch, *, progress: float, generate: Generate) -> Batch:
         """The gold batch itself."""
         return batch
 
     def on_validation(self, val_loss: float) -> None:
         """None; the loss changes nothing."""
+
+    def measures(self) -> dict[str, float]:
+        """Empty."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Empty."""

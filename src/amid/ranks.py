@@ -1,0 +1,100 @@
+"""The processes that train one cell together, one per device: who this one is, and how they agree.
+
+They are started from outside (`torchrun`, `srun`), each with the same command. Rank 0 leads: it alone claims, writes,
+evaluates and speaks; the others join in whenever it trains.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+
+from amid.errors import RequestError
+
+# Followers wait while rank 0 evaluates; a process that has died ends the others through the one that started them.
+TIMEOUT = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of its cell, `per_node` of which share a machine."""
+
+    rank: int = 0
+    size: int = 1
+    per_node: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """True on the rank that claims, writes and speaks."""
+        return self.rank == 0
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's value, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks in rank order, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
+    """This process's place among `num_devices`, connected to the others until the end.
+
+    Raises RequestError unless that many processes were started.
+    """
+    ranks = _place(environment, slurm=num_devices > 1)
+    size = ranks.size
+    if size != num_devices:
+        raise RequestError(
+            f"trainer.devices={num_devices} needs as many processes, got {size}; start them with: "
+            f"torchrun --nproc-per-node {max(num_devices, 2)} run.py trainer.devices={max(num_devices, 2)} ..."
+        )
+    if size == 1:
+        yield ranks
+        return
+    if not ranks.leads:
+        logging.getLogger("amid").setLevel(logging.WARNING)
+    if "MASTER_ADDR" not in environment:
+        raise RequestError("trainer.devices: the processes cannot find each other (MASTER_ADDR and MASTER_PORT)")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, rank=ranks.rank, world_size=size, timeout=TIMEOUT)
+    try:
+        yield ranks
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _place(environment: Mapping[str, str], *, slurm: bool) -> Ranks:
+    """What `torchrun` says, or Slurm if asked."""
+
+    def number(name: str, default: int = 1) -> int:
+        return int(environment.get(name, default))
+
+    if "WORLD_SIZE" in environment and "RANK" in environment:
+        size = number("WORLD_SIZE")
+        return Ranks(number("RANK"), size, number("LOCAL_WORLD_SIZE", size))
+    if slurm and "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment:
+        size = number("SLURM_NTASKS")
+        return Ranks(number("SLURM_PROCID"), size, size // number("SLURM_NNODES"))
+    return ALONE

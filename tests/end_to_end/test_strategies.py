@@ -1,0 +1,278 @@
+"""Small runs with every strategy: exact resume, what is logged, replay without the teacher, one cell on two ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import ROOT, SMALL
+from test_training import losses_of, run_until, scores_of, weights_of
+
+from amid import module as module_of_training
+from amid.cell import cell_of
+from amid.config import STRATEGY_OPTIONS, RunCfg
+from amid.errors import RequestError
+from amid.experiment import Experiment, run_task
+from amid.requests import run_of_overrides
+
+Compose = Callable[..., RunCfg]
+STRATEGIES = {
+    "on_policy": ("strategy=on_policy",),
+    "on_policy_fresh": ("strategy=on_policy", "strategy.use_buffer=false"),
+    "mixed": ("strategy=mixed", "strategy.capacity=20"),
+    # Half of the steps are not gold; the buffer is full after two fresh batches, so that some are replayed.
+    "adaptive_off_policy": (
+        "strategy=adaptive_off_policy",
+        "strategy.init_threshold=0.9",
+        "strategy.capacity=16",
+        "strategy.loss_eps=0.0",
+    ),
+    "speculative": ("strategy=speculative",),
+}
+# For every option, a value that no file of conf/strategy gives it.
+OTHER_OPTIONS = {
+    "student_probability": 0.3,
+    "use_buffer": False,
+    "init_threshold": 0.3,
+    "loss_eps": 0.3,
+    "replay_ratio": "increasing",
+    "reference": "previous",
+    "capacity": 30,
+    "buffer_scope": "global",
+    "num_proposed": 3,
+    "accept_top_k": 3,
+    "temperature": 0.3,
+    "top_p": 0.3,
+    "top_k": 3,
+    "teacher_temperature": 0.3,
+    "teacher_top_p": 0.3,
+}
+LONGER = ("train.max_steps=9", "data.max_tokens=340", "trainer.log_every_steps=1")
+
+
+def journal(run: RunCfg) -> list[dict[str, Any]]:
+    experiment = Experiment(run)
+    lines = experiment.store.journal_path(experiment.cell).read_text().splitlines()
+    return [json.loads(line)["metrics"] for line in lines]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_run_of_any_strategy_stopped_at_any_step_ends_as_the_undisturbed_one(
+    name: str, small_run: Compose, tmp_path: Path
+) -> None:
+    undisturbed = small_run(*STRATEGIES[name], *LONGER, "pair.student_arch.dropout=0.1")
+    run_task(undisturbed)
+    for step, every_steps in ((2, 1), (5, 2), (7, None)):
+        again = small_run(
+            *STRATEGIES[name], *LONGER, "pair.student_arch.dropout=0.1", f"paths.results={tmp_path}/stopped{step}"
+        )
+        again.trainer.checkpoint_every_steps = every_steps
+        run_until(again, step)
+        run_task(again)
+        assert weights_of(again) == weights_of(undisturbed)
+        assert scores_of(again) == scores_of(undisturbed)
+        assert losses_of(again) == losses_of(undisturbed)
+
+
+def test_every_strategy_says_what_it_did(small_run: Compose) -> None:
+    seen: dict[str, list[dict[str, Any]]] = {}
+    for name, overrides in STRATEGIES.items():
+        run = small_run(*overrides, *LONGER)
+        run_task(run)
+        seen[name] = [line for line in journal(run) if "train/loss" in line]
+    for name, lines in seen.items():
+        for line in lines:
+            shares = [line[f"strategy/{source}_share"] for source in ("gold", "fresh", "replayed")]
+            assert sum(shares) == 1.0
+            if "strategy/generation_tokens_per_s" in line:
+                assert line["strategy/generation_tokens_per_s"] > 0
+                assert 0 < line["strategy/generation_time_share"] <= 1
+                assert 1 <= line["strategy/generation_response_tokens"] <= 20
+                assert 0 <= line["strategy/generation_ended_share"] <= 1
+        wrote = any("strategy/generation_tokens_per_s" in line for line in lines)
+        assert wrote, name
+    assert {line["strategy/replayed_share"] for line in seen["on_policy"]} == {1.0}
+    assert {line["strategy/fresh_share"] for line in seen["on_policy_fresh"]} == {1.0}
+    assert {line["strategy/fresh_share"] for line in seen["speculative"]} == {1.0}
+    assert {line["strategy/gold_share"] for line in seen["mixed"]} == {0.0, 1.0}
+    adaptive = seen["adaptive_off_policy"]
+    assert sum(line["strategy/replayed_share"] for line in adaptive) >= 1
+    assert sum(line["strategy/fresh_share"] for line in adaptive) >= 2
+    assert adaptive[-1]["strategy/buffer_size"] == 16
+    assert adaptive[-1]["strategy/buffer_age_steps"] > 0
+    assert adaptive[-1]["strategy/threshold"] >= 0.9
+
+
+def test_a_fixed_run_logs_nothing_about_generation(small_run: Compose) -> None:
+    run = small_run("trainer.log_every_steps=1")
+    run_task(run)
+    assert not [key for line in journal(run) for key in line if key.startswith("strategy/")]
+
+
+def test_a_replayed_batch_needs_no_teacher_pass_and_changes_only_rounding(
+    small_run: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[str] = []
+    hidden_states = module_of_training.hidden_states
+
+    def counting(model: Any, input_ids: torch.Tensor) -> torch.Tensor:
+        passes.append("teacher" if model.config.n_embd == 32 else "student")
+        return hidden_states(model, input_ids)
+
+    monkeypatch.setattr(module_of_training, "hidden_states", counting)
+    overrides = (*STRATEGIES["adaptive_off_policy"], *LONGER)
+    counts, losses = [], []
+    for keep in (True, False):
+        run = small_run(*overrides, f"paths.results={tmp_path}/{keep}", f"trainer.keep_teacher_states={keep}")
+        run_task(small_run("task=prepare", *overrides, f"paths.results={tmp_path}/{keep}"))
+        passes.clear()
+        run_task(run)
+        counts.append(passes.count("teacher"))
+        losses.append(losses_of(run))
+    lines = [line for line in journal(small_run(*overrides, f"paths.results={tmp_path}/False")) if "train/loss" in line]
+    num_replayed = sum(line["strategy/replayed_share"] for line in lines)
+    assert num_replayed >= 1
+    assert counts[1] - counts[0] == num_replayed
+    # Other padding, other order of sums: float32 of a loss near 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGY_OPTIONS if name != "fixed"])
+def test_every_option_that_a_strategy_reads_is_part_of_the_id_and_no_other(name: str, small_run: Compose) -> None:
+    plain = small_run(f"strategy={name}")
+    assert OTHER_OPTIONS.keys() == vars(plain.strategy).keys() - {"name"}
+    for option, value in OTHER_OPTIONS.items():
+        changed = cell_of(small_run(f"strategy={name}", f"strategy.{option}={value}"))
+        assert (changed.id != cell_of(plain).id) == (option in STRATEGY_OPTIONS[name]), option
+        if option not in STRATEGY_OPTIONS[name]:
+            assert f"strategy.{option} has no effect with strategy={name}" in changed.ignored
+
+
+def test_a_buffer_smaller_than_a_batch_is_refused(small_run: Compose) -> None:
+    with pytest.raises(RequestError, match="strategy.capacity must be at least train.global_batch_size"):
+        run_task(small_run("strategy=on_policy", "strategy.capacity=5"))
+
+
+def test_the_references_labels_of_generated_text_are_an_option_of_their_own(small_run: Compose, tmp_path: Path) -> None:
+    losses = []
+    for offset in (False, True):
+        run = small_run(
+            "strategy=on_policy",
+            "strategy.use_buffer=false",
+            f"compat.sgo_label_offset={offset}",
+            "trainer.log_every_steps=1",
+        )
+        run_task(run)
+        losses.append(losses_of(run))
+    assert losses[0] != losses[1]
+
+
+def ranks_started(folder: Path, *overrides: str, num_ranks: int = 2) -> subprocess.Popen[str]:
+    """The processes of a run, started as the README says."""
+    folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    return subprocess.Popen(
+        [*command, str(ROOT / "run.py"), *small_but(*overrides), *folders],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+def small_but(*overrides: str) -> list[str]:
+    """The small request with some keys replaced."""
+    keys = {override.split("=")[0] for override in overrides}
+    return [*overrides, *(override for override in SMALL if override.split("=")[0] not in keys)]
+
+
+def torchrun(folder: Path, *overrides: str, num_ranks: int = 2) -> tuple[int, str, str]:
+    """Exit code, output and errors of a run on several ranks."""
+    with ranks_started(folder, *overrides, num_ranks=num_ranks) as process:
+        output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def kill_with_children(pid: int) -> None:
+    """SIGKILL to a process and all it has started, also those in sessions of their own."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(pid, signal.SIGKILL)
+    for child in children:
+        kill_with_children(int(child))
+
+
+def results_of(folder: Path, *overrides: str) -> tuple[RunCfg, list[float]]:
+    folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
+    run = run_of_overrides([*small_but(*overrides), *folders])
+    return run, losses_of(run)
+
+
+def test_two_ranks_train_a_fixed_cell_as_one_does_but_for_rounding(small_run: Compose, tmp_path: Path) -> None:
+    overrides = ("trainer.devices=2", "trainer.log_every_steps=1", "trainer.accelerator=cpu")
+    code, output, errors = torchrun(tmp_path, *overrides)
+    assert code == 0, errors
+    two, losses = results_of(tmp_path, *overrides)
+    one = small_run(f"paths.results={tmp_path}/one", "trainer.log_every_steps=1")
+    run_task(one)
+    assert cell_of(one).id == cell_of(two).id, "devices are a resource"
+    assert len(losses) == 6
+    assert losses == pytest.approx(losses_of(one), rel=2e-4)  # float32 sums in another order, over six steps
+    assert output.count("step 3/6") == 1, "the leading rank alone reports"
+
+
+@pytest.mark.parametrize("scope", ["rank", "global"])
+def test_two_ranks_replay_their_own_or_a_common_buffer_and_resume_exactly(scope: str, tmp_path: Path) -> None:
+    overrides = (
+        *STRATEGIES["adaptive_off_policy"],
+        "train.max_steps=9",
+        "data.max_tokens=340",
+        f"strategy.buffer_scope={scope}",
+        "trainer.devices=2",
+        "trainer.log_every_steps=1",
+        "trainer.accelerator=cpu",
+        "trainer.checkpoint_every_steps=1",
+    )
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    code, _, errors = torchrun(whole, *overrides)
+    assert code == 0, errors
+    run, losses = results_of(whole, *overrides)
+    lines = [line for line in journal(run) if "train/loss" in line]
+    assert sum(line["strategy/replayed_share"] for line in lines) >= 1
+    assert lines[-1]["strategy/buffer_size"] == 16
+    # The same cell again, killed once it has two checkpoints
+    with ranks_started(stopped, *overrides) as process:
+        checkpoint = stopped / "results" / cell_of(run).id / "checkpoints" / "previous.ckpt"
+        while process.poll() is None and not checkpoint.exists():
+            time.sleep(0.01)
+        kill_with_children(process.pid)
+    code, output, errors = torchrun(stopped, *overrides)
+    assert code == 0, errors
+    assert "resumes after step" in output
+    run_again, losses_again = results_of(stopped, *overrides)
+    assert losses_again == losses
+    assert weights_of(run_again) == weights_of(run)
+    assert scores_of(run_again) == scores_of(run)
+
+
+@pytest.mark.parametrize(
+    ("num_ranks", "override"), [(2, "trainer.devices=1"), (1, "trainer.devices=2"), (2, "train.global_batch_size=7")]
+)
+def test_a_number_of_processes_that_does_not_fit_is_one_line(num_ranks: int, override: str, tmp_path: Path) -> None:
+    devices = () if override.startswith("trainer") else ("trainer.devices=2",)
+    code, _, errors = torchrun(tmp_path, override, *devices, num_ranks=num_ranks)
+    assert code != 0
+    lines = [line for line in errors.splitlines() if line.startswith("amid: ")]
+    assert lines, errors
+    assert all("trainer.devices" in line for line in lines)
