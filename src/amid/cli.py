@@ -125,12 +125,16 @@ def score(
 
     if set_name is not None and references is not None:
         raise RequestError("--set and --references both name references; give one of them")
+    if set_name is None and (root is not None or num_prompts is not None):
+        raise RequestError("--root and --num-prompts choose the records of a set; give --set NAME too")
     names = None if metrics is None else metrics.split(",")
     texts = None
     if set_name is not None:
         from amid.protocol import set_protocols
 
         run = _evaluation_run(set_name, root, _first(num_prompts))
+        if len(run.evaluation.sets) != 1:
+            raise RequestError(f"--set takes one set, got {set_name}: {', '.join(run.evaluation.sets)}")
         (each,) = set_protocols(run).values()
         names, texts = names or list(each.metrics), each.data
     scores = score_file(file, names or ["rouge_l", "self_bleu"], references=references, texts=texts)

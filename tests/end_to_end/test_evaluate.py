@@ -140,6 +140,8 @@ def test_what_cannot_be_evaluated_is_one_line(amid: Amid, model_folder: Path, ro
         (["evaluate", str(model_folder), "--sets", "vicuna", "--root", str(root), "--precision", "x"], "bf16-true"),
         (["evaluate", "scratch", "--sets", "vicuna", "--root", str(root)], "no trained model"),
         (["score", "none.jsonl", "--set", "vicuna", "--references", "x"], "give one of them"),
+        (["score", "none.jsonl", "--set", "tasks"], "--set takes one set, got tasks: flores200, dialogsum, gsm8k"),
+        (["score", "none.jsonl", "--num-prompts", "3"], "give --set NAME too"),
         (["compare", "a", "b"], "'a' names no cell, stage or model"),
         (["fetch", "flores200", "--root", str(root)], "is on no hub; put flores200/devtest.jsonl below"),
     ):
