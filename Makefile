@@ -51,8 +51,8 @@ test-kill: $(STAMP) ## Kill and resume real sweeps
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m kill
 
 .PHONY: test-real
-test-real: $(STAMP_SMOLLM2) ## Distil the real 135M pair on real text: make test-real DOLLY=FOLDER
-	AMID_DOLLY="$(DOLLY)" $(BIN)/python -m pytest -m real
+test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: make test-real DOLLY=FOLDER [DATA=FOLDER of all sets]
+	AMID_DOLLY="$(DOLLY)" AMID_DATA="$(DATA)" $(BIN)/python -m pytest -m real
 
 .PHONY: bench-loss
 bench-loss: $(STAMP) ## Time and memory of the objective beside its floor, the dense form and peers

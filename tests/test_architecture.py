@@ -20,7 +20,7 @@ LEVELS = (
     ("cell", "strategies"),
     ("store", "protocol", "rollout", "objectives"),
     ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight"),
-    ("requests", "multirun", "training"),
+    ("requests", "multirun", "training", "model_evaluation", "comparison", "scoring", "fetching"),
     ("cli", "fitting"),
     ("stages",),
     ("experiment",),
@@ -53,9 +53,13 @@ TORCH_FREE = (
     "metrics",
     "data.records",
     "data.prompt",
+    "data.evaluation_sets",
     "data.toy",
     "multirun",
     "preflight",
+    "comparison",
+    "scoring",
+    "fetching",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -43,7 +43,7 @@ def jsonl_run(run, tmp_path):
         lines = [json.dumps({"instruction": f"{name} {i}", "output": str(i)}) for i in range(4)]
         (root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     run.data = config.DataCfg(source="jsonl", root=str(root), train="train.jsonl", dev="dev.jsonl")
-    run.evaluation.sets = {"test": "test.jsonl"}
+    run.evaluation.sets = {"test": config.EvaluationSetCfg(files=["test.jsonl"])}
     return run
 
 
@@ -283,7 +283,7 @@ def test_an_evaluation_file_changes_the_protocol_and_not_the_cell(jsonl_run):
     path = Path(jsonl_run.data.root) / "test.jsonl"
     touched(path, path.read_text().replace("0", "9", 1))
     assert cell_of(jsonl_run).id == cell.id
-    assert protocol_of(jsonl_run, cell.values["data"]).set_digests != before.set_digests
+    assert protocol_of(jsonl_run, cell.values["data"]).sets["test"].digest != before.sets["test"].digest
 
 
 def test_a_missing_data_file_is_refused_with_its_path(jsonl_run):

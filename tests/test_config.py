@@ -74,7 +74,7 @@ def test_the_orders_equal_those_of_core():
 def test_every_evaluation_metric_is_a_metric():
     from amid.metrics import METRICS
 
-    assert set(config.EVALUATION_METRICS) <= set(METRICS)
+    assert {name: metric.higher_is_better for name, metric in METRICS.items()} == config.EVALUATION_METRICS
 
 
 ARCH = {"layers": 1, "width": 4, "heads": 2, "positions": 8}
@@ -82,6 +82,8 @@ SCRATCH_PAIR = {"name": "x", "teacher": "scratch", "student": "scratch", "tokeni
 TOY = {"source": "toy", "num_train": 10, "num_dev": 2, "num_eval": 2}
 TRAIN = {"epochs": 1, "global_batch_size": 2, "lr": 0.1}
 NAN = math.nan
+FILES = {"files": ["x.jsonl"]}
+CHAT = {"files": ["x.jsonl"], "prompt": "chat"}
 
 
 def bad(node, values, *words):
@@ -166,6 +168,27 @@ def bad(node, values, *words):
         ),
         bad("TrainCfg", {**TRAIN, "max_nonfinite_share": 1.1}, "train.max_nonfinite_share", "[0, 1]", "1.1"),
         bad("TrainCfg", {**TRAIN, "precision": "16"}, "train.precision", "'16'", "32-true, bf16-mixed"),
+        bad("EvaluationSetCfg", {"source": "hub"}, "evaluation set source 'hub'", "file, toy"),
+        bad("EvaluationSetCfg", {}, "source=file needs files"),
+        bad("EvaluationSetCfg", {**FILES, "prompt": "alpacca"}, "did you mean 'alpaca'"),
+        bad("EvaluationSetCfg", {**FILES, "prompt": "chat"}, "template goes with prompt=chat"),
+        bad("EvaluationSetCfg", {**FILES, "template": "x"}, "template goes with prompt=chat"),
+        bad("EvaluationSetCfg", {**CHAT, "template": "{inptu}"}, "no value for {inptu}", "instruction, input"),
+        bad("EvaluationSetCfg", {**FILES, "num_examples": 1}, "num_examples", "at least 2", "1"),
+        bad("EvaluationSetCfg", {**FILES, "max_prompt_tokens": 0}, "max_prompt_tokens", "at least 1", "0"),
+        bad("EvaluationSetCfg", {**FILES, "max_new_tokens": 0}, "max_new_tokens", "at least 1", "0"),
+        bad("EvaluationSetCfg", {**FILES, "temperature": -1.0}, "temperature", "at least 0", "-1"),
+        bad("EvaluationSetCfg", {**FILES, "top_k": -1}, "top_k", "at least 0", "-1"),
+        bad("EvaluationSetCfg", {**FILES, "top_p": 1.5}, "top_p", "(0, 1]", "1.5"),
+        bad("EvaluationSetCfg", {**FILES, "no_repeat_ngram_size": -1}, "no_repeat_ngram_size", "at least 0", "-1"),
+        bad("EvaluationSetCfg", {**FILES, "version": 0}, "version", "at least 1", "0"),
+        bad("EvaluationSetCfg", {**FILES, "stop": [""]}, "stop must be non-empty"),
+        bad("EvaluationSetCfg", {**FILES, "metric": "rouge"}, "did you mean 'rouge_l'"),
+        bad("EvaluationSetCfg", {**FILES, "metrics": ["x"]}, "evaluation metric 'x'"),
+        bad("EvaluationSetCfg", {**FILES, "metric": "self_bleu"}, "higher_is_better of self_bleu is false, got true"),
+        bad("EvaluationCfg", {"precision": "16"}, "evaluation.precision '16'", "bf16-true"),
+        bad("EvaluationCfg", {"metrics": ["rogue_l"]}, "did you mean 'rouge_l'"),
+        bad("TableCfg", {"metric": "rouge"}, "sweep.table.metric 'rouge'", "perplexity"),
         bad("EvaluationCfg", {"num_prompts": 1}, "evaluation.num_prompts", "at least 2", "1"),
         bad("EvaluationCfg", {"max_new_tokens": 0}, "evaluation.max_new_tokens", "at least 1", "0"),
         bad("EvaluationCfg", {"temperature": -1.0}, "evaluation.temperature", "at least 0", "-1"),

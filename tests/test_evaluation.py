@@ -1,43 +1,56 @@
 """Evaluation: generations resume after any kill, and scores come from what is on disk."""
 
 import json
+import math
+import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
+from amid import evaluation
+from amid.cell import Stage
+from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import render_prompt
 from amid.data.records import Record
 from amid.data.tokenise import encode
-from amid.errors import RunError
-from amid.evaluation import generate_missing, read_responses, score_generations, validation_score
+from amid.errors import RequestError, RunError
+from amid.evaluation import generate_missing, read_responses, score_generations, validation_scores
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
-from amid.protocol import Protocol
+from amid.protocol import Protocol, SetProtocol
+from amid.store import PENDING_ROWS, Store, generations_path
 
 RECORDS = {
     name: [Record(str(i), f"{name} {i}.", "", (f"yes {i}", "no")) for i in range(3)] for name in ("dolly", "self_inst")
 }
+DECODING = {"max_new_tokens": 12, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "no_repeat_ngram_size": 0}
 CHECKPOINT = "c" * 12
+
+
+def set_protocol(name, **values):
+    records = RECORDS[name]
+    data = EvaluationSet(
+        prompts=tuple(render_prompt(record) for record in records),
+        questions=tuple(record.instruction for record in records),
+        references=tuple(record.outputs for record in records),
+        sources=tuple(record.instruction for record in records),
+    )
+    shared = {"prompt": "alpaca", "max_prompt_tokens": 200, "decoding": DECODING, "decode_seeds": (10, 20)}
+    metrics = {"metric": "rouge_l", "metrics": ("rouge_l", "self_bleu")}
+    return SetProtocol(**{"digest": f"digest of {name}", "data": data, **shared, **metrics, **values})
 
 
 @pytest.fixture
 def protocol():
-    return Protocol(
-        set_digests={name: f"digest of {name}" for name in RECORDS},
-        decode_seeds=(10, 20),
-        decoding={"max_new_tokens": 12, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "no_repeat_ngram_size": 0},
-        max_prompt_tokens=200,
-        metrics=("rouge_l", "self_bleu"),
-        validation={"seed": 7},
-        records=RECORDS,
-    )
+    return Protocol(sets={name: set_protocol(name) for name in RECORDS}, validation={"seed": 7})
 
 
 @pytest.fixture
 def generate(tiny_model, tokenizer, protocol, tmp_path):
     def generate(**options):
-        values = {"checkpoint_id": CHECKPOINT, "folder": tmp_path, "batch_size": 4, "max_tokens": 256, **options}
-        return generate_missing(tiny_model, tokenizer, protocol, **values)
+        values = {"checkpoint_id": CHECKPOINT, "folder": tmp_path, "batch_size": 4, **options}
+        return generate_missing(tiny_model, tokenizer, protocol, **values).num_responses
 
     return generate
 
@@ -46,6 +59,10 @@ def generate(tiny_model, tokenizer, protocol, tmp_path):
 def path(protocol, tmp_path):
     """The file of one set and seed."""
     return tmp_path / f"{protocol.generation_id(CHECKPOINT, 'dolly', 10)}.jsonl"
+
+
+def scores_of(protocol, folder):
+    return [score for score, _ in score_generations(protocol, entry_id=CHECKPOINT, folder=folder)]
 
 
 def contents(folder):
@@ -78,14 +95,14 @@ def test_what_is_there_is_not_generated_again(generate, path):
 def test_a_file_cut_at_any_byte_is_completed_with_exactly_the_missing_rows(generate, protocol, path, tmp_path):
     generate()
     whole, rows = path.read_bytes(), contents(tmp_path)
-    scores = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path)
+    scores = scores_of(protocol, tmp_path)
     # The first byte, inside and at the end of each line, and before the last line feed.
     line_ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
     for length in (0, 1, line_ends[0] - 1, line_ends[0], line_ends[0] + 5, line_ends[1], len(whole) - 1):
         path.write_bytes(whole[:length])
         assert generate() == 3 - whole[:length].count(b"\n")
         assert contents(tmp_path) == rows
-        assert score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path) == scores
+        assert scores_of(protocol, tmp_path) == scores
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -107,20 +124,19 @@ def test_another_seed_gives_other_texts(generate, protocol, tmp_path):
 def test_a_prompt_over_the_limit_is_cut_to_it_and_counted(tiny_model, tokenizer, protocol, tmp_path, caplog):
     caplog.set_level("INFO")
     limit = max(len(ids) for ids in encode(tokenizer, [render_prompt(record) for record in RECORDS["dolly"]]))
-    options = {"checkpoint_id": CHECKPOINT, "batch_size": 4, "max_tokens": 256}
-    generate_missing(
-        tiny_model, tokenizer, replace(protocol, max_prompt_tokens=limit), folder=tmp_path / "whole", **options
+    options = {"checkpoint_id": CHECKPOINT, "batch_size": 4}
+    whole, cut = (
+        Protocol({"dolly": set_protocol("dolly", max_prompt_tokens=tokens)}, None) for tokens in (limit, limit - 1)
     )
-    assert "dolly: " not in caplog.text
-    generate_missing(
-        tiny_model, tokenizer, replace(protocol, max_prompt_tokens=limit - 1), folder=tmp_path / "cut", **options
-    )
+    generate_missing(tiny_model, tokenizer, whole, folder=tmp_path / "whole", **options)
+    assert "prompts cut" not in caplog.text
+    generate_missing(tiny_model, tokenizer, cut, folder=tmp_path / "cut", **options)
     assert f"dolly: 3 of 3 prompts cut to {limit - 1} tokens" in caplog.text
 
 
 def test_scores_are_those_of_the_texts_on_disk(generate, protocol, path, tmp_path):
     generate()
-    scores = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path)
+    scores = scores_of(protocol, tmp_path)
     responses = read_responses(path, num_rows=3)
     references = [list(record.outputs) for record in RECORDS["dolly"]]
     found = {score.metric: score for score in scores if (score.eval_set, score.decode_seed) == ("dolly", 10)}
@@ -131,25 +147,30 @@ def test_scores_are_those_of_the_texts_on_disk(generate, protocol, path, tmp_pat
 
 def test_scores_follow_the_texts_and_need_no_model(generate, protocol, path, tmp_path):
     generate()
-    path.write_text("".join(json.dumps({"index": i, "response": f"yes {i}"}) + "\n" for i in range(3)))
-    scores = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path)
+    path.write_text("".join(json.dumps({"index": i, "response": f"yes {i}", "ended": True}) + "\n" for i in range(3)))
+    scores = scores_of(protocol, tmp_path)
     (value,) = [s.value for s in scores if (s.eval_set, s.decode_seed, s.metric) == ("dolly", 10, "rouge_l")]
     assert value == pytest.approx(100.0)
 
 
 def test_scores_and_validation_are_all_that_the_protocol_expects(generate, protocol, tmp_path):
     generate()
-    scores = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path)
-    validation = validation_score(protocol, entry_id=CHECKPOINT, value=12.5, num_samples=4)
-    assert {(score.generation_id, score.metric) for score in [*scores, validation]} == protocol.expected(CHECKPOINT)
+    scores = scores_of(protocol, tmp_path)
+    validation = validation_scores(protocol, entry_id=CHECKPOINT, rouge=12.5, loss=2.0, num_samples=4)
+    assert {score.score_id for score in [*scores, *validation]} == protocol.expected(CHECKPOINT)
     assert len({(score.score_id, score.decode_seed) for score in scores}) == len(scores)
     assert all(score.entry_id == CHECKPOINT and len(score.score_id) == 12 for score in scores)
-    assert (validation.eval_set, validation.decode_seed, validation.value) == ("validation", 7, 12.5)
+    assert [(score.eval_set, score.metric, score.decode_seed) for score in validation] == [
+        ("validation", "rouge_l", 7),
+        ("validation", "loss", None),
+        ("validation", "perplexity", None),
+    ]
+    assert [score.value for score in validation] == [12.5, 2.0, pytest.approx(math.exp(2.0))]
 
 
 def test_the_diversity_over_seeds_belongs_to_no_single_seed(generate, protocol, tmp_path):
     generate()
-    scores = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path)
+    scores = scores_of(protocol, tmp_path)
     pooled = [score for score in scores if score.decode_seed is None]
     assert {(score.eval_set, score.metric) for score in pooled} == {("dolly", "self_bleu"), ("self_inst", "self_bleu")}
     assert {score.generation_id for score in pooled} == {protocol.pooled_id(CHECKPOINT, name) for name in RECORDS}
@@ -168,3 +189,222 @@ def test_missing_responses_are_counted_and_never_scored(generate, protocol, path
 def test_responses_come_in_the_order_of_the_prompts(path):
     path.write_text("".join(json.dumps({"index": i, "response": f"text {i}"}) + "\n" for i in (2, 0, 1)))
     assert read_responses(path, num_rows=3) == ["text 0", "text 1", "text 2"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("num_chunks", [0, 1, 2])
+@pytest.mark.parametrize("where", ["before", "within", "after"])
+def test_a_run_killed_in_any_chunk_ends_with_the_bytes_of_an_undisturbed_one(
+    generate, tmp_path, monkeypatch, num_chunks, where
+):
+    generate(folder=tmp_path / "whole", batch_size=1)  # three chunks of four rows
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    commit, seen = evaluation.commit_rows, []
+
+    def killed(folder, rows):
+        if len(seen) < num_chunks:
+            seen.append(rows)
+            return commit(folder, rows)
+        if where == "within":  # the chunk is on disk, its rows not yet in their files, but for half of the first one
+            (folder / PENDING_ROWS).write_text(json.dumps(rows))
+            first, items = next(iter(rows.items()))
+            with generations_path(folder, first).open("a") as stream:
+                stream.write(json.dumps(items[0])[:9])
+        if where == "after":
+            commit(folder, rows)
+        raise Killed
+
+    monkeypatch.setattr(evaluation, "commit_rows", killed)
+    with pytest.raises(Killed):
+        generate(folder=tmp_path / "cut", batch_size=1)
+    monkeypatch.setattr(evaluation, "commit_rows", commit)
+    left = 12 - 4 * num_chunks - (4 if where in ("within", "after") else 0)
+    assert generate(folder=tmp_path / "cut", batch_size=1) == left
+    assert {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()} == expected
+
+
+def test_rows_share_the_batches_of_an_undisturbed_run_after_a_kill(generate, path, tmp_path, monkeypatch):
+    batches = []
+    original = evaluation.generate
+
+    def recorded(model, prompts, **options):
+        batches.append(list(options["keys"]))
+        return original(model, prompts, **options)
+
+    monkeypatch.setattr(evaluation, "generate", recorded)
+    generate(batch_size=1)
+    whole, batches[:] = list(batches), []
+    path.unlink()  # the first file, three rows of the first chunk
+    generate(batch_size=1)
+    assert len(whole) == 3
+    assert batches == [whole[0][:3]]
+
+
+def test_scores_that_are_known_are_not_computed_again_and_a_new_version_is(generate, protocol, tmp_path, monkeypatch):
+    generate()
+    scored = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path)
+    known = {score.score_id for score, _ in scored}
+    assert score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path, known=known) == []
+    newer = replace(evaluation.METRICS["rouge_l"], signature="rouge_l|version:2")
+    monkeypatch.setitem(evaluation.METRICS, "rouge_l", newer)
+    again = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path, known=known)
+    assert [(score.eval_set, score.metric, score.decode_seed) for score, _ in again] == [
+        (name, "rouge_l", seed) for name in RECORDS for seed in (10, 20)
+    ]
+    assert not {score.score_id for score, _ in again} & known
+    assert not protocol.expected(CHECKPOINT) <= known
+
+
+def test_the_examples_of_a_score_are_what_it_is_the_mean_of(generate, protocol, tmp_path):
+    generate()
+    scored = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path)
+    rouge = [(score, examples) for score, examples in scored if score.metric == "rouge_l"]
+    assert len(rouge) == 4
+    for score, examples in rouge:
+        assert examples.score_id == score.score_id
+        assert score.group_id == protocol.group_id(score.eval_set)
+        assert score.main
+        assert score.value == pytest.approx(sum(examples.values) / 3)
+    assert all(examples is None for score, examples in scored if score.metric == "self_bleu")
+
+
+def chat_protocol(**decoding):
+    turns = tuple(f"Say the number {i}." for i in range(3))
+    data = EvaluationSet(prompts=turns, questions=turns, references=(("yes",),) * 3, sources=turns)
+    each = SetProtocol(
+        digest="chat",
+        prompt="chat",
+        max_prompt_tokens=200,
+        decoding={**DECODING, "temperature": 0.0, **decoding},
+        decode_seeds=(10,),
+        metric="rouge_l",
+        metrics=("rouge_l", "eos_share"),
+        data=data,
+    )
+    return Protocol(sets={"chat": each}, validation=None)
+
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+@pytest.fixture
+def chat_tokenizer(tokenizer):
+    """The tokenizer with a template that begins with a BOS, and that puts one before every text by itself."""
+    import copy
+
+    from tokenizers.processors import TemplateProcessing
+
+    chat = copy.deepcopy(tokenizer)
+    chat.bos_token = chat.eos_token
+    chat.chat_template = TEMPLATE
+    bos = (chat.bos_token, chat.bos_token_id)
+    chat.backend_tokenizer.post_processor = TemplateProcessing(single=f"{bos[0]} $A", special_tokens=[bos])
+    assert chat("x")["input_ids"][0] == chat.bos_token_id
+    return chat
+
+
+def prompts_of(monkeypatch, model, tokenizer, protocol, folder):
+    seen = []
+
+    def recorded(model, prompts, **options):
+        seen.extend([list(prompt) for prompt in prompts])
+        seen.append(sorted(options["other_eos_ids"]))
+        return original(model, prompts, **options)
+
+    original = evaluation.generate
+    monkeypatch.setattr(evaluation, "generate", recorded)
+    generate_missing(model, tokenizer, protocol, checkpoint_id=CHECKPOINT, folder=folder, batch_size=4)
+    return seen
+
+
+def test_a_chat_prompt_is_the_rendered_turn_with_one_bos(tiny_model, chat_tokenizer, tmp_path, monkeypatch):
+    tiny_model.generation_config.eos_token_id = [chat_tokenizer.eos_token_id, 7]
+    *prompts, eos_ids = prompts_of(monkeypatch, tiny_model, chat_tokenizer, chat_protocol(), tmp_path)
+    assert [chat_tokenizer.decode(ids) for ids in prompts] == [
+        f"{chat_tokenizer.bos_token}user: Say the number {i}.\nassistant: " for i in range(3)
+    ]
+    assert all(ids.count(chat_tokenizer.bos_token_id) == 1 for ids in prompts)
+    assert eos_ids == sorted({chat_tokenizer.eos_token_id, 7})
+
+
+def test_a_tokenizer_without_a_chat_template_is_one_clear_line(tiny_model, tokenizer, tmp_path):
+    with pytest.raises(RequestError, match="set 'chat' asks in chat form, but .* has no chat template; .*alpaca"):
+        generate_missing(
+            tiny_model, tokenizer, chat_protocol(), checkpoint_id=CHECKPOINT, folder=tmp_path, batch_size=4
+        )
+
+
+def test_a_set_beyond_the_positions_of_the_model_is_refused(tiny_model, tokenizer, protocol, tmp_path):
+    long = Protocol({"dolly": set_protocol("dolly", decoding={**DECODING, "max_new_tokens": 250})}, None)
+    with pytest.raises(RequestError, match=r"'dolly' may need \d+ tokens, the model has 256 positions; lower"):
+        generate_missing(tiny_model, tokenizer, long, checkpoint_id=CHECKPOINT, folder=tmp_path, batch_size=4)
+
+
+def test_a_stop_string_ends_the_response_before_it(tiny_model, chat_tokenizer, tmp_path):
+    options = {"checkpoint_id": CHECKPOINT, "batch_size": 4}
+    free = chat_protocol(max_new_tokens=30)
+    generate_missing(tiny_model, chat_tokenizer, free, folder=tmp_path / "free", **options)
+    (path,) = (tmp_path / "free").glob("*.jsonl")
+    texts = read_responses(path, num_rows=3)
+    stop = texts[0][5:7]  # something the model does say
+    stopped = chat_protocol(max_new_tokens=30, stop=[stop])
+    generate_missing(tiny_model, chat_tokenizer, stopped, folder=tmp_path / "stopped", **options)
+    (path,) = (tmp_path / "stopped").glob("*.jsonl")
+    rows = contents(tmp_path / "stopped")[path.name]
+    assert rows[0]["stopped"] and not rows[0]["ended"]
+    assert rows[0]["num_tokens"] < 30
+    for index, text in enumerate(texts):
+        assert rows[index]["response"] == text.split(stop)[0].strip()
+
+
+def test_bfloat16_generation_has_a_name_of_its_own_and_works(tiny_model, chat_tokenizer, tmp_path):
+    plain, mixed, half = (
+        chat_protocol(**precision) for precision in ({}, {"precision": "bf16-mixed"}, {"precision": "bf16-true"})
+    )
+    assert len({each.generation_id("c", "chat", 10) for each in (plain, mixed, half)}) == 3
+    options = {"checkpoint_id": CHECKPOINT, "batch_size": 4, "folder": tmp_path}
+    generate_missing(tiny_model, chat_tokenizer, mixed, **options)
+    assert tiny_model.dtype == torch.float32
+    generate_missing(tiny_model, chat_tokenizer, half, **options)
+    assert tiny_model.dtype == torch.bfloat16
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
+
+
+def test_validation_loss_is_the_token_mean_over_all_examples(tiny_model, tokenizer):
+    from amid.data.batch import collate
+
+    pad = tokenizer.eos_token_id
+    sequences = [([5, 6, 7], [8, pad]), ([5], [9, 10, 11, pad]), ([6, 6], [12, pad])]
+    whole = evaluation.validation_loss(tiny_model, [collate(sequences, example_ids=[0, 1, 2], pad_id=pad)])
+    total = 0.0
+    for prompt, response in sequences:  # each alone, without padding
+        ids = torch.tensor([prompt + response])
+        log_probs = tiny_model(ids).logits.detach().log_softmax(-1)[0]
+        total -= sum(float(log_probs[len(prompt) - 1 + i, token]) for i, token in enumerate(response))
+    assert whole == pytest.approx(total / 8, rel=1e-5)
+
+
+def test_an_entry_scored_before_examples_were_kept_gets_them_without_new_texts(
+    tiny_model, tokenizer, protocol, tmp_path, monkeypatch
+):
+    entry, store = Stage("model", CHECKPOINT, {}), Store(tmp_path / "results")
+    store.folder(entry).mkdir(parents=True)
+    options = {"entry": entry, "store": store, "batch_size": 4}
+    assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 12
+    scores = store.read([entry])
+    shutil.rmtree(store.folder(entry) / "examples")
+    store.write(entry, [replace(score, group_id="", main=False) for score in scores])
+    monkeypatch.setattr(evaluation, "generate", None)  # nothing may be generated
+    assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
+    assert store.read([entry]) == scores
+    for score in scores:
+        examples = store.read_examples(store.folder(entry), score.score_id)
+        assert (examples is not None) == (score.metric == "rouge_l")
+    texts = store.read_texts("digest of dolly")
+    assert [text["question"] for text in texts] == [record.instruction for record in RECORDS["dolly"]]

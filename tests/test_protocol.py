@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from amid.config import DataCfg
-from amid.protocol import Protocol, protocol_from_manifest, protocol_of
+from amid.config import DataCfg, EvaluationSetCfg
+from amid.errors import RequestError
+from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
+from amid.protocol import Protocol, protocol_from_manifest, protocol_of, score_id
 
 IDENTITY = {"source": "test"}
+
+
+def file_set(file, **values):
+    return EvaluationSetCfg(files=[file], **values)
 
 
 @pytest.fixture
@@ -22,7 +28,8 @@ def jsonl_run(run, tmp_path):
         lines = [json.dumps({"instruction": f"{name} {i}", "output": [str(i)]}) for i in range(4)]
         (root / f"{name}.jsonl").write_text("\n".join(lines))
     run.data = DataCfg(source="jsonl", root=str(root), train="train.jsonl", dev="dev.jsonl")
-    run.evaluation.sets = {"first": "one.jsonl", "second": "two.jsonl"}
+    run.evaluation.sets = {"first": file_set("one.jsonl"), "second": file_set("two.jsonl")}
+    run.evaluation.metrics = ["rouge_l", "self_bleu"]
     return run
 
 
@@ -69,7 +76,94 @@ def test_everything_that_changes_a_text_changes_its_id(jsonl_run, values):
 @pytest.mark.parametrize(
     "values",
     [
-        {"evaluation__metrics": ["rouge_l"]},
+        {"max_new_tokens": 7},
+        {"temperature": 0.5},
+        {"top_k": 5},
+        {"top_p": 0.5},
+        {"no_repeat_ngram_size": 6},
+        {"stop": ["x"]},
+        {"max_prompt_tokens": 64},
+        {"prompt": "chat", "template": "{instruction}"},
+        {"num_examples": 3},
+        {"version": 2},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_what_a_set_says_itself_counts_for_it_alone(jsonl_run, values):
+    before, other = id_of(jsonl_run), id_of(jsonl_run, "second")
+    jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", **values)
+    assert id_of(jsonl_run) != before
+    assert id_of(jsonl_run, "second") == other
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"metric": "exact_match"}, {"metrics": ["chrf"]}, {"split": "x"}, {"sha256": None}, {"stop": []}, {"version": 1}],
+    ids=lambda values: next(iter(values)),
+)
+def test_what_a_set_says_of_scoring_or_by_default_changes_no_id(jsonl_run, values):
+    before = id_of(jsonl_run)
+    jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", **values)
+    assert id_of(jsonl_run) == before
+
+
+def test_a_value_that_equals_the_shared_one_names_the_same_texts(jsonl_run):
+    before = id_of(jsonl_run)
+    jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", max_new_tokens=jsonl_run.evaluation.max_new_tokens)
+    assert id_of(jsonl_run) == before
+
+
+def test_the_ids_of_the_demo_are_frozen(run):
+    protocol = protocol_of(run, IDENTITY)
+    ids = [protocol.generation_id("c", name, seed) for name, seed in (("in_distribution", 10), ("long_unseen", 50))]
+    assert ids == ["69ac3dc8cf2b", "116e271c0816"]
+
+
+def test_a_greedy_set_has_one_decode_seed_and_its_own_metric_first(jsonl_run):
+    jsonl_run.evaluation.sets["first"] = file_set(
+        "one.jsonl", temperature=0.0, metric="exact_match", metrics=["rouge_l", "exact_match"]
+    )
+    sets = protocol_of(jsonl_run, IDENTITY).sets
+    assert sets["first"].decode_seeds == (10,)
+    assert sets["first"].metrics == ("exact_match", "rouge_l")
+    assert sets["second"].decode_seeds == (10, 20, 30, 40, 50)
+
+
+def test_precision_names_other_generations_unless_it_is_float32(jsonl_run):
+    before = id_of(jsonl_run)
+    assert id_of(changed(jsonl_run, evaluation__precision="32-true")) == before
+    others = {id_of(changed(jsonl_run, evaluation__precision=name)) for name in ("bf16-mixed", "bf16-true")}
+    assert len(others | {before}) == 3
+
+
+def test_comet_without_its_package_is_refused_before_anything_is_generated(jsonl_run, monkeypatch):
+    monkeypatch.setattr("amid.protocol.find_spec", lambda name: None)
+    jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", metrics=["comet"])
+    with pytest.raises(RequestError, match=r"'first': comet needs an extra: pip install 'amid-lab\[comet\]'"):
+        protocol_of(jsonl_run, IDENTITY)
+
+
+def test_a_new_version_of_a_metric_is_an_expected_score_and_no_new_text(jsonl_run, monkeypatch):
+    from amid.metrics import METRICS
+
+    protocol = protocol_of(jsonl_run, IDENTITY)
+    before = protocol.expected("c")
+    monkeypatch.setitem(METRICS, "rouge_l", replace(METRICS["rouge_l"], signature="version 2"))
+    after = protocol_of(jsonl_run, IDENTITY).expected("c")
+    assert len(after) == len(before)
+    assert len(after - before) == 2 * 5 + 1  # two sets, five seeds, one validation
+    assert protocol.generation_id("c", "first", 10) == id_of(jsonl_run)
+
+
+def test_a_manifest_of_another_version_is_one_clear_line():
+    with pytest.raises(RequestError, match="recorded by an older version; run it again"):
+        protocol_from_manifest({"set_digests": {}, "decode_seeds": []})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"evaluation__metrics": ["rouge_l", "distinct_1"]},
         {"evaluation__decode_seeds": [10, 99]},
         {"trainer__generation_batch_size": 3},
         {"logger__name": "none"},
@@ -85,13 +179,13 @@ def test_the_path_of_a_set_does_not_count(jsonl_run, tmp_path):
     shutil.copytree(jsonl_run.data.root, tmp_path / "copy")
     (tmp_path / "copy" / "one.jsonl").rename(tmp_path / "copy" / "uno.jsonl")
     moved = changed(jsonl_run, data__root=str(tmp_path / "copy"))
-    moved.evaluation.sets = {"first": "uno.jsonl"}
+    moved.evaluation.sets = {"first": file_set("uno.jsonl")}
     assert id_of(moved) == before
 
 
 def test_the_name_of_a_set_counts_because_it_is_part_of_the_random_key(jsonl_run):
     before = id_of(jsonl_run)
-    jsonl_run.evaluation.sets = {"other": "one.jsonl"}
+    jsonl_run.evaluation.sets = {"other": file_set("one.jsonl")}
     assert id_of(jsonl_run, "other") != before
 
 
@@ -130,16 +224,17 @@ def test_validation_is_named_by_what_selects_the_weights(jsonl_run):
 def test_a_full_evaluation_has_every_set_seed_and_metric_and_the_pooled_and_validation_scores(jsonl_run):
     protocol = protocol_of(changed(jsonl_run, evaluation__decode_seeds=[1, 2, 3]), IDENTITY)
     expected = protocol.expected("c")
-    # two sets x three seeds x two metrics, one Self-BLEU over the seeds of each set, one validation score
-    assert len(expected) == 2 * 3 * 2 + 2 + 1
-    assert (protocol.pooled_id("c", "first"), "self_bleu") in expected
+    # two sets x three seeds x two metrics, one Self-BLEU over the seeds of each set, three validation scores
+    assert len(expected) == 2 * 3 * 2 + 2 + 3
+    assert score_id(protocol.pooled_id("c", "first"), "self_bleu", SIGNATURE_PER_PROMPT) in expected
     single = protocol_of(changed(jsonl_run, evaluation__decode_seeds=[1]), IDENTITY)
-    assert len(single.expected("c")) == 2 * 1 * 2 + 1
+    assert len(single.expected("c")) == 2 * 1 * 2 + 3
 
 
 def test_the_pooled_id_depends_on_every_seed(jsonl_run):
     protocol = protocol_of(jsonl_run, IDENTITY)
-    fewer = replace(protocol, decode_seeds=protocol.decode_seeds[:-1])
+    first = protocol.sets["first"]
+    fewer = replace(protocol, sets={"first": replace(first, decode_seeds=first.decode_seeds[:-1])})
     assert protocol.pooled_id("c", "first") != fewer.pooled_id("c", "first")
 
 
@@ -149,4 +244,4 @@ def test_a_protocol_comes_back_from_its_manifest(jsonl_run):
     assert isinstance(again, Protocol)
     assert again == protocol
     assert again.expected("c") == protocol.expected("c")
-    assert "records" not in protocol.manifest()
+    assert "one 0" not in json.dumps(protocol.manifest())

@@ -4,10 +4,11 @@ import re
 import shlex
 
 import pytest
+from typer.main import get_command
 
 from amid.cell import cell_of
 from amid.cli import app
-from amid.config import config_root
+from amid.config import EVALUATION_METRICS, config_root
 from amid.requests import sweep_of_overrides
 
 ROOT = config_root()
@@ -54,6 +55,21 @@ def test_every_amid_command_is_a_verb():
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
     named = {command.split()[1] for _, command in COMMANDS if command.startswith("amid ")}
     assert {"plan", "status", "table"} <= named <= verbs
+
+
+@pytest.mark.parametrize("command", [command for _, command in COMMANDS if command.startswith("amid ")])
+def test_every_amid_command_has_options_that_exist(command):
+    _, verb, *words = shlex.split(command)
+    context = get_command(app).commands[verb].make_context(verb, words)  # parses, and runs nothing
+    assert context.info_name == verb
+
+
+def test_every_evaluation_set_is_in_its_table():
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.M))
+    declared = {path.stem for path in (ROOT / "conf" / "evaluation").glob("*.yaml")}
+    assert listed == declared - {"toy", "jsonl", "paper", "tasks"}
+    assert all(f"`{metric}`" in page for metric in EVALUATION_METRICS)
 
 
 def test_every_link_leads_to_a_file():

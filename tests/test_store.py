@@ -92,12 +92,15 @@ def test_scores_come_back_as_they_were_written(store):
     assert store.read([STAGE]) == []
 
 
-def test_a_score_of_the_same_set_seed_metric_and_id_replaces_the_older_one(store):
+def test_a_score_of_the_same_texts_seed_and_metric_replaces_the_older_one_also_in_a_new_version(store):
     store.folder(CELL).mkdir(parents=True)
     store.write(CELL, [SCORE])
-    store.write(CELL, [replace(SCORE, value=26.0), replace(SCORE, decode_seed=20), replace(SCORE, score_id="s2")])
+    store.write(CELL, [replace(SCORE, value=26.0), replace(SCORE, decode_seed=20)])
+    other_texts = replace(SCORE, generation_id="g2", score_id="s2")
+    store.write(CELL, [other_texts])
+    store.write(CELL, [replace(SCORE, value=27.0, score_id="s1 version 2")])
     found = {(score.decode_seed, score.score_id): score.value for score in store.read([CELL])}
-    assert found == {(10, "s1"): 26.0, (20, "s1"): 25.0, (10, "s2"): 25.0}
+    assert found == {(10, "s1 version 2"): 27.0, (20, "s1"): 25.0, (10, "s2"): 25.0}
 
 
 def test_writing_the_same_scores_in_another_order_gives_the_same_bytes(store):

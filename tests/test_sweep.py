@@ -152,7 +152,7 @@ def test_a_cell_is_finished_only_with_every_score_of_the_protocol(composed, run)
     store.folder(planned.cell).mkdir(parents=True)
     store.set_status(planned.cell, "done")
     expected = sorted(planned.protocol.expected(planned.cell.id))
-    scores = [Score(planned.cell.id, "x", id_, f"{id_}{name}", 1, name, 1.0, 4) for id_, name in expected]
+    scores = [Score(planned.cell.id, "x", f"g{id_}", id_, 1, "rouge_l", 1.0, 4) for id_ in expected]
     store.write(planned.cell, scores[:-1])
     assert not is_evaluated(store, planned.cell, planned.protocol)
     assert [cell.finished for cell in plan_sweep(jobs, composed).cells] == [False]

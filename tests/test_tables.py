@@ -1,20 +1,24 @@
 """Tables: means, spreads and gaps against numbers worked out by hand, in every style."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from amid.cell import Cell, Stage
-from amid.protocol import Protocol
+from amid.protocol import Protocol, SetProtocol
 from amid.store import Score, Store
-from amid.tables import GAP, STYLES, build_table, render
+from amid.tables import GAP, STYLES, build_model_table, build_table, render
+
+
+def set_protocol(digest, **values):
+    shared = {"max_prompt_tokens": 256, "decoding": {"temperature": 1.0}, "decode_seeds": (10, 20)}
+    metrics = {"metric": "rouge_l", "metrics": ("rouge_l", "self_bleu")}
+    return SetProtocol(**{"digest": digest, "prompt": "alpaca", **shared, **metrics, **values})
+
 
 PROTOCOL = Protocol(
-    set_digests={"dolly": "d1", "self_inst": "d2"},
-    decode_seeds=(10, 20),
-    decoding={"temperature": 1.0},
-    max_prompt_tokens=256,
-    metrics=("rouge_l", "self_bleu"),
+    sets={"dolly": set_protocol("d1"), "self_inst": set_protocol("d2")},
     validation={"seed": 10},
 )
 TEACHER = Stage("teacher", "t" * 12, {})
@@ -46,7 +50,7 @@ def put(store, entry, *, validation=None, dolly=(), self_inst=(), pooled=()):
     if validation is not None:
         add("validation", PROTOCOL.validation_id(entry.id), "rouge_l", validation, 10)
     for name, values in (("dolly", dolly), ("self_inst", self_inst)):
-        for seed, value in zip(PROTOCOL.decode_seeds, values, strict=False):
+        for seed, value in zip((10, 20), values, strict=False):
             add(name, PROTOCOL.generation_id(entry.id, name, seed), "rouge_l", value, seed)
     for name, value in zip(("dolly", "self_inst"), pooled, strict=False):
         add(name, PROTOCOL.pooled_id(entry.id, name), "self_bleu", value)
@@ -109,7 +113,8 @@ def test_a_true_zero_is_a_number_and_no_gap(table):
 
 
 def test_scores_of_another_protocol_do_not_appear(store):
-    other = {**MANIFEST, "protocols": {"p": {**PROTOCOL.manifest(), "max_prompt_tokens": 128}}}
+    sets = {name: replace(each, max_prompt_tokens=128) for name, each in PROTOCOL.sets.items()}
+    other = {**MANIFEST, "protocols": {"p": replace(PROTOCOL, sets=sets).manifest()}}
     complete = build_table(other, store).rows[2]
     assert complete.values[1:] == (None,) * 4
     assert complete.values[0].mean == 25.0  # validation is another protocol's only with other validation settings
@@ -226,6 +231,47 @@ def test_a_sweep_without_row_keys_names_its_rows_by_cell(store):
     table = build_table({**MANIFEST, "rows": [], "cells": cells}, store)
     assert table.label_names == ("cell",)
     assert table.rows[-1].labels == (CELLS["a"].id,)
+
+
+@pytest.fixture
+def mixed(store):
+    """A sweep whose second set is greedy and has a metric of its own."""
+    task = set_protocol("d3", metric="gsm8k_accuracy", metrics=("gsm8k_accuracy",), decode_seeds=(10,))
+    protocol = Protocol(sets={"dolly": PROTOCOL.sets["dolly"], "gsm8k": task}, validation={"seed": 10})
+    entry = CELLS["a"]
+    generation_id = protocol.generation_id(entry.id, "gsm8k", 10)
+    store.write(entry, [Score(entry.id, "gsm8k", generation_id, "s", 10, "gsm8k_accuracy", 12.5, 8)])
+    return {**MANIFEST, "metric": None, "protocols": {"p": protocol.manifest()}}
+
+
+def test_each_set_shows_its_own_metric_and_the_caption_says_which(mixed, store):
+    table = build_table(mixed, store)
+    assert table.columns == ("Val.", "dolly", "gsm8k", "Avg.", "Self-BLEU")
+    validation, dolly, gsm8k, average, diversity = table.rows[2].values
+    assert (validation.mean, dolly.mean, gsm8k.mean, gsm8k.expected_seeds) == (25.0, 22.0, 12.5, 1)
+    assert average is None  # of a ROUGE-L and an accuracy there is no mean
+    assert diversity.mean == 0.25  # of the sets that have one
+    assert table.note == (
+        "rouge_l (dolly), gsm8k_accuracy (gsm8k), mean ± std over 2 decode seeds (greedy: gsm8k); "
+        "Val. selected the weights; no Avg. over different metrics; Self-BLEU in [0, 1], lower is more diverse"
+    )
+
+
+def test_one_metric_for_all_columns_leaves_gaps_where_a_set_has_it_not(mixed, store):
+    values = build_table(mixed, store, metric="rouge_l").rows[2].values
+    assert values[1].mean == 22.0
+    assert values[2] is None
+    assert values[3] is None
+
+
+def test_the_table_of_one_model_has_its_sets_and_no_validation(store):
+    protocol = replace(PROTOCOL, validation=None)
+    table = build_model_table("mine", store.folder(CELLS["a"]), CELLS["a"].id, protocol, store)
+    assert (table.label_names, table.columns) == (("model",), ("dolly", "self_inst", "Avg.", "Self-BLEU"))
+    (row,) = table.rows
+    assert row.labels == ("mine",)
+    assert [value.mean for value in row.values] == [22.0, 10.5, 16.25, 0.375]
+    assert "Val." not in render(table, "text")
 
 
 def test_a_gap_is_a_dash():

@@ -293,6 +293,14 @@ def _sft_identity(sft: SftCfg, data: Mapping[str, Any], *, scratch: bool) -> dic
     return {"sft": asdict(sft), "data": dict(data)}
 
 
+def model_stage(name: str, revision: str | None, digests: FileDigests) -> Stage:
+    """The entry of a model that was not trained here, named by what names its weights.
+
+    Raises RequestError for a model that cannot be identified.
+    """
+    return _stage("model", {"model": _model_identity(name, revision, digests)})
+
+
 def _model_identity(name: str, revision: str | None, digests: FileDigests) -> dict[str, Any]:
     """What names a model's weights: the package's version, a folder's digest, or a hub commit."""
     if name == SCRATCH:

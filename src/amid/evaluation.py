@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from amid.cell import ID_DIGITS
-from amid.data.prompt import render_prompt
+from amid.data.batch import Batch
+from amid.data.evaluation_sets import EvaluationSet
+from amid.data.prompt import no_chat_template
 from amid.data.tokenise import Example, encode, eos_id
-from amid.errors import RunError
-from amid.fingerprint import value_digest
-from amid.generation import Decoding, generate
-from amid.metrics import METRICS
+from amid.errors import RequestError, RunError
+from amid.generation import Completion, Decoding, StopStrings, generate
+from amid.metrics import METRICS, Generations
 from amid.metrics.rouge import rouge_l
-from amid.metrics.self_bleu import SIGNATURE as SELF_BLEU_SIGNATURE
-from amid.metrics.self_bleu import self_bleu_per_prompt
-from amid.protocol import VALIDATION, Protocol
-from amid.store import Score, drop_torn_line, read_json_lines
+from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT, self_bleu_per_prompt
+from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, SetProtocol, score_id
+from amid.store import (
+    Entry,
+    Examples,
+    Score,
+    Store,
+    commit_rows,
+    complete_commit,
+    generations_path,
+    read_json_lines,
+)
 
 log = logging.getLogger(__name__)
-# Rows generated between two writes: what a kill costs at most.
-ROWS_PER_WRITE = 1024
+# Batches generated between two writes: what a kill costs at most.
+BATCHES_PER_WRITE = 4
+# For chat templates that name a date: with the day of the run, a resumed run would ask other questions.
+CHAT_DATE = "26 Jul 2024"  # the one Llama 3.1's template falls back to
+
+
+@dataclass(frozen=True)
+class Generated:
+    """How many responses were generated, and what that took."""
+
+    num_responses: int = 0
+    num_tokens: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        rate = self.num_tokens / self.seconds if self.seconds else 0.0
+        return f"{self.num_responses} responses, {self.num_tokens} tokens in {self.seconds:.0f} s ({rate:.0f} tokens/s)"
 
 
 @dataclass(frozen=True)
@@ -36,6 +64,30 @@ class _Row:
     decode_seed: int
     index: int
     prompt_ids: tuple[int, ...]
+    generation_id: str
+
+
+def evaluate_entry(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    protocol: Protocol,
+    *,
+    entry: Entry,
+    store: Store,
+    batch_size: int,
+) -> Generated:
+    """What had to be generated; afterwards every score of the protocol's sets is in the store, with its examples."""
+    folder = store.generations_folder(entry)
+    generated = generate_missing(
+        model, tokenizer, protocol, checkpoint_id=entry.id, folder=folder, batch_size=batch_size
+    )
+    for each in protocol.sets.values():
+        assert each.data is not None
+        store.write_texts(each.digest, each.data.questions, each.data.references)
+    known = {score.score_id for score in store.read([entry]) if score.group_id}  # without: before examples were kept
+    scored = score_generations(protocol, entry_id=entry.id, folder=folder, known=known)
+    store.write(entry, [score for score, _ in scored], [examples for _, examples in scored if examples is not None])
+    return generated
 
 
 def generate_missing(
@@ -46,71 +98,95 @@ def generate_missing(
     checkpoint_id: str,
     folder: Path,
     batch_size: int,
-    max_tokens: int,
-) -> int:
-    """How many responses were generated: those of the protocol that are not yet in the folder's JSONL files.
+) -> Generated:
+    """What was generated: the responses of the protocol that are not yet in the folder's JSONL files.
 
-    Each row is one object: index, response, num_tokens, ended. Prompts over the protocol's limit are cut to it, as in
-    the reference's evaluation.
+    Each row is one object: index, response, num_tokens, ended (by EOS), and stopped (by a stop string) where there are
+    stop strings. Prompts over a set's limit are cut to it, as in the reference's evaluation. With the precision
+    bf16-true the model is bfloat16 afterwards.
+    Which rows share a batch is a function of the protocol and the batch size, not of what is there: a run that was
+    killed anywhere ends with the bytes of an undisturbed one.
+    Raises RequestError for a prompt beyond the model's positions, or a chat without a chat template.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = list(_missing_rows(tokenizer, protocol, checkpoint_id=checkpoint_id, folder=folder))
-    # Greedy decoding and per-example randomness make rows independent, so all sets and seeds share batches.
-    for start in range(0, len(missing), ROWS_PER_WRITE):
-        rows = missing[start : start + ROWS_PER_WRITE]
-        completions = generate(
-            model,
-            [row.prompt_ids for row in rows],
-            keys=[(row.decode_seed, row.set_name, row.index) for row in rows],
-            decoding=_decoding(protocol),
-            eos_id=eos_id(tokenizer),
-            batch_size=batch_size,
-            max_length=max_tokens,
-        )
-        texts = tokenizer.batch_decode(
-            [list(completion.token_ids) for completion in completions], skip_special_tokens=True
-        )
-        lines: dict[Path, list[str]] = {}
-        for row, completion, text in zip(rows, completions, texts, strict=True):
-            path = folder / f"{protocol.generation_id(checkpoint_id, row.set_name, row.decode_seed)}.jsonl"
-            item = {
-                "index": row.index,
-                "response": _clean(text),
-                "num_tokens": len(completion.token_ids),
-                "ended": completion.ended,
-            }
-            lines.setdefault(path, []).append(json.dumps(item))
-        for path, new in lines.items():
-            with path.open("a") as stream:
-                stream.write("".join(f"{line}\n" for line in new))
-    return len(missing)
+    complete_commit(folder)
+    total = Generated()
+    # Greedy decoding and per-example randomness make rows independent: sets and seeds of equal decoding share batches.
+    for names in _sets_of_equal_decoding(protocol):
+        each = protocol.sets[names[0]]
+        rows = _rows(model, tokenizer, protocol, names, checkpoint_id=checkpoint_id)
+        done = {
+            (generation_id, item["index"])
+            for generation_id in {row.generation_id for row in rows}
+            for item in read_json_lines(generations_path(folder, generation_id))
+        }
+        num_missing = sum((row.generation_id, row.index) not in done for row in rows)
+        chunk = BATCHES_PER_WRITE * batch_size
+        num_generated = 0
+        for start in range(0, len(rows), chunk):
+            missing = [row for row in rows[start : start + chunk] if (row.generation_id, row.index) not in done]
+            if not missing:
+                continue
+            before = time.perf_counter()
+            stop = StopStrings(
+                each.decoding.get("stop", ()),
+                decode=lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)),
+            )
+            completions = _generate(model, tokenizer, missing, each, stop=stop, batch_size=batch_size)
+            commit_rows(folder, _lines(tokenizer, missing, completions, stop=stop, with_stop="stop" in each.decoding))
+            total = Generated(
+                total.num_responses + len(missing),
+                total.num_tokens + sum(len(completion.token_ids) for completion in completions),
+                total.seconds + time.perf_counter() - before,
+            )
+            num_generated += len(missing)
+            if num_missing > chunk:
+                log.info("%s: %d of %d responses; so far %s", ", ".join(names), num_generated, num_missing, total)
+    return total
 
 
-def score_generations(protocol: Protocol, *, entry_id: str, folder: Path) -> list[Score]:
-    """Every score of the protocol, from the JSONL files of the folder and the references of the records."""
-    scores = []
-    for set_name, records in protocol.records.items():
-        references = [list(record.outputs) for record in records]
+def score_generations(
+    protocol: Protocol, *, entry_id: str, folder: Path, known: Collection[str] = ()
+) -> list[tuple[Score, Examples | None]]:
+    """Every score of the protocol's sets that is not known by its id, from the JSONL files of the folder.
+
+    With each score come the values per example where the metric has them.
+    """
+    scored = []
+    for set_name, each in protocol.sets.items():
+        assert each.data is not None
         by_seed = []
-        for decode_seed in protocol.decode_seeds:
+        for decode_seed in each.decode_seeds:
             generation_id = protocol.generation_id(entry_id, set_name, decode_seed)
-            responses = read_responses(folder / f"{generation_id}.jsonl", num_rows=len(records))
-            by_seed.append(responses)
-            for name in protocol.metrics:
+            rows = read_rows(generations_path(folder, generation_id), num_rows=len(each.data))
+            by_seed.append([row["response"] for row in rows])
+            generations = _generations(rows, each.data)
+            for name in each.metrics:
                 metric = METRICS[name]
-                value = metric.score(responses, references)
-                scores.append(
-                    _score(
-                        entry_id, set_name, generation_id, decode_seed, name, metric.signature, value, len(responses)
-                    )
+                score = replace(
+                    _score(entry_id, set_name, generation_id, decode_seed, name, metric.signature, len(rows)),
+                    group_id=protocol.group_id(set_name),
+                    main=name == each.metric,
                 )
-        if "self_bleu" in protocol.metrics and len(by_seed) > 1:
-            groups = [list(group) for group in zip(*by_seed, strict=True)]
+                if score.score_id not in known:
+                    examples = None
+                    if metric.per_example is not None:
+                        values = tuple(metric.per_example(generations))
+                        examples = Examples(score.score_id, each.digest, values)
+                        value = math.fsum(values) / len(values)
+                    else:
+                        value = metric.score(generations)
+                    scored.append((replace(score, value=value), examples))
+        if "self_bleu" in each.metrics and len(by_seed) > 1:
             pooled_id = protocol.pooled_id(entry_id, set_name)
-            signature = f"{SELF_BLEU_SIGNATURE}|per_prompt"
-            value = self_bleu_per_prompt(groups)
-            scores.append(_score(entry_id, set_name, pooled_id, None, "self_bleu", signature, value, len(groups)))
-    return scores
+            groups = [list(group) for group in zip(*by_seed, strict=True)]
+            score = replace(
+                _score(entry_id, set_name, pooled_id, None, "self_bleu", SIGNATURE_PER_PROMPT, len(groups)),
+                group_id=protocol.group_id(set_name),
+            )
+            if score.score_id not in known:
+                scored.append((replace(score, value=self_bleu_per_prompt(groups)), None))
+    return scored
 
 
 def validation_rouge_l(
@@ -133,58 +209,184 @@ def validation_rouge_l(
         batch_size=batch_size,
         max_length=max_tokens,
     )
-    texts = tokenizer.batch_decode([list(completion.token_ids) for completion in completions], skip_special_tokens=True)
-    return rouge_l([_clean(text) for text in texts], [list(example.references) for example in examples])
+    texts = _texts(tokenizer, completions)
+    return rouge_l(texts, [list(example.references) for example in examples])
 
 
-def validation_score(protocol: Protocol, *, entry_id: str, value: float, num_samples: int) -> Score:
-    """The Score of the validation that selected an entry's weights."""
-    generation_id, metric = protocol.validation_id(entry_id), METRICS["rouge_l"]
-    seed = int(protocol.validation["seed"])
-    return _score(entry_id, VALIDATION, generation_id, seed, metric.name, metric.signature, value, num_samples)
+def validation_loss(model: PreTrainedModel, batches: Iterable[Batch]) -> float:
+    """Mean cross-entropy, in nats, of the labelled tokens of the batches."""
+    total, count = 0.0, 0
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for batch in batches:
+            on_device = batch.to(device)
+            # No attention mask: a causal decoder's position never sees the padding to its right.
+            logits = model(input_ids=on_device.input_ids, use_cache=False).logits[on_device.labelled]
+            labels = on_device.labels[on_device.labelled]
+            total += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
+            count += labels.numel()
+    model.train(was_training)
+    return total / count
 
 
-def read_responses(path: Path, *, num_rows: int) -> list[str]:
-    """The responses of one generation file in the order of the prompts. Raises RunError if rows are missing."""
-    rows = {row["index"]: row["response"] for row in read_json_lines(path)}
+def validation_scores(protocol: Protocol, *, entry_id: str, rouge: float, loss: float, num_samples: int) -> list[Score]:
+    """The Scores on the validation records: ROUGE-L, which selected a cell's weights, loss and perplexity."""
+    assert protocol.validation is not None
+    generation_id, seed = protocol.validation_id(entry_id), int(protocol.validation["seed"])
+    found = (
+        ("rouge_l", METRICS["rouge_l"].signature, rouge, seed),
+        ("loss", VALIDATION_SIGNATURES["loss"], loss, None),
+        ("perplexity", VALIDATION_SIGNATURES["perplexity"], math.exp(min(loss, 700.0)), None),  # exp(700) is finite
+    )
+    return [
+        _score(entry_id, VALIDATION, generation_id, decode_seed, name, signature, num_samples, value)
+        for name, signature, value, decode_seed in found
+    ]
+
+
+def read_rows(path: Path, *, num_rows: int) -> list[dict[str, Any]]:
+    """The rows of one generation file in the order of the prompts. Raises RunError if rows are missing."""
+    rows = {row["index"]: row for row in read_json_lines(path)}
     if len(rows) != num_rows:
         raise RunError(f"{path} holds {len(rows)} of {num_rows} responses; run task=evaluate again to add the others")
     return [rows[index] for index in range(num_rows)]
 
 
-def _missing_rows(
-    tokenizer: PreTrainedTokenizerBase, protocol: Protocol, *, checkpoint_id: str, folder: Path
-) -> Iterator[_Row]:
-    for set_name, records in protocol.records.items():
-        prompts = encode(tokenizer, [render_prompt(record) for record in records])
-        num_cut = sum(len(prompt) > protocol.max_prompt_tokens for prompt in prompts)
+def read_responses(path: Path, *, num_rows: int) -> list[str]:
+    """The responses of one generation file in the order of the prompts. Raises RunError if rows are missing."""
+    return [row["response"] for row in read_rows(path, num_rows=num_rows)]
+
+
+def _sets_of_equal_decoding(protocol: Protocol) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name, each in protocol.sets.items():
+        groups.setdefault(json.dumps([each.prompt, dict(each.decoding)], sort_keys=True), []).append(name)
+    return list(groups.values())
+
+
+def _rows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    protocol: Protocol,
+    names: Sequence[str],
+    *,
+    checkpoint_id: str,
+) -> list[_Row]:
+    rows = []
+    num_positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name in names:
+        each = protocol.sets[name]
+        assert each.data is not None
+        texts = each.data.prompts
+        prompts = encode(tokenizer, _chats(tokenizer, texts, set_name=name) if each.prompt == "chat" else texts)
+        num_cut = sum(len(prompt) > each.max_prompt_tokens for prompt in prompts)
         if num_cut:
-            log.info(
-                "%s: %d of %d prompts cut to %d tokens", set_name, num_cut, len(prompts), protocol.max_prompt_tokens
+            log.info("%s: %d of %d prompts cut to %d tokens", name, num_cut, len(prompts), each.max_prompt_tokens)
+        prompts = [prompt[: each.max_prompt_tokens] for prompt in prompts]
+        longest = max(map(len, prompts)) + int(each.decoding["max_new_tokens"])
+        if num_positions is not None and longest > num_positions:
+            raise RequestError(
+                f"evaluation set '{name}' may need {longest} tokens, the model has {num_positions} positions; "
+                f"lower evaluation.sets.{name}.max_prompt_tokens or .max_new_tokens"
             )
-        for decode_seed in protocol.decode_seeds:
-            path = folder / f"{protocol.generation_id(checkpoint_id, set_name, decode_seed)}.jsonl"
-            drop_torn_line(path)
-            done = {row["index"] for row in read_json_lines(path)}
-            for index, prompt in enumerate(prompts):
-                if index not in done:
-                    yield _Row(set_name, decode_seed, index, tuple(prompt[: protocol.max_prompt_tokens]))
+        for seed in each.decode_seeds:
+            generation_id = protocol.generation_id(checkpoint_id, name, seed)
+            rows += [_Row(name, seed, index, tuple(prompt), generation_id) for index, prompt in enumerate(prompts)]
+    return rows
 
 
-def _decoding(protocol: Protocol) -> Decoding:
-    values = protocol.decoding
-    return Decoding(
-        max_new_tokens=int(values["max_new_tokens"]),
-        temperature=float(values["temperature"]),
-        top_k=int(values["top_k"]),
-        top_p=float(values["top_p"]),
-        no_repeat_ngram_size=int(values["no_repeat_ngram_size"]),
+def _chats(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], *, set_name: str) -> list[str]:
+    """Each user turn in the model's chat template, as text that is tokenised once: a BOS in it stays the only one."""
+    if tokenizer.chat_template is None:
+        raise no_chat_template(set_name)
+    return [
+        str(
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": turn}],
+                tokenize=False,
+                add_generation_prompt=True,
+                date_string=CHAT_DATE,
+            )
+        )
+        for turn in turns
+    ]
+
+
+def _generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[_Row],
+    each: SetProtocol,
+    *,
+    stop: StopStrings,
+    batch_size: int,
+) -> list[Completion]:
+    precision = each.decoding.get("precision", "32-true")
+    if precision == "bf16-true":
+        model = model.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+    return generate(
+        model,
+        [row.prompt_ids for row in rows],
+        keys=[(row.decode_seed, row.set_name, row.index) for row in rows],
+        decoding=Decoding(
+            **{name: value for name, value in each.decoding.items() if name not in ("stop", "precision")}
+        ),
+        eos_id=eos_id(tokenizer),
+        batch_size=batch_size,
+        amp_dtype=torch.bfloat16 if precision == "bf16-mixed" else None,
+        # A chat may end its turn with another token than the one texts end with; instruction prompts end as in training
+        other_eos_ids=_all_eos_ids(model) if each.prompt == "chat" else (),
+        stop=stop,
     )
 
 
-def _clean(text: str) -> str:
-    """The response text that is scored. Source: reference evaluate_main.py."""
-    return text.split("<|endoftext|>")[0].replace("<n>", "\n").strip()
+def _all_eos_ids(model: PreTrainedModel) -> list[int]:
+    ids = None if model.generation_config is None else model.generation_config.eos_token_id
+    return [] if ids is None else [int(ids)] if isinstance(ids, int) else [int(id_) for id_ in ids]
+
+
+def _lines(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[_Row],
+    completions: Sequence[Completion],
+    *,
+    stop: StopStrings,
+    with_stop: bool,
+) -> dict[str, list[dict[str, Any]]]:
+    """Generation id -> the new rows of its file."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    texts = _texts(tokenizer, completions, stop=stop)
+    for row, completion, text in zip(rows, completions, texts, strict=True):
+        item = {
+            "index": row.index,
+            "response": text,
+            "num_tokens": len(completion.token_ids),
+            "ended": completion.ended,
+        }
+        if with_stop:
+            item["stopped"] = completion.stopped
+        lines.setdefault(row.generation_id, []).append(item)
+    return lines
+
+
+def _texts(
+    tokenizer: PreTrainedTokenizerBase, completions: Sequence[Completion], *, stop: StopStrings | None = None
+) -> list[str]:
+    """The response texts that are scored. Source: reference evaluate_main.py."""
+    texts = tokenizer.batch_decode([list(completion.token_ids) for completion in completions], skip_special_tokens=True)
+    cut = texts if stop is None else [stop.cut(text) for text in texts]
+    return [text.split("<|endoftext|>")[0].replace("<n>", "\n").strip() for text in cut]
+
+
+def _generations(rows: Sequence[Mapping[str, Any]], texts: EvaluationSet) -> Generations:
+    return Generations(
+        predictions=[row["response"] for row in rows],
+        references=[list(alternatives) for alternatives in texts.references],
+        sources=list(texts.sources),
+        ended=[bool(row["ended"]) for row in rows],
+    )
 
 
 def _score(
@@ -194,14 +396,14 @@ def _score(
     decode_seed: int | None,
     metric: str,
     signature: str,
-    value: float,
     num_samples: int,
+    value: float = math.nan,
 ) -> Score:
     return Score(
         entry_id=entry_id,
         eval_set=set_name,
         generation_id=generation_id,
-        score_id=value_digest([generation_id, metric, signature], digits=ID_DIGITS),
+        score_id=score_id(generation_id, metric, signature),
         decode_seed=decode_seed,
         metric=metric,
         value=value,

@@ -16,22 +16,25 @@ from transformers.utils import logging as transformers_logging
 from amid.cell import Cell, Stage, cell_of
 from amid.claims import Claim, held
 from amid.config import RunCfg
+from amid.data.loader import validation_batches
+from amid.data.tokenise import eos_id
 from amid.errors import RequestError, RunError, one_line
-from amid.evaluation import generate_missing, read_responses, score_generations, validation_score
+from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.fitting import fit_student, reads_teacher, validator
 from amid.objectives import objective_of
 from amid.pairs import Pair, load_model, save_model, shared_vocab_size
 from amid.preflight import check_run
-from amid.protocol import Protocol, protocol_of
+from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages import Stages
-from amid.store import Entry, Score, Store
+from amid.store import Entry, Score, Store, generations_path
 from amid.sweep import is_evaluated, label, resolved_config
 from amid.tracking import CsvMirror, Mirror, WandbMirror
 from amid.training import FitResult
 
 log = logging.getLogger(__name__)
 CELL = "cell"  # announced to the other ranks; stages are announced by their kind
+VALIDATION_BATCH_SIZE = 4  # examples whose logits are held at once when a finished model is validated
 
 
 def run_task(run: RunCfg) -> None:
@@ -193,28 +196,37 @@ class Experiment:
             claim = self.store.claim_done(stage)
         with held(claim):
             scores = self._evaluate(stage, load())
-        log.info("%s %s: %s", stage.kind.replace("_", " "), stage.id, _summary(scores))
+        log.info("%s %s: %s", stage.kind.replace("_", " "), stage.id, _summary(scores, self.protocol))
 
     def _evaluate(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
         model = model.to(device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
-        folder = self.store.generations_folder(entry)
-        generate_missing(
+        validation_id = self.protocol.validation_id(entry.id)
+        expected = self.protocol.expected(entry.id)
+        known = [score for score in self.store.read([entry]) if score.score_id in expected]
+        if len([score for score in known if score.generation_id == validation_id]) < 1 + len(VALIDATION_SIGNATURES):
+            self.store.write(entry, self._validation_scores(entry, model))
+        evaluate_entry(
             model,
             self.stages.tokenizer,
             self.protocol,
-            checkpoint_id=entry.id,
-            folder=folder,
+            entry=entry,
+            store=self.store,
             batch_size=self.run.trainer.generation_batch_size,
-            max_tokens=self.run.data.max_prompt_tokens + self.run.evaluation.max_new_tokens,
         )
-        scores = score_generations(self.protocol, entry_id=entry.id, folder=folder)
+        return [score for score in self.store.read([entry]) if score.score_id in expected]
+
+    def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         validation = self.run.train.validation
-        dev = self.stages.examples[1][: validation.num_examples]
-        value = validator(self.run, self.stages.tokenizer, dev)(model)
-        scores.append(validation_score(self.protocol, entry_id=entry.id, value=value, num_samples=len(dev)))
-        self.store.write(entry, scores)
-        return scores
+        tokenizer, dev = self.stages.tokenizer, self.stages.examples[1][: validation.num_examples]
+        batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(tokenizer))
+        return validation_scores(
+            self.protocol,
+            entry_id=entry.id,
+            rouge=validator(self.run, tokenizer, dev)(model),
+            loss=validation_loss(model, batches),
+            num_samples=len(dev),
+        )
 
     # What a person sees
 
@@ -242,7 +254,7 @@ class Experiment:
         )
 
     def _report(self, scores: Sequence[Score], seconds: float, mirror: Mirror | None) -> None:
-        log.info("%s  done in %.0f s: %s", self._label(), seconds, _summary(scores))
+        log.info("%s  done in %.0f s: %s", self._label(), seconds, _summary(scores, self.protocol))
         if mirror is None:
             return
         named = {
@@ -256,16 +268,17 @@ class Experiment:
 
     def _some_generations(self) -> list[dict[str, str]]:
         rows: list[dict[str, str]] = []
-        seed = self.protocol.decode_seeds[0]
-        per_set = -(-self.run.logger.num_generations // max(1, len(self.protocol.records)))
-        for set_name, records in self.protocol.records.items():
-            path = self.store.generations_folder(self.cell)
-            file = path / f"{self.protocol.generation_id(self.cell.id, set_name, seed)}.jsonl"
-            for record, response in list(zip(records, read_responses(file, num_rows=len(records)), strict=True))[
-                :per_set
-            ]:
-                prompt = "\n".join(text for text in (record.instruction, record.input) if text)
-                rows.append({"set": set_name, "prompt": prompt, "response": response, "reference": record.outputs[0]})
+        folder = self.store.generations_folder(self.cell)
+        per_set = -(-self.run.logger.num_generations // max(1, len(self.protocol.sets)))
+        for set_name, each in self.protocol.sets.items():
+            assert each.data is not None
+            file = generations_path(folder, self.protocol.generation_id(self.cell.id, set_name, each.decode_seeds[0]))
+            responses = read_responses(file, num_rows=len(each.data))
+            shown = list(zip(each.data.questions, responses, each.data.references, strict=True))[:per_set]
+            rows += [
+                {"set": set_name, "prompt": question, "response": response, "reference": references[0]}
+                for question, response, references in shown
+            ]
         return rows[: self.run.logger.num_generations]
 
     def _record_failure(self, err: BaseException) -> None:
@@ -279,10 +292,15 @@ class Experiment:
         ) from err
 
 
-def _summary(scores: Sequence[Score]) -> str:
-    """ROUGE-L per set, averaged over decode seeds, on one line."""
-    by_set: dict[str, list[float]] = {}
+def _summary(scores: Sequence[Score], protocol: Protocol) -> str:
+    """Each set's own metric, averaged over decode seeds, on one line."""
+    by_metric: dict[str, dict[str, list[float]]] = {}
     for score in scores:
-        if score.metric == "rouge_l":
-            by_set.setdefault(score.eval_set, []).append(score.value)
-    return "ROUGE-L " + "  ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in by_set.items())
+        own = "rouge_l" if score.eval_set == VALIDATION else protocol.sets[score.eval_set].metric
+        if score.metric == own:
+            by_metric.setdefault(own, {}).setdefault(score.eval_set, []).append(score.value)
+    return "; ".join(
+        f"{'ROUGE-L' if metric == 'rouge_l' else metric} "
+        + "  ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in by_set.items())
+        for metric, by_set in by_metric.items()
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from amid.config import SCRATCH, TEACHER, RunCfg
+from amid.data.prompt import no_chat_template
 from amid.data.records import training_records
 from amid.errors import RequestError, RunError
 
@@ -23,8 +25,11 @@ def check_run(run: RunCfg) -> None:
         )
     _check_steps(run)
     _check_objective(run)
+    chats = [name for name, declared in run.evaluation.sets.items() if declared.prompt == "chat"]
     if run.pair.teacher != SCRATCH:
-        _check_tokenizers(run)
+        _check_tokenizers(run, chats)
+    elif chats:
+        raise no_chat_template(chats[0])
 
 
 def _check_steps(run: RunCfg) -> None:
@@ -54,11 +59,13 @@ def _check_objective(run: RunCfg) -> None:
     objective_of(run)
 
 
-def _check_tokenizers(run: RunCfg) -> None:
+def _check_tokenizers(run: RunCfg, chats: Sequence[str]) -> None:
     from amid.pairs import check_one_tokenizer, load_tokenizer
 
     pair, cache = run.pair, Path(run.paths.cache)
     teacher = load_tokenizer(pair.teacher, revision=pair.teacher_revision, cache=cache)
+    if chats and teacher.chat_template is None:
+        raise no_chat_template(chats[0])
     if pair.student in (SCRATCH, TEACHER, pair.teacher):
         return
     student = load_tokenizer(pair.student, revision=pair.student_revision, cache=cache)

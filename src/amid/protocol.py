@@ -2,84 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from amid.cell import ID_DIGITS
-from amid.config import RunCfg
-from amid.data.prompt import PROMPT_VERSION, render_prompt
-from amid.data.records import Record, evaluation_records
+from amid.config import EvaluationCfg, EvaluationSetCfg, RunCfg
+from amid.data.evaluation_sets import EvaluationSet, evaluation_sets
+from amid.data.prompt import PROMPT_VERSION
+from amid.errors import RequestError
 from amid.fingerprint import value_digest
 
-VALIDATION = "validation"  # the set name of the score that selected the weights
+VALIDATION = "validation"  # the set name of the scores on the validation records
+# Part of every generation id, per kind of prompt. A chat's template belongs to the model and is named with it.
+PROMPT_VERSIONS: Mapping[str, int | str] = {"alpaca": PROMPT_VERSION, "chat": "chat 1"}
+# Per token of the gold responses, their EOS included.
+VALIDATION_SIGNATURES = {"loss": "loss|unit:nats_per_token|version:1", "perplexity": "perplexity|exp(loss)|version:1"}
+
+
+@dataclass(frozen=True)
+class SetProtocol:
+    """How one set is asked, answered and scored.
+
+    digest: of its prompts and references. decoding: the fields of generation.Decoding, and where they are not the
+    default, stop strings and precision. metric: the one in the table; it is one of `metrics`.
+    data: the texts; a protocol that comes from a manifest has none.
+    """
+
+    digest: str
+    prompt: str
+    max_prompt_tokens: int
+    decoding: Mapping[str, Any]
+    decode_seeds: tuple[int, ...]
+    metric: str
+    metrics: tuple[str, ...]
+    version: int = 1
+    data: EvaluationSet | None = field(compare=False, repr=False, default=None)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names the responses of one checkpoint and seed, besides these and the set's name."""
+        version = {} if self.version == 1 else {"version": self.version}
+        return {
+            "set": self.digest,
+            "prompt_version": PROMPT_VERSIONS[self.prompt],
+            "max_prompt_tokens": self.max_prompt_tokens,
+            "decoding": dict(self.decoding),
+            **version,
+        }
 
 
 @dataclass(frozen=True)
 class Protocol:
     """What a model is evaluated on; two protocols that would give the same texts name the same generations.
 
-    set_digests: set name -> digest of its prompts and references. decoding: the fields of generation.Decoding.
-    validation: what names the responses that selected the weights.
+    validation: what names the responses that selected the weights; None for a model that was not trained here.
     """
 
-    set_digests: Mapping[str, str]
-    decode_seeds: tuple[int, ...]
-    decoding: Mapping[str, float]
-    max_prompt_tokens: int
-    metrics: tuple[str, ...]
-    validation: Mapping[str, Any]
-    records: Mapping[str, Sequence[Record]] = field(compare=False, repr=False, default_factory=dict)
+    sets: Mapping[str, SetProtocol]
+    validation: Mapping[str, Any] | None
 
     def generation_id(self, checkpoint_id: str, set_name: str, decode_seed: int) -> str:
         """Id (12 hex digits) of the texts of one checkpoint on one set with one seed."""
         return value_digest(
             {
                 "checkpoint": checkpoint_id,
-                "set": self.set_digests[set_name],
                 "set_name": set_name,  # part of every response's random key
-                "prompt_version": PROMPT_VERSION,
-                "max_prompt_tokens": self.max_prompt_tokens,
-                "decoding": dict(self.decoding),
                 "decode_seed": decode_seed,
+                **self.sets[set_name].identity,
             },
             digits=ID_DIGITS,
         )
 
+    def group_id(self, set_name: str) -> str:
+        """Id of a set with its decoding: scores of two checkpoints compare only under the same one."""
+        return value_digest({"set_name": set_name, **self.sets[set_name].identity}, digits=ID_DIGITS)
+
     def validation_id(self, checkpoint_id: str) -> str:
         """Id of the validation responses of one checkpoint."""
+        assert self.validation is not None
         return value_digest({"checkpoint": checkpoint_id, VALIDATION: dict(self.validation)}, digits=ID_DIGITS)
 
     def pooled_id(self, checkpoint_id: str, set_name: str) -> str:
         """Id of the texts of all decode seeds on one set."""
         return value_digest(
-            [self.generation_id(checkpoint_id, set_name, seed) for seed in self.decode_seeds], digits=ID_DIGITS
+            [self.generation_id(checkpoint_id, set_name, seed) for seed in self.sets[set_name].decode_seeds],
+            digits=ID_DIGITS,
         )
 
-    def expected(self, checkpoint_id: str) -> set[tuple[str, str]]:
-        """The (generation id, metric) of every score that a fully evaluated checkpoint has."""
-        validation = {(self.validation_id(checkpoint_id), "rouge_l")}
-        single = {
-            (self.generation_id(checkpoint_id, name, seed), metric)
-            for name in self.set_digests
-            for seed in self.decode_seeds
-            for metric in self.metrics
-        }
-        return (
-            validation
-            | single
-            | {
-                (self.pooled_id(checkpoint_id, name), "self_bleu")
-                for name in self.set_digests
-                if "self_bleu" in self.metrics and len(self.decode_seeds) > 1
-            }
-        )
+    def expected(self, checkpoint_id: str) -> set[str]:
+        """The score id of every score that a fully evaluated checkpoint has."""
+        from amid.metrics import METRICS  # a second of imports, only for a checkpoint that has scores
+        from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
+
+        ids = set()
+        if self.validation is not None:
+            validation_id = self.validation_id(checkpoint_id)
+            ids.add(score_id(validation_id, "rouge_l", METRICS["rouge_l"].signature))
+            ids |= {score_id(validation_id, name, text) for name, text in VALIDATION_SIGNATURES.items()}
+        for name, each in self.sets.items():
+            for seed in each.decode_seeds:
+                generation_id = self.generation_id(checkpoint_id, name, seed)
+                ids |= {score_id(generation_id, metric, METRICS[metric].signature) for metric in each.metrics}
+            if "self_bleu" in each.metrics and len(each.decode_seeds) > 1:
+                ids.add(score_id(self.pooled_id(checkpoint_id, name), "self_bleu", SIGNATURE_PER_PROMPT))
+        return ids
 
     def manifest(self) -> dict[str, Any]:
-        """The protocol as plain data, without the records."""
-        values = asdict(self)
-        del values["records"]
-        return values
+        """The protocol as plain data, without the texts."""
+        sets = {name: asdict(each) for name, each in self.sets.items()}
+        for values in sets.values():
+            del values["data"]
+        return {"sets": sets, "validation": None if self.validation is None else dict(self.validation)}
+
+
+def score_id(generation_id: str, metric: str, signature: str) -> str:
+    """Id (12 hex digits) of a metric in one version on the texts of one generation id."""
+    return value_digest([generation_id, metric, signature], digits=ID_DIGITS)
 
 
 def protocol_of(run: RunCfg, data_identity: Mapping[str, Any]) -> Protocol:
@@ -87,20 +127,9 @@ def protocol_of(run: RunCfg, data_identity: Mapping[str, Any]) -> Protocol:
 
     Reads the evaluation sets; raises RequestError as they do.
     """
-    evaluation, validation = run.evaluation, run.train.validation
-    records = evaluation_records(run.data, evaluation.sets, limit=evaluation.num_prompts)
+    validation = run.train.validation
     return Protocol(
-        set_digests={name: _digest(items) for name, items in records.items()},
-        decode_seeds=tuple(evaluation.decode_seeds),
-        decoding={
-            "max_new_tokens": evaluation.max_new_tokens,
-            "temperature": evaluation.temperature,
-            "top_k": evaluation.top_k,
-            "top_p": evaluation.top_p,
-            "no_repeat_ngram_size": evaluation.no_repeat_ngram_size,
-        },
-        max_prompt_tokens=run.data.max_prompt_tokens,
-        metrics=tuple(evaluation.metrics),
+        sets=set_protocols(run),
         validation={
             "data": dict(data_identity),
             "num_examples": validation.num_examples,
@@ -108,20 +137,58 @@ def protocol_of(run: RunCfg, data_identity: Mapping[str, Any]) -> Protocol:
             "temperature": validation.temperature,
             "seed": validation.seed,
         },
-        records=records,
     )
+
+
+def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
+    """Set name -> how it is asked, answered and scored. Reads the sets; raises RequestError as they do."""
+    evaluation = run.evaluation
+    texts = evaluation_sets(run.data, evaluation)
+    protocols = {}
+    for name, declared in evaluation.sets.items():
+        decoding = _decoding(evaluation, declared)
+        others = evaluation.metrics if declared.metrics is None else declared.metrics
+        metrics = tuple(dict.fromkeys([declared.metric, *others]))
+        if "comet" in metrics and find_spec("comet") is None:
+            raise RequestError(f"evaluation set '{name}': comet needs an extra: pip install 'amid-lab[comet]'")
+        greedy = decoding["temperature"] == 0  # then every seed gives the same text
+        protocols[name] = SetProtocol(
+            digest=texts[name].digest,
+            prompt=declared.prompt,
+            max_prompt_tokens=declared.max_prompt_tokens or run.data.max_prompt_tokens,
+            decoding=decoding,
+            decode_seeds=tuple(evaluation.decode_seeds[:1] if greedy else evaluation.decode_seeds),
+            metric=declared.metric,
+            metrics=metrics,
+            version=declared.version,
+            data=texts[name],
+        )
+    return protocols
 
 
 def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:
-    """The protocol that `Protocol.manifest` described, without its records."""
-    return Protocol(
-        **{
-            **manifest,
-            "decode_seeds": tuple(manifest["decode_seeds"]),
-            "metrics": tuple(manifest["metrics"]),
-        }
-    )
+    """The protocol that `Protocol.manifest` described, without its texts.
+
+    Raises RequestError for a manifest of a version in which all sets had one decoding.
+    """
+    if "sets" not in manifest:
+        raise RequestError("this sweep was recorded by an older version; run it again: nothing is trained twice")
+    sets = {
+        name: SetProtocol(
+            **{**values, "decode_seeds": tuple(values["decode_seeds"]), "metrics": tuple(values["metrics"])}
+        )
+        for name, values in manifest["sets"].items()
+    }
+    return Protocol(sets=sets, validation=manifest["validation"])
 
 
-def _digest(records: Sequence[Record]) -> str:
-    return value_digest([[render_prompt(record), list(record.outputs)] for record in records])
+def _decoding(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in ("max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size"):
+        own = getattr(declared, name)
+        values[name] = getattr(evaluation, name) if own is None else own
+    if declared.stop:
+        values["stop"] = list(declared.stop)
+    if evaluation.precision != "32-true":
+        values["precision"] = evaluation.precision
+    return values

@@ -1,8 +1,9 @@
 """The store: everything on disk about cells, stages and sweeps. It alone names paths inside the results folder.
 
     results/CELL_ID/           cell.yaml provenance.json status.json journal.jsonl scores.jsonl
-                               checkpoints/ model/ generations/
-    results/stages/KIND-ID/    the same for a tokenizer, a teacher or an initial student
+                               checkpoints/ model/ generations/GENERATION_ID.jsonl examples/SCORE_ID.json
+    results/stages/KIND-ID/    the same for a tokenizer, a teacher, an initial student, or a model from elsewhere
+    results/texts/DIGEST.jsonl questions and references of an evaluation set, for reading generations side by side
     results/sweeps/NAME.json   the cells of a sweep and how to lay out their scores
 
 One folder per cell and one writer per folder (claims); files are written beside their place and renamed into it.
@@ -33,6 +34,8 @@ from amid.errors import RequestError, RunError, one_line
 log = logging.getLogger(__name__)
 State = Literal["absent", "running", "stopped", "failed", "done"]
 Entry = Cell | Stage
+PENDING_ROWS = "pending.json"  # rows on their way into several files
+TEXTS_DIGITS = 16  # of a set's digest in its file name
 PROVENANCE_PACKAGES = ("torch", "lightning", "transformers", "hydra-core", "tokenizers", "sacrebleu", "rouge-score")
 
 
@@ -41,7 +44,8 @@ class Score:
     """One number: a metric of one checkpoint on one set with one decode seed.
 
     generation_id names the texts it was computed from, score_id these texts and the metric's version.
-    decode_seed is None for a metric over the texts of all seeds.
+    decode_seed is None for a metric over the texts of all seeds. group_id names set and decoding: scores of two entries
+    compare under the same one. main: the metric is the set's own.
     """
 
     entry_id: str
@@ -52,6 +56,20 @@ class Score:
     metric: str
     value: float
     num_samples: int
+    group_id: str = ""
+    main: bool = False
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a score is the mean of: one value per example, in the order of the set.
+
+    texts: digest of the set's prompts and references.
+    """
+
+    score_id: str
+    texts: str
+    values: tuple[float, ...]
 
 
 class Store:
@@ -87,6 +105,14 @@ class Store:
     def error_path(self, entry: Entry) -> Path:
         """The traceback of the last failure."""
         return self.folder(entry) / "error.log"
+
+    def examples_path(self, folder: Path, score_id: str) -> Path:
+        """The values per example behind one score of the entry whose folder this is."""
+        return folder / "examples" / f"{score_id}.json"
+
+    def texts_path(self, digest: str) -> Path:
+        """Questions and references of an evaluation set."""
+        return self.root / "texts" / f"{digest[:TEXTS_DIGITS]}.jsonl"
 
     def sweep_path(self, name: str) -> Path:
         """The manifest of a sweep."""
@@ -160,11 +186,52 @@ class Store:
 
     # Scores
 
-    def write(self, entry: Entry, scores: Sequence[Score]) -> None:
-        """Add scores; one with the same score id, set, seed and metric is replaced."""
+    def write(self, entry: Entry, scores: Sequence[Score], examples: Sequence[Examples] = ()) -> None:
+        """Add scores and what they are means of; a score of the same texts, set, seed and metric is replaced."""
+        folder = self.folder(entry)
+        for each in examples:  # first, so that a score on disk has its examples
+            path = self.examples_path(folder, each.score_id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(path, json.dumps(asdict(each)))
         known = {_score_key(score): score for score in [*self.read([entry]), *scores]}
         lines = [json.dumps(asdict(known[key]), sort_keys=True) for key in sorted(known)]
-        replace_text(self.folder(entry) / "scores.jsonl", "".join(f"{line}\n" for line in lines))
+        replace_text(folder / "scores.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def read_examples(self, folder: Path, score_id: str) -> Examples | None:
+        """The values per example behind a score of the entry whose folder this is; None if it has none."""
+        try:
+            values = json.loads(self.examples_path(folder, score_id).read_text())
+        except FileNotFoundError:
+            return None
+        return Examples(**{**values, "values": tuple(values["values"])})
+
+    def write_texts(self, digest: str, questions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        """Keep the questions and references of an evaluation set, named by the digest of its prompts and references."""
+        path = self.texts_path(digest)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = [
+                {"question": question, "references": list(texts)}
+                for question, texts in zip(questions, references, strict=True)
+            ]
+            replace_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
+
+    def read_texts(self, digest: str) -> list[dict[str, Any]]:
+        """question and references of each example of an evaluation set; empty if they were not kept."""
+        return list(read_json_lines(self.texts_path(digest)))
+
+    def find_entry(self, name: str) -> Path:
+        """The folder of the one cell, stage or model whose id begins with `name`; KIND-ID is understood too.
+
+        Raises RequestError if there is none or more than one.
+        """
+        folders = {path.name: path for path in self.root.glob("*") if (path / "status.json").is_file()}
+        folders |= {path.name: path for path in (self.root / "stages").glob("*") if (path / "status.json").is_file()}
+        found = [key for key in sorted(folders) if name and (key.startswith(name) or _id_of(key).startswith(name))]
+        if len(found) != 1:
+            what = f"names {len(found)} entries ({', '.join(found)})" if found else "names no cell, stage or model"
+            raise RequestError(f"'{name}' {what} in {self.root}; valid: {', '.join(sorted(folders)) or 'none yet'}")
+        return folders[found[0]]
 
     def read(self, entries: Iterable[Entry]) -> list[Score]:
         """The scores of the given entries; nothing for an entry without scores."""
@@ -225,6 +292,37 @@ def drop_torn_line(path: Path) -> None:
                 stream.truncate(complete)
 
 
+def generations_path(folder: Path, generation_id: str) -> Path:
+    """The file of one generation id in a folder of generations."""
+    return folder / f"{generation_id}.jsonl"
+
+
+def commit_rows(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """None; appends rows (with an "index" each) to the files of several generation ids: all of them, also if killed.
+
+    What a kill left is completed by `complete_commit`, which the next writer calls first.
+    """
+    replace_text(folder / PENDING_ROWS, json.dumps(rows))
+    complete_commit(folder)
+
+
+def complete_commit(folder: Path) -> None:
+    """None; carries out what is left of the last `commit_rows`, and cuts torn lines off."""
+    for path in folder.glob("*.jsonl"):
+        drop_torn_line(path)
+    pending = folder / PENDING_ROWS
+    try:
+        rows = json.loads(pending.read_text())
+    except FileNotFoundError:
+        return
+    for generation_id, items in rows.items():
+        path = generations_path(folder, generation_id)
+        done = {row["index"] for row in read_json_lines(path)}
+        with path.open("a") as stream:
+            stream.write("".join(f"{json.dumps(item)}\n" for item in items if item["index"] not in done))
+    pending.unlink()
+
+
 def provenance() -> dict[str, Any]:
     """Where a result came from: recorded, never hashed."""
     versions = {}
@@ -261,5 +359,10 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": commit, "dirty": bool(changes.strip())}
 
 
+def _id_of(folder_name: str) -> str:
+    return folder_name.rpartition("-")[2]
+
+
 def _score_key(score: Score) -> tuple[str, str, int, str]:
-    return (score.eval_set, score.metric, -1 if score.decode_seed is None else score.decode_seed, score.score_id)
+    # Without the score id: a new version of a metric replaces the old number
+    return (score.eval_set, score.metric, -1 if score.decode_seed is None else score.decode_seed, score.generation_id)

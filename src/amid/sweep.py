@@ -109,7 +109,7 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
 
 def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
     """Whether every score of the protocol is in the store, and the validation score too."""
-    known = {(score.generation_id, score.metric) for score in store.read([entry])}
+    known = {score.score_id for score in store.read([entry])}
     return bool(known) and protocol.expected(entry.id) <= known
 
 

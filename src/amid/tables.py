@@ -54,33 +54,67 @@ class Table:
 def build_table(manifest: Mapping[str, Any], store: Store, *, metric: str | None = None) -> Table:
     """The table of a recorded sweep: its teachers and initial students, then its cells, under its own protocol.
 
-    metric: the one in the set columns; default is the sweep's. The last columns are the mean over the sets and the
-    Self-BLEU of one prompt's responses over seeds, averaged over the sets.
+    metric: the one in the set columns; default is the sweep's, else each set's own. The last columns are the mean over
+    the sets, a gap if they show different metrics, and the Self-BLEU of one prompt's responses over seeds, averaged
+    over the sets that have it.
     """
     protocols = {key: protocol_from_manifest(value) for key, value in manifest["protocols"].items()}
     metric = metric or manifest["metric"]
-    sets = list(dict.fromkeys(name for protocol in protocols.values() for name in protocol.set_digests))
     several_pairs = len({reference["pair"] for reference in manifest["references"]}) > 1
     num_labels = max(1, len(manifest["rows"]))
-    rows = []
+    planned = []
     for reference in manifest["references"]:
         name = {"teacher": "teacher", "student_init": "initial student"}[reference["kind"]]
         label = f"{name} {reference['pair']}" if several_pairs else name
         labels = (label, *[""] * (num_labels - 1))
         folder = store.root / "stages" / f"{reference['kind']}-{reference['id']}"
-        rows.append(_row(labels, folder, reference["id"], store, protocols[reference["protocol"]], sets, metric))
+        planned.append((labels, folder, reference["id"], protocols[reference["protocol"]]))
     for cell in manifest["cells"]:
         labels = tuple(cell["labels"][key] for key in manifest["rows"]) or (cell["id"],)
-        folder = store.root / cell["id"]
-        rows.append(_row(labels, folder, cell["id"], store, protocols[cell["protocol"]], sets, metric))
-    num_seeds = max(len(protocol.decode_seeds) for protocol in protocols.values())
-    return Table(
-        label_names=tuple(manifest["rows"]) or ("cell",),
-        columns=("Val.", *sets, "Avg.", "Self-BLEU"),
-        rows=tuple(rows),
-        note=f"{metric}, mean ± std over {num_seeds} decode seeds; Val. selected the weights; "
-        "Self-BLEU in [0, 1], lower is more diverse",
+        planned.append((labels, store.root / cell["id"], cell["id"], protocols[cell["protocol"]]))
+    return _table(planned, store, label_names=tuple(manifest["rows"]) or ("cell",), metric=metric)
+
+
+def build_model_table(
+    label: str, folder: Path, entry_id: str, protocol: Protocol, store: Store, *, metric: str | None = None
+) -> Table:
+    """The table of one model that was not trained here: one row, and no column of validation."""
+    return _table([((label,), folder, entry_id, protocol)], store, label_names=("model",), metric=metric)
+
+
+_Planned = tuple[tuple[str, ...], Path, str, Protocol]
+
+
+def _table(planned: Sequence[_Planned], store: Store, *, label_names: tuple[str, ...], metric: str | None) -> Table:
+    protocols = [protocol for *_, protocol in planned]
+    by_set = {name: metric or each.metric for protocol in protocols for name, each in protocol.sets.items()}
+    validated = any(protocol.validation is not None for protocol in protocols)
+    rows = tuple(
+        _row(labels, folder, entry_id, store, protocol, by_set, validated=validated, metric=metric)
+        for labels, folder, entry_id, protocol in planned
     )
+    columns = (*(["Val."] if validated else []), *by_set, "Avg.", "Self-BLEU")
+    return Table(label_names, columns, rows, _note(protocols, by_set, validated=validated))
+
+
+def _note(protocols: Sequence[Protocol], by_set: Mapping[str, str], *, validated: bool) -> str:
+    """What the numbers are: the metric of each set, seeds, validation, Self-BLEU."""
+    shown: dict[str, list[str]] = {}
+    for name, metric in by_set.items():
+        shown.setdefault(metric, []).append(name)
+    one = len(shown) == 1
+    metrics = ", ".join(metric if one else f"{metric} ({', '.join(names)})" for metric, names in shown.items())
+    seeds = {name: len(each.decode_seeds) for protocol in protocols for name, each in protocol.sets.items()}
+    most = max(seeds.values(), default=1)
+    spread = f"mean ± std over {most} decode seeds" if most > 1 else "one decode seed"
+    greedy = [name for name, number in seeds.items() if number < most]
+    parts = [
+        f"{metrics}, {spread}" + (f" (greedy: {', '.join(greedy)})" if greedy else ""),
+        "Val. selected the weights" if validated else "",
+        "" if one else "no Avg. over different metrics",
+        "Self-BLEU in [0, 1], lower is more diverse",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def render(table: Table, style: Style) -> str:
@@ -121,21 +155,33 @@ def _row(
     entry_id: str,
     store: Store,
     protocol: Protocol,
-    sets: Sequence[str],
-    metric: str,
+    metric_of_set: Mapping[str, str],
+    *,
+    validated: bool,
+    metric: str | None,
 ) -> Row:
     scores = {(score.generation_id, score.metric): score.value for score in store.read_folder(folder)}
     by_set = [
-        _over_seeds([protocol.generation_id(entry_id, name, seed) for seed in protocol.decode_seeds], metric, scores)
-        if name in protocol.set_digests
+        _over_seeds([protocol.generation_id(entry_id, name, seed) for seed in each.decode_seeds], shown, scores)
+        if (each := protocol.sets.get(name)) is not None
         else None
-        for name in sets
+        for name, shown in metric_of_set.items()
     ]
-    pooled = [(protocol.pooled_id(entry_id, name), "self_bleu") for name in protocol.set_digests]
+    validation = (
+        None
+        if protocol.validation is None
+        else _over_seeds([protocol.validation_id(entry_id)], metric or "rouge_l", scores)
+    )
+    pooled = [
+        (protocol.pooled_id(entry_id, name), "self_bleu")
+        for name, each in protocol.sets.items()
+        if "self_bleu" in each.metrics and len(each.decode_seeds) > 1
+    ]
+    one_metric = len(set(metric_of_set.values())) == 1
     columns = (
-        _over_seeds([protocol.validation_id(entry_id)], metric, scores),
+        *([validation] if validated else []),
         *by_set,
-        _over_sets([None if value is None else value.mean for value in by_set]),
+        _over_sets([None if value is None else value.mean for value in by_set]) if one_metric else None,
         _over_sets([scores.get(key) for key in pooled]),
     )
     return Row(labels, store.state_of_folder(folder), columns)

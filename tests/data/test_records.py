@@ -6,7 +6,7 @@ import pytest
 
 from amid.config import DataCfg
 from amid.data.prompt import render_prompt
-from amid.data.records import Record, evaluation_records, read_jsonl, training_records
+from amid.data.records import Record, read_jsonl, training_records
 from amid.errors import RequestError
 
 GOOD = '{"instruction": "Add.", "input": "1 2", "output": "3"}'
@@ -102,21 +102,6 @@ def test_the_first_records_are_used_in_file_order(data):
     train, dev = training_records(data)
     assert [record.instruction for record in train] == ["train 0", "train 1", "train 2"]
     assert [record.instruction for record in dev] == ["dev 0", "dev 1"]
-
-
-def test_an_evaluation_set_is_cut_to_the_smaller_of_both_limits(data):
-    sets = {"mine": "test.jsonl"}
-    assert len(evaluation_records(data, sets, limit=None)["mine"]) == 5
-    assert len(evaluation_records(data, sets, limit=2)["mine"]) == 2
-    data.num_eval = 1
-    assert len(evaluation_records(data, sets, limit=2)["mine"]) == 1
-
-
-def test_an_unknown_toy_split_names_the_known_ones_and_train_is_none_of_them():
-    data = DataCfg(source="toy", num_train=20, num_dev=2, num_eval=2)
-    for split in ("paraphrasd", "train"):
-        with pytest.raises(RequestError, match=f"evaluation set '{split}' unknown; .*paraphrased"):
-            evaluation_records(data, {"x": split}, limit=None)
 
 
 # Both strings were written out by hand from the reference's processing script.

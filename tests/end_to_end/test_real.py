@@ -52,6 +52,6 @@ def test_smollm2_distils_into_a_third_of_its_layers_on_dolly(tmp_path: Path) -> 
         check=True,
     )
     teacher, initial, *cells = json.loads(read.stdout)["rows"]
-    assert teacher["values"]["test"]["mean"] > initial["values"]["test"]["mean"]
+    assert teacher["values"]["dolly"]["mean"] > initial["values"]["dolly"]["mean"]
     assert len(cells) == 2
-    assert all(row["state"] == "done" and row["values"]["test"]["seeds"] == 2 for row in cells)
+    assert all(row["state"] == "done" and row["values"]["dolly"]["seeds"] == 2 for row in cells)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from amid.config import DataCfg
-from amid.errors import RequestError, unknown_name
+from amid.errors import RequestError
 
 
 @dataclass(frozen=True)
 class Record:
-    """One instruction with its optional input and one or more reference outputs; the first is the training target."""
+    """One instruction with its optional input and one or more reference outputs; the first is the training target.
+
+    prompt: the whole prompt where the file of an evaluation set holds it already rendered.
+    """
 
     id: str
     instruction: str
     input: str
     outputs: tuple[str, ...]
+    prompt: str | None = None
 
 
 def training_records(data: DataCfg) -> tuple[list[Record], list[Record]]:
@@ -28,25 +32,12 @@ def training_records(data: DataCfg) -> tuple[list[Record], list[Record]]:
     Raises RequestError (with file and line number) for a missing file or a record that cannot be used.
     """
     if data.source == "toy":
-        corpus = _toy(data)
+        corpus = toy_records(data)
         return corpus["train"], corpus["dev"]
     assert data.root is not None and data.train is not None and data.dev is not None
     train = read_jsonl(Path(data.root) / data.train)
     dev = read_jsonl(Path(data.root) / data.dev)
     return train[: data.num_train], dev[: data.num_dev]
-
-
-def evaluation_records(data: DataCfg, sets: Mapping[str, str], *, limit: int | None) -> dict[str, list[Record]]:
-    """Set name -> its first `limit` records. Raises RequestError as `training_records`."""
-    if data.source == "toy":
-        corpus = _toy(data)
-        splits = [split for split in corpus if split != "train"]
-        for split in sets.values():
-            if split not in splits:
-                raise unknown_name("evaluation set", split, splits)
-        return {name: corpus[split][:limit] for name, split in sets.items()}
-    assert data.root is not None
-    return {name: read_jsonl(Path(data.root) / file)[: data.num_eval][:limit] for name, file in sets.items()}
 
 
 def read_jsonl(path: Path) -> list[Record]:
@@ -55,7 +46,39 @@ def read_jsonl(path: Path) -> list[Record]:
     `output` is a text or a list of reference texts; `id` is optional and defaults to the line's number.
     Raises RequestError naming file and line for the first record that is not of this form.
     """
+    return [_record(item, where=where, number=number) for number, where, item in read_objects(path)]
+
+
+def read_evaluation_jsonl(path: Path, *, fields: Mapping[str, str], filter_by: Mapping[str, Any]) -> list[Record]:
+    """The records of an evaluation file: as `read_jsonl`, or with the field `prompt` of the published MiniLLM files.
+
+    `prompt` is a rendered prompt, in which a literal <n> stands for a line feed; instruction and input may be missing
+    beside it. fields: our field -> the file's name for it. filter_by: field -> the value of the records that are kept;
+    a record without the field is kept.
+    Raises RequestError as `read_jsonl`, and if no record is left.
+    """
     records = []
+    for number, where, item in read_objects(path):
+        if any(field in item and item[field] != value for field, value in filter_by.items()):
+            continue
+        for theirs in fields.values():
+            if theirs not in item:
+                raise RequestError(f"{where}: field '{theirs}' is missing; found: {', '.join(sorted(item)) or 'none'}")
+        named = {**item, **{ours: item[theirs] for ours, theirs in fields.items()}}
+        prompt = _text(named, "prompt", where).replace("<n>", "\n") or None
+        # What the prompt is made of may be missing: it is there already, or the set's template asks for less.
+        named.setdefault("instruction", "")
+        records.append(_record(named, where=where, number=number, prompt=prompt))
+    if not records:
+        raise RequestError(f"data file {path} holds no record with {dict(filter_by)}")
+    return records
+
+
+def read_objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """(line number, "file:line", object) of every line of a JSONL file that is not blank.
+
+    Raises RequestError for a file that is missing, unreadable or empty, and for a line that is no object.
+    """
     try:
         # Read as bytes and split at line feeds only: other separators may stand inside a text.
         lines = path.read_bytes().split(b"\n")
@@ -63,32 +86,36 @@ def read_jsonl(path: Path) -> list[Record]:
         raise RequestError(f"no data file {path}") from None
     except OSError as err:
         raise RequestError(f"data file {path} cannot be read: {err.strerror}") from err
+    if not any(line.strip() for line in lines):
+        raise RequestError(f"data file {path} holds no record")
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            records.append(_record(line, where=f"{path}:{number}", number=number))
-    if not records:
-        raise RequestError(f"data file {path} holds no record")
-    return records
+            where = f"{path}:{number}"
+            yield number, where, _object(line, where=where)
 
 
-def _record(line: bytes, *, where: str, number: int) -> Record:
+def _object(line: bytes, *, where: str) -> dict[str, Any]:
     try:
         item = json.loads(line)
     except ValueError as err:
         raise RequestError(f"{where}: not a JSON object ({err})") from err
     if not isinstance(item, dict):
         raise RequestError(f"{where}: a JSON object is needed, got {type(item).__name__}")
+    return item
+
+
+def _record(item: Mapping[str, Any], *, where: str, number: int, prompt: str | None = None) -> Record:
     for field in ("instruction", "output"):
         if field not in item:
             raise RequestError(f"{where}: field '{field}' is missing; found: {', '.join(sorted(item)) or 'none'}")
     instruction, text_input = _text(item, "instruction", where), _text(item, "input", where)
-    if not instruction.strip() and not text_input.strip():
+    if not instruction.strip() and not text_input.strip() and prompt is None:
         raise RequestError(f"{where}: the prompt is empty (instruction and input hold no text)")
     output = item["output"]
     outputs = output if isinstance(output, list) else [output]
     if not outputs or not all(isinstance(text, str) for text in outputs):
         raise RequestError(f"{where}: field 'output' must be a text or a non-empty list of texts")
-    return Record(str(item.get("id", number)), instruction, text_input, tuple(outputs))
+    return Record(str(item.get("id", number)), instruction, text_input, tuple(outputs), prompt)
 
 
 def _text(item: Mapping[str, Any], field: str, where: str) -> str:
@@ -100,7 +127,8 @@ def _text(item: Mapping[str, Any], field: str, where: str) -> str:
     return value
 
 
-def _toy(data: DataCfg) -> dict[str, list[Record]]:
+def toy_records(data: DataCfg) -> dict[str, list[Record]]:
+    """Split name -> records of the generated corpus. Raises RequestError for numbers it cannot make."""
     from amid.data.toy import toy_corpus
 
     assert data.num_train is not None and data.num_dev is not None and data.num_eval is not None

@@ -4,5 +4,14 @@ from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.randomness import Key
 from amid.generation.speculative import Interleaving, generate_speculative
+from amid.generation.stopping import StopStrings
 
-__all__ = ["Completion", "Decoding", "Interleaving", "Key", "generate", "generate_speculative"]
+__all__ = [
+    "Completion",
+    "Decoding",
+    "Interleaving",
+    "Key",
+    "StopStrings",
+    "generate",
+    "generate_speculative",
+]

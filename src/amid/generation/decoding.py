@@ -56,8 +56,10 @@ class Completion:
     """One response.
 
     token_ids: the response without its prompt; holds the EOS if the model produced it, as last token.
-    ended: True if the model produced EOS, False if a length limit cut the response.
+    ended: True if the model produced EOS, False if a stop string or a length limit ended the response.
+    stopped: True if a stop string did.
     """
 
     token_ids: tuple[int, ...]
     ended: bool
+    stopped: bool = False

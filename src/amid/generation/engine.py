@@ -10,7 +10,7 @@ random numbers belong to the example. The library's models, masks, cache interfa
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -23,6 +23,7 @@ from amid.generation.decoding import Completion, Decoding
 from amid.generation.randomness import Key
 from amid.generation.sampler import History, Sampler
 from amid.generation.slot_cache import SlotCache
+from amid.generation.stopping import StopStrings
 
 SIMILAR_LENGTH = 2 / 3  # prompts at least this share of the longest are read together: padding stays below a third
 REFILL_SHARE = 8  # waiting prompts enter once an eighth of the slots is free: one prefill costs about one decoding step
@@ -53,6 +54,8 @@ def generate(
     batch_size: int,
     max_length: int | None = None,
     amp_dtype: torch.dtype | None = None,
+    other_eos_ids: Collection[int] = (),
+    stop: StopStrings | None = None,
 ) -> list[Completion]:
     """One completion per prompt, in the order of the prompts.
 
@@ -65,6 +68,8 @@ def generate(
     batch_size: most rows decoded at once.
     max_length: most tokens of prompt + response; a prompt without room gives an empty completion that has not ended.
     amp_dtype: computes in this type under autocast; None computes in the model's own type.
+    other_eos_ids: further tokens that end a response, such as a chat's end of turn.
+    stop: a response also ends when its text contains one of these, with the token that completed it as its last.
     The model is in eval mode and without gradients meanwhile; its modules' modes are restored, and the global random
     state is neither read nor changed.
     Raises ValueError on an empty prompt, on keys that do not match the prompts, on lengths beyond the model's
@@ -81,6 +86,7 @@ def generate(
     if not waiting:
         return completions
     num_slots = min(batch_size, len(waiting))
+    eos_ids = {eos_id, *other_eos_ids}
     engine = _Engine(model, sampler=Sampler(decoding), num_slots=num_slots, pad_id=eos_id)
     rows: list[_Row] = []
     with inference(model, amp_dtype=amp_dtype):
@@ -95,14 +101,13 @@ def generate(
                 engine.prefill([row.history for row in entered])
             else:
                 engine.decode([row.history for row in rows])
-            ended = [row.history.tokens[-1] == eos_id for row in rows]
-            keep = [
-                not end and row.history.num_response_tokens < row.history.budget
-                for end, row in zip(ended, rows, strict=True)
-            ]
-            for row, end, kept in zip(rows, ended, keep, strict=True):
-                if not kept:
-                    completions[row.index] = Completion(token_ids=row.history.response, ended=end)
+            keep = []
+            for row in rows:
+                ended = row.history.tokens[-1] in eos_ids
+                stopped = not ended and stop is not None and stop.found(row.history.response)
+                keep.append(not ended and not stopped and row.history.num_response_tokens < row.history.budget)
+                if not keep[-1]:
+                    completions[row.index] = Completion(row.history.response, ended=ended, stopped=stopped)
             if not all(keep):
                 rows = [rows[old] for old in engine.cache.drop_rows(keep)]
     return completions

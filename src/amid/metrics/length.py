@@ -1,4 +1,4 @@
-"""How long responses are, and how many are empty."""
+"""How long responses are, how many are empty, and how many the model ended itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from amid.metrics.metric import check_not_empty
 
 SIGNATURE = "response_length|unit:words|split:whitespace|version:1"
+SIGNATURE_EOS_SHARE = "eos_share|ended_by:eos|scale:100|version:1"
 
 
 def response_length(texts: Sequence[str]) -> float:
@@ -23,3 +24,8 @@ def response_lengths(texts: Sequence[str]) -> list[float]:
 def num_empty(texts: Sequence[str]) -> int:
     """The number of texts without a word; self-BLEU and ROUGE-L score them 0, so a table should name them."""
     return sum(1 for text in texts if not text.split())
+
+
+def ended_by_eos(ended: Sequence[bool]) -> list[float]:
+    """100 for each response that the model ended with EOS, else 0: a length limit or a stop string cut it."""
+    return [100.0 if end else 0.0 for end in ended]

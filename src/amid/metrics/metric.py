@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import fsum
 
 Predictions = Sequence[str]
 References = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Generations:
+    """What there is to score; entry i of each belongs to example i.
+
+    sources: what was translated; only COMET reads it. ended: whether the model ended the response with EOS, rather than
+    a length limit or a stop string; only eos_share reads it.
+    """
+
+    predictions: Predictions
+    references: References
+    sources: Sequence[str] | None = None
+    ended: Sequence[bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -15,16 +30,36 @@ class Metric:
 
     signature: everything that decides the number (options, tokeniser, version); if the number may change, so does this.
     higher_is_better: None for a quantity that only describes, such as a length.
-    score: predictions and references to the value of the whole set.
-    per_example: predictions and references to one value per example whose mean is `score`, in the same unit; None where
-        the value belongs to the set and is no mean of independent examples (self-BLEU, distinct-n, corpus BLEU, chrF).
+    score: generations to the value of the whole set.
+    per_example: generations to one value per example whose mean is `score`, in the same unit; None where the value
+        belongs to the set and is no mean of independent examples (self-BLEU, distinct-n, corpus BLEU, chrF).
+    needs: what must not be None among the generations' `sources` and `ended`.
     """
 
     name: str
     signature: str
     higher_is_better: bool | None
-    score: Callable[[Predictions, References], float]
-    per_example: Callable[[Predictions, References], list[float]] | None = None
+    score: Callable[[Generations], float]
+    per_example: Callable[[Generations], list[float]] | None = None
+    needs: str | None = None
+
+
+def mean_metric(
+    name: str,
+    signature: str,
+    higher_is_better: bool | None,
+    per_example: Callable[[Generations], list[float]],
+    *,
+    needs: str | None = None,
+) -> Metric:
+    """The metric whose score is the mean of its values per example."""
+
+    def score(generations: Generations) -> float:
+        check_not_empty(generations.predictions)
+        values = per_example(generations)
+        return fsum(values) / len(values)
+
+    return Metric(name, signature, higher_is_better, score, per_example, needs)
 
 
 def check_paired(predictions: Predictions, references: References) -> None:

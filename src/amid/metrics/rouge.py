@@ -14,7 +14,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from amid.metrics.metric import Predictions, References, check_paired
 
 SIGNATURE = "rouge_l|f_measure|stemmer:porter|references:max|scale:100|like:rouge-score|version:1"
-SIGNATURE_WITHOUT_STEMMER = SIGNATURE.replace("stemmer:porter", "stemmer:none")
+SIGNATURE_PLAIN = "rouge_l|f_measure|stemmer:none|references:mean|scale:100|like:rouge-score|version:1"
 
 # "native" is our own longest common subsequence; "rouge_score" calls the package. The tests prove them bit-identical.
 Engine = Literal["native", "rouge_score"]
@@ -53,6 +53,22 @@ def rouge_l_per_example(
     f_measure = _ENGINES[engine](use_stemmer)
     return [
         100.0 * max(f_measure(reference, prediction) for reference in alternatives)
+        for prediction, alternatives in zip(predictions, references, strict=True)
+    ]
+
+
+def rouge_l_plain_per_example(predictions: Predictions, references: References) -> list[float]:
+    """ROUGE-L F of each prediction without stemmer, averaged over its references, in [0, 100].
+
+    For DialogSum this is the mean over the rows of SKD's test file, where each reference is a row of its own.
+    Raises ValueError as `rouge_l_per_example`.
+
+    Source: SKD eval_summ.py, without its bootstrap, whose middle only approximates this mean.
+    """
+    check_paired(predictions, references)
+    f_measure = _native_f_measure(False)
+    return [
+        100.0 * fsum(f_measure(reference, prediction) for reference in alternatives) / len(alternatives)
         for prediction, alternatives in zip(predictions, references, strict=True)
     ]
 

@@ -1,0 +1,146 @@
+"""Evaluation sets: from their declaration to prompts and references. No torch here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from amid.config import DataCfg, EvaluationCfg, EvaluationSetCfg
+from amid.data.prompt import render_prompt, user_turn
+from amid.data.records import Record, read_evaluation_jsonl, toy_records
+from amid.errors import RequestError, unknown_name
+from amid.fingerprint import value_digest
+
+log = logging.getLogger(__name__)
+CHECKSUM_SUFFIX = ".sha256"  # beside a fetched file: the digest of what was fetched
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """What a model is asked on one set, and what a good answer is; entry i of each belongs to example i.
+
+    prompts: rendered prompts, or the user turns of a chat. questions: the same without the words of the template, for
+    people. sources: the bare input, as COMET reads it.
+    """
+
+    prompts: tuple[str, ...]
+    questions: tuple[str, ...]
+    references: tuple[tuple[str, ...], ...]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def digest(self) -> str:
+        """What names the content: the sha256 of the canonical JSON of all [prompt, references] pairs."""
+        return value_digest(
+            [[prompt, list(texts)] for prompt, texts in zip(self.prompts, self.references, strict=True)]
+        )
+
+
+def evaluation_sets(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, EvaluationSet]:
+    """Set name -> the set, cut to `evaluation.num_prompts` and `data.num_eval`.
+
+    Raises RequestError for a set whose file is missing (with the command that fetches it) or cannot be used.
+    """
+    roots = search_roots(data, evaluation)
+    sets = {}
+    for name, declared in evaluation.sets.items():
+        records = _toy_split(data, declared) if declared.source == "toy" else _file_records(name, declared, roots)
+        whole = evaluation_set(records, declared)
+        if declared.sha256 is not None and whole.digest != declared.sha256:
+            _warn_of_other_text(name, whole.digest, declared.sha256)
+        limits = [evaluation.num_prompts, None if data.source == "toy" else data.num_eval]  # toy: made so many
+        for limit in limits:
+            records = records[:limit]
+        sets[name] = evaluation_set(records, declared)
+    return sets
+
+
+def evaluation_set(records: Sequence[Record], declared: EvaluationSetCfg) -> EvaluationSet:
+    """The set that a declaration makes of records."""
+    if declared.template is None:
+        prompts = [record.prompt or render_prompt(record) for record in records]
+    else:
+        template, labels = declared.template, declared.labels
+        prompts = [user_turn(record, template=template, labels=labels) for record in records]
+    return EvaluationSet(
+        prompts=tuple(prompts),
+        questions=tuple(
+            "\n".join(text for text in (record.instruction, record.input) if text) or prompt
+            for record, prompt in zip(records, prompts, strict=True)
+        ),
+        references=tuple(record.outputs for record in records),
+        sources=tuple(record.input or record.instruction for record in records),
+    )
+
+
+def search_roots(data: DataCfg, evaluation: EvaluationCfg) -> list[Path]:
+    """The folders below which the files of sets are looked for, in this order: data.root, then evaluation.root.
+
+    Without evaluation.root the folder that holds data.root takes its place: sets are often neighbours.
+    """
+    roots = [] if data.root is None else [Path(data.root)]
+    if evaluation.root is not None:
+        roots.append(Path(evaluation.root))
+    elif data.root is not None:
+        roots.append(Path(data.root).resolve().parent)
+    return roots
+
+
+def find_file(name: str, declared: EvaluationSetCfg, roots: Sequence[Path]) -> Path:
+    """The first of a set's files that exists below one of the roots. Raises RequestError, with a way out, if none."""
+    for file in declared.files:
+        for root in roots:
+            if (root / file).is_file():
+                return root / file
+    where = " or ".join(map(str, roots)) or "any folder (evaluation.root=FOLDER names one)"
+    how = "put it there (docs/evaluation.md)" if declared.hub is None else f"fetch it: amid fetch {name} --root FOLDER"
+    raise RequestError(f"evaluation set '{name}': no file {' or '.join(declared.files)} in {where}; {how}")
+
+
+def _file_records(name: str, declared: EvaluationSetCfg, roots: Sequence[Path]) -> list[Record]:
+    path = find_file(name, declared, roots)
+    records = read_evaluation_jsonl(path, fields=declared.fields, filter_by=declared.filter)[: declared.num_examples]
+    if declared.template is not None:
+        needed = [field for field in ("instruction", "input") if f"{{{field}}}" in declared.template]
+        for record in records:
+            for field in needed:
+                if not getattr(record, field).strip():
+                    raise RequestError(
+                        f"evaluation set '{name}': its template needs '{field}'; record {record.id} of {path} has none"
+                    )
+    recorded = path.with_name(path.name + CHECKSUM_SUFFIX)
+    if declared.sha256 is None and recorded.is_file():
+        digest, expected = evaluation_set(records, declared).digest, recorded.read_text().strip()
+        if digest != expected:
+            raise RequestError(
+                f"evaluation set '{name}': {path} is not what was fetched (sha256 {digest[:12]}, recorded "
+                f"{expected[:12]}); remove it and its {CHECKSUM_SUFFIX} file, and fetch it again"
+            )
+    return records
+
+
+def _toy_split(data: DataCfg, declared: EvaluationSetCfg) -> list[Record]:
+    if data.source != "toy":
+        raise RequestError(f"evaluation sets with source=toy need data=toy, got data.source={data.source}")
+    corpus = toy_records(data)
+    splits = [split for split in corpus if split != "train"]
+    if declared.split not in splits:
+        raise unknown_name("evaluation set", declared.split, splits)
+    return corpus[declared.split][: declared.num_examples]
+
+
+@cache  # once per process, not once per cell
+def _warn_of_other_text(name: str, digest: str, declared: str) -> None:
+    log.warning(
+        "evaluation set '%s' is not the text it is declared to be (sha256 %s, declared %s): "
+        "its scores compare only among themselves",
+        name,
+        digest[:12],
+        declared[:12],
+    )

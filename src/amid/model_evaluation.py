@@ -1,0 +1,81 @@
+"""Evaluation of any model folder, also one that was not trained here, on declared sets."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from pathlib import Path
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from amid.cell import Stage, model_stage
+from amid.claims import held
+from amid.config import SCRATCH, TEACHER, RunCfg
+from amid.errors import RequestError, RunError, one_line
+from amid.evaluation import evaluate_entry
+from amid.fingerprint import FileDigests
+from amid.pairs import load_model, load_tokenizer
+from amid.preflight import check_writable
+from amid.protocol import Protocol, set_protocols
+from amid.store import Store
+from amid.sweep import is_evaluated
+from amid.tables import Table, build_model_table
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_model(name: str, run: RunCfg, *, revision: str | None = None) -> Table:
+    """The table of a model (folder, hub name or package) on the sets of the configuration.
+
+    What is in the store is not computed again: texts, scores, and what a killed evaluation has written.
+    Raises RequestError for a model or set that cannot be used, RunError if the evaluation fails.
+    """
+    if name in (SCRATCH, TEACHER):
+        raise RequestError(f"'{name}' is no trained model; give a model folder, a hub name or a package")
+    transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
+    cache, store = Path(run.paths.cache), Store(run.paths.results)
+    stage = model_stage(name, revision, FileDigests(cache))
+    protocol = Protocol(sets=set_protocols(run), validation=None)
+    if is_evaluated(store, stage, protocol):
+        log.info("model %s is evaluated: nothing to run", stage.id)
+    else:
+        check_writable(store.root)
+        _evaluate(name, run, stage=stage, protocol=protocol, store=store, revision=revision)
+    return build_model_table(
+        f"{Path(name).name.removeprefix('package:')} {stage.id}", store.folder(stage), stage.id, protocol, store
+    )
+
+
+def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store: Store, revision: str | None) -> None:
+    cache = Path(run.paths.cache)
+    tokenizer = load_tokenizer(name, revision=revision, cache=cache)
+    was_done = store.state(stage) == "done"  # with other sets: a failure now takes nothing from these
+    claim = store.claim(stage) or store.claim_done(stage)
+    if claim is None:
+        raise RunError(f"model {stage.id} is being evaluated by another process; repeat the command when it has ended")
+    start = time.perf_counter()
+    with held(claim):
+        try:
+            model = load_model(name, revision=revision, cache=cache)
+            device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+            model = model.to(device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+            generated = evaluate_entry(
+                model,
+                tokenizer,
+                protocol,
+                entry=stage,
+                store=store,
+                batch_size=run.trainer.generation_batch_size,
+            )
+        except Exception as err:
+            if not was_done:
+                store.set_failed(stage, str(err) or type(err).__name__, traceback.format_exc())
+            if isinstance(err, (RequestError, RunError)):
+                raise
+            raise RunError(
+                f"model {stage.id} failed: {one_line(str(err))[:300]} (traceback: {store.error_path(stage)})"
+            ) from err
+        store.set_status(stage, "done", seconds=round(time.perf_counter() - start, 1))
+    log.info("generated %s; results: %s", generated, store.folder(stage))
