@@ -20,7 +20,7 @@ COMMANDS = [
     for command in text.replace("\\\n", " ").splitlines()
     if command.strip()
 ]
-RUN_PY = [command for _, command in COMMANDS if "python run.py" in command and "--help" not in command]
+RUN_PY = [command for _, command in COMMANDS if " run.py" in command and "--help" not in command]
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from amid.metrics import METRICS, Generations
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT, self_bleu_per_prompt
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, SetProtocol, score_id
+from amid.ranks import ALONE, Ranks
 from amid.store import (
     Entry,
     Examples,
@@ -198,18 +199,22 @@ def validation_rouge_l(
     seed: int,
     batch_size: int,
     max_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> float:
-    """ROUGE-L of one response per validation example, drawn from generators of their own."""
+    """ROUGE-L of one response per validation example, drawn from generators of their own; ranks share the work."""
+    own = examples[ranks.rank :: ranks.size]
     completions = generate(
         model,
-        [example.prompt_ids for example in examples],
-        keys=[(seed, VALIDATION, example.index) for example in examples],
+        [example.prompt_ids for example in own],
+        keys=[(seed, VALIDATION, example.index) for example in own],
         decoding=decoding,
         eos_id=eos_id(tokenizer),
         batch_size=batch_size,
         max_length=max_tokens,
     )
-    texts = _texts(tokenizer, completions)
+    texts = [""] * len(examples)
+    for rank, part in enumerate(ranks.gather(_texts(tokenizer, completions))):
+        texts[rank :: ranks.size] = part
     return rouge_l(texts, [list(example.references) for example in examples])
 
 

@@ -18,7 +18,7 @@ from amid.generation import Decoding, Interleaving
 from amid.module import DistillModule, Optimisation, Reduction
 from amid.objectives import objective_of
 from amid.pairs import Pair
-from amid.ranks import Ranks
+from amid.ranks import ALONE, Ranks
 from amid.rollout import Rollout
 from amid.strategies import AdaptiveOffPolicy, Draws, Fixed, Mixed, ReplayBuffer, Strategy
 from amid.strategies.adaptive import Reference, ReplayRatio
@@ -89,7 +89,7 @@ def fit_student(
         seed=seed,
         ranks=ranks,
         validation_batch_mean=run.compat.validation_batch_mean,
-        validation_rouge_l=validator(run, pair.tokenizer, dev) if validation_responses else None,
+        validation_rouge_l=validator(run, pair.tokenizer, dev, ranks=ranks) if validation_responses else None,
     )
     batch_size = trainer_cfg.micro_batch_size or train.global_batch_size
     batches = validation_batches(dev[ranks.rank :: ranks.size], batch_size=batch_size, pad_id=pad_id)
@@ -113,9 +113,9 @@ def fit_student(
 
 
 def validator(
-    run: RunCfg, tokenizer: PreTrainedTokenizerBase, dev: Sequence[Example]
+    run: RunCfg, tokenizer: PreTrainedTokenizerBase, dev: Sequence[Example], *, ranks: Ranks = ALONE
 ) -> Callable[[PreTrainedModel], float]:
-    """The function from a student to its validation ROUGE-L."""
+    """The function from a student to its validation ROUGE-L; collective over the ranks given."""
     validation: ValidationCfg = run.train.validation
 
     def rouge_l_of(model: PreTrainedModel) -> float:
@@ -127,6 +127,7 @@ def validator(
             seed=validation.seed,
             batch_size=run.trainer.generation_batch_size,
             max_tokens=run.data.max_tokens,
+            ranks=ranks,
         )
 
     return rouge_l_of

@@ -109,7 +109,7 @@ class DistillModule(lightning.LightningModule):
         self._validation_batch_mean = validation_batch_mean
         self._val_sum = self._val_count = 0.0
         self._tokens_since_log, self._time_of_log = 0, time.perf_counter()
-        self._sources_since_log = [0] * len(SOURCES)
+        self._sources_since_log, self._sources_of_round = [0] * len(SOURCES), [0] * len(SOURCES)
         if objective.needs_teacher and not self._teacher:
             raise ValueError("the objective reads a teacher, but the pair has none")
 
@@ -144,7 +144,8 @@ class DistillModule(lightning.LightningModule):
         gold = self._batch_of_step(step).to(self.device)
         generate = functools.partial(self._generate, step=step)
         chosen = self._strategy.next_batch(gold, progress=progress, generate=generate).to(self.device)
-        self._sources_since_log[int(chosen.source[0])] += 1
+        for counts in (self._sources_since_log, self._sources_of_round):
+            counts[int(chosen.source[0])] += 1
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()
@@ -347,6 +348,21 @@ class DistillModule(lightning.LightningModule):
             },
             step=step + 1,
         )
+
+    def strategy_summary(self) -> str:
+        """What the strategy did since the last call, on one line; empty where it only hands out gold batches."""
+        if self._rollout is None:
+            return ""
+        counts, self._sources_of_round = self._sources_of_round, [0] * len(SOURCES)
+        parts = [
+            f"{name} {count / max(1, sum(counts)):.0%}" for name, count in zip(SOURCES, counts, strict=True) if count
+        ]
+        measures = self._strategy.measures()
+        if "threshold" in measures:
+            parts.append(f"threshold {measures['threshold']:.1f}")
+        if "buffer_size" in measures:
+            parts.append(f"buffer {measures['buffer_size']:.0f} ({measures['buffer_mb']:.1f} MiB)")
+        return "  " + ", ".join(parts)
 
     def _strategy_measures(self, seconds: float) -> dict[str, float]:
         """What the strategy did since the last call, `seconds` ago; empty where it only hands out gold batches."""

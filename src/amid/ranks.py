@@ -72,15 +72,16 @@ def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> 
     if size == 1:
         yield ranks
         return
-    if not ranks.leads:
-        logging.getLogger("amid").setLevel(logging.WARNING)
     if "MASTER_ADDR" not in environment:
         raise RequestError("trainer.devices: the processes cannot find each other (MASTER_ADDR and MASTER_PORT)")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, rank=ranks.rank, world_size=size, timeout=TIMEOUT)
+    if not ranks.leads:
+        logging.getLogger("amid").setLevel(logging.WARNING)
     try:
         yield ranks
     finally:
+        logging.getLogger("amid").setLevel(logging.NOTSET)
         if distributed.is_initialized():
             distributed.destroy_process_group()
 

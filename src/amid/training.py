@@ -246,12 +246,13 @@ class _ProgressLines(Callback):
         metrics = trainer.callback_metrics
         rouge = f"  val ROUGE-L {float(metrics['val/rouge_l']):5.1f}" if "val/rouge_l" in metrics else ""
         log.info(
-            "%s  step %d/%d  loss %.4f  val loss %.4f%s  %.0f s left",
+            "%s  step %d/%d  loss %.4f  val loss %.4f%s%s  %.0f s left",
             self._label,
             done,
             self._plan.total_steps,
             float(metrics["loss"]),
             float(metrics["val/loss"]),
             rouge,
+            pl_module.strategy_summary() if isinstance(pl_module, DistillModule) else "",
             left,
         )

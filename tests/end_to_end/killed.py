@@ -55,7 +55,7 @@ def half_written(function: Callable[..., Any], *arguments: Any, **named: Any) ->
 def arrange(phase: str, number: int) -> None:
     import lightning.fabric.plugins
 
-    from amid import experiment, fitting
+    from amid import evaluation, fitting
     from amid.data.loader import StepBatches
     from amid.rollout import Rollout
 
@@ -65,7 +65,7 @@ def arrange(phase: str, number: int) -> None:
         "validation": (fitting, "validation_rouge_l", while_generating),
         "checkpoint": (lightning.fabric.plugins.TorchCheckpointIO, "save_checkpoint", half_written),
         "between": (Path, "replace", lambda *_, **__: die()),
-        "evaluation": (experiment, "generate_missing", while_generating),
+        "evaluation": (evaluation, "generate_missing", while_generating),
     }
     owner, name, act = places[phase]
     when_called(owner, name, number, act)

@@ -22,10 +22,10 @@ REQUEST = (
     "amid.alpha=-5,1",
     *(override for override in SMALL if not override.startswith(("train.", "data.num_train", "evaluation."))),
     "data.num_train=400",
-    "train.epochs=1",
-    "train.max_steps=40",
+    "train.epochs=2",
+    "train.max_steps=80",
     "train.global_batch_size=8",
-    "train.validation={every_steps: 10, max_new_tokens: 16}",
+    "train.validation={every_steps: 20, max_new_tokens: 16}",
     "trainer.checkpoint_every_steps=3",
     "evaluation.max_new_tokens=24",
     "evaluation.decode_seeds=[10,20,30]",
@@ -55,7 +55,7 @@ def newest_claim(results: Path) -> int:
 
 def delays(rng: random.Random) -> Iterator[float]:
     """Seconds of work after which the next attempts die."""
-    for most in (1.0, 2.0, 3.0, 1.0, 2.0, 3.0):
+    for most in (0.4, 0.8, 1.2, 1.6, 2.0, 2.4):
         yield rng.uniform(0.05, most)
 
 
@@ -158,7 +158,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_continues(tmp_path: Path) -> No
     with subprocess.Popen(request, cwd=tmp_path, preexec_fn=heed_interrupts, **pipes) as process:
         assert process.stdout
         for line in process.stdout:
-            if "alpha=-5" in line and "step 10/40" in line:
+            if "alpha=-5" in line and "step 20/80" in line:
                 process.send_signal(signal.SIGINT)
                 break
         _, errors = process.communicate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def test_a_run_of_any_strategy_stopped_at_any_step_ends_as_the_undisturbed_one(
         assert losses_of(again) == losses_of(undisturbed)
 
 
-def test_every_strategy_says_what_it_did(small_run: Compose) -> None:
+def test_every_strategy_says_what_it_did(small_run: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="amid")
     seen: dict[str, list[dict[str, Any]]] = {}
     for name, overrides in STRATEGIES.items():
         run = small_run(*overrides, *LONGER)
@@ -104,6 +106,10 @@ def test_every_strategy_says_what_it_did(small_run: Compose) -> None:
     assert {line["strategy/fresh_share"] for line in seen["on_policy_fresh"]} == {1.0}
     assert {line["strategy/fresh_share"] for line in seen["speculative"]} == {1.0}
     assert {line["strategy/gold_share"] for line in seen["mixed"]} == {0.0, 1.0}
+    shown = [record.getMessage() for record in caplog.records if " step 9/9 " in record.getMessage()]
+    assert ["fresh 100%" in line for line in shown] == [False, True, False, False, True]
+    assert "replayed 100%, buffer 72 (" in shown[0]
+    assert re.search(r"threshold (0.9|1.0), buffer 16 \(0.\d MiB\)", shown[3])
     adaptive = seen["adaptive_off_policy"]
     assert sum(line["strategy/replayed_share"] for line in adaptive) >= 1
     assert sum(line["strategy/fresh_share"] for line in adaptive) >= 2
