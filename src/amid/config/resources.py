@@ -1,0 +1,77 @@
+"""Where and how to run, and what to show: never results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from amid.config.checks import at_least, one_of
+from amid.config.evaluation import TABLE_METRICS
+
+LOGGERS = ("wandb", "csv", "none")
+WANDB_MODES = ("auto", "online", "offline")
+
+
+@dataclass
+class TrainerCfg:
+    """Where and how to run: resources and display, never results."""
+
+    accelerator: str = "auto"  # as Lightning's Trainer
+    devices: int = 1  # processes that train one cell together, one per device (docs/ranks.md)
+    keep_teacher_states: bool = True  # in the replay buffer, so that a replayed batch needs no teacher pass
+    micro_batch_size: int | None = None  # sequences per forward and device, null = all of a step at once
+    generation_batch_size: int = 256  # prompts decoded together
+    checkpoint_every_steps: int | None = None  # besides the one after each epoch
+    log_every_steps: int = 10
+    progress_bar: bool = True  # only on a terminal
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "micro_batch_size", "generation_batch_size", "checkpoint_every_steps"):
+            at_least(f"trainer.{name}", getattr(self, name), 1)
+        at_least("trainer.log_every_steps", self.log_every_steps, 1)
+
+
+@dataclass
+class LoggerCfg:
+    """Where metrics are mirrored besides the local journal."""
+
+    name: str = MISSING
+    project: str = "amid-lab"  # W&B project
+    entity: str | None = None  # W&B team or user
+    mode: str = "auto"  # W&B: auto = online with a login, else offline
+    tags: list[str] = field(default_factory=list)
+    num_generations: int = 8  # rows of the table of generations
+
+    def __post_init__(self) -> None:
+        one_of("logger", self.name, LOGGERS)
+        one_of("logger.mode", self.mode, WANDB_MODES)
+        at_least("logger.num_generations", self.num_generations, 0)
+
+
+@dataclass
+class PathsCfg:
+    """Folders."""
+
+    results: str = MISSING  # one folder per cell, stage and sweep
+    cache: str = MISSING  # conversions and digests that can be made again
+
+
+@dataclass
+class TableCfg:
+    """How the scores of a sweep are laid out."""
+
+    rows: list[str] = field(default_factory=list)  # keys that name a row; empty = the keys that differ between cells
+    metric: str | None = None  # of the set columns; null = each set's own
+
+    def __post_init__(self) -> None:
+        if self.metric is not None:
+            one_of("sweep.table.metric", self.metric, TABLE_METRICS)
+
+
+@dataclass
+class SweepCfg:
+    """The name under which a multirun is recorded; null = derived from its cells."""
+
+    name: str | None = None
+    table: TableCfg = field(default_factory=TableCfg)

@@ -1,0 +1,79 @@
+"""The whole configuration of a run, its registration with Hydra, and the step from composed to checked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from amid.config.checks import at_least, one_of
+from amid.config.evaluation import EvaluationCfg
+from amid.config.objective import AmidCfg, DivergenceCfg, ObjectiveCfg
+from amid.config.pair import PairCfg
+from amid.config.resources import LoggerCfg, PathsCfg, SweepCfg, TrainerCfg
+from amid.config.strategy import StrategyCfg
+from amid.config.train import CompatCfg, DataCfg, TrainCfg
+from amid.errors import RequestError, one_line
+
+TASKS = ("prepare", "distill", "evaluate")
+
+
+@dataclass
+class RunCfg:
+    """One run: a cell, and how to carry it out.
+
+    Nodes are MISSING until a group or config.yaml fills them: a default object would be checked half-filled.
+    """
+
+    task: str = "distill"
+    seed: int = 10
+    pair: PairCfg = MISSING
+    amid: AmidCfg = MISSING
+    objective: ObjectiveCfg = MISSING
+    divergence: DivergenceCfg = MISSING
+    strategy: StrategyCfg = MISSING
+    data: DataCfg = MISSING
+    train: TrainCfg = MISSING
+    evaluation: EvaluationCfg = MISSING
+    trainer: TrainerCfg = MISSING
+    logger: LoggerCfg = MISSING
+    compat: CompatCfg = MISSING
+    paths: PathsCfg = MISSING
+    sweep: SweepCfg = MISSING
+
+    def __post_init__(self) -> None:
+        one_of("task", self.task, TASKS)
+        at_least("seed", self.seed, 0)
+
+
+def config_root() -> Path:
+    """The folder that holds `conf/` and `sweeps/`: the installed package, or the checkout it runs from."""
+    package = Path(__file__).resolve().parents[1]
+    for root in (package, package.parent.parent):
+        if (root / "conf" / "config.yaml").is_file():
+            return root
+    raise RequestError(f"no conf/config.yaml beside {package}; reinstall the package")
+
+
+def register() -> Path:
+    """The `conf` folder, after registering the schema with Hydra and naming the config root in the environment."""
+    root = config_root()
+    os.environ["AMID_ROOT"] = str(root)
+    ConfigStore.instance().store(name="run_schema", node=RunCfg)
+    return root / "conf"
+
+
+def run_config(composed: DictConfig) -> RunCfg:
+    """The checked RunCfg of a composed configuration. Raises RequestError, one line, for a missing or bad value."""
+    try:
+        run = OmegaConf.to_object(composed)
+    except MissingMandatoryValue as err:
+        raise RequestError(f"{err.full_key} has no value and no default; give it: {err.full_key}=VALUE") from err
+    except OmegaConfBaseException as err:
+        raise RequestError(one_line(str(err))) from err
+    assert isinstance(run, RunCfg)
+    return run

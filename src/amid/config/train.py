@@ -1,0 +1,106 @@
+"""Data, optimisation and validation: what decides the weights besides pair, objective and strategy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from amid.config.checks import at_least, one_of, within
+from amid.errors import RequestError
+
+DATA_SOURCES = ("toy", "jsonl")
+PRECISIONS = ("32-true", "bf16-mixed")
+SELECTIONS = ("rouge_l", "loss")
+
+
+@dataclass
+class DataCfg:
+    """The instruction data: a generated toy corpus, or JSONL files with instruction, input, output."""
+
+    source: str = MISSING  # toy | jsonl
+    root: str | None = None  # jsonl: the folder of the files
+    train: str | None = None  # jsonl: file of training records, relative to root
+    dev: str | None = None  # jsonl: file of validation records, relative to root
+    seed: int = 0  # toy: of the generator
+    num_train: int | None = None  # toy: records made; jsonl: first records used, null = all
+    num_dev: int | None = None
+    num_eval: int | None = None  # records per evaluation set, null = all
+    max_prompt_tokens: int = 256  # longer prompts are dropped, or cut with truncate_prompt
+    max_tokens: int = 512  # prompt and response together; longer responses are cut
+    truncate_prompt: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("data.source", self.source, DATA_SOURCES)
+        for name in ("num_train", "num_dev", "num_eval", "max_prompt_tokens"):
+            at_least(f"data.{name}", getattr(self, name), 1)
+        if self.max_tokens <= self.max_prompt_tokens:
+            raise RequestError(
+                f"data.max_tokens must exceed data.max_prompt_tokens ({self.max_prompt_tokens}), got {self.max_tokens}"
+            )
+        if self.source == "jsonl":
+            for name in ("root", "train", "dev"):
+                if getattr(self, name) is None:
+                    raise RequestError(f"data.{name} is needed for data.source=jsonl (a folder of JSONL files)")
+        elif None in (self.num_train, self.num_dev, self.num_eval):
+            raise RequestError("data.num_train, data.num_dev and data.num_eval must be numbers for data.source=toy")
+
+
+@dataclass
+class ValidationCfg:
+    """Validation selects the weights (and drives adaptive strategies), so it is part of a cell's identity."""
+
+    every_steps: int | None = None  # optimiser steps between validations, null = after each epoch
+    num_examples: int | None = None  # first validation records used, null = all
+    select: str = "rouge_l"  # keep the weights of the best: rouge_l (highest) or loss (lowest)
+    max_new_tokens: int = 256
+    temperature: float = 1.0  # 0 = greedy
+    seed: int = 10  # of the sampled responses, apart from every training generator
+
+    def __post_init__(self) -> None:
+        one_of("train.validation.select", self.select, SELECTIONS)
+        at_least("train.validation.every_steps", self.every_steps, 1)
+        at_least("train.validation.num_examples", self.num_examples, 1)
+        at_least("train.validation.max_new_tokens", self.max_new_tokens, 1)
+        at_least("train.validation.temperature", self.temperature, 0)
+
+
+@dataclass
+class TrainCfg:
+    """Everything about optimisation that changes the weights."""
+
+    epochs: int = MISSING
+    max_steps: int | None = None  # optimiser steps at most, null = epochs decide
+    global_batch_size: int = MISSING  # sequences per optimiser step
+    lr: float = MISSING  # peak learning rate
+    lr_final: float = 1e-7  # end of the cosine
+    warmup_steps: int = 0
+    weight_decay: float = 0.01  # not on norms and biases
+    grad_clip: float = 1.0  # global norm
+    precision: str = "32-true"
+    max_nonfinite_share: float = 0.01  # above this share of non-finite positions in an epoch the cell fails as diverged
+    validation: ValidationCfg = field(default_factory=ValidationCfg)
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("max_steps", 1), ("global_batch_size", 1), ("warmup_steps", 0)):
+            at_least(f"train.{name}", getattr(self, name), low)
+        for name in ("lr", "lr_final", "weight_decay", "grad_clip"):
+            at_least(f"train.{name}", getattr(self, name), 0)
+        within("train.max_nonfinite_share", self.max_nonfinite_share, 0.0, 1.0)
+        one_of("train.precision", self.precision, PRECISIONS)
+
+
+@dataclass
+class CompatCfg:
+    """Deviations of the authors' code from the paper, each off by default (docs/deviations.md)."""
+
+    alpha_ge1_geometric: bool = False  # every alpha >= 1 acts as the geometric mean
+    native_loss_dtype: bool = False  # softmax in the logits' dtype instead of float32
+    ab_constants: bool = False  # AB always with (0.2, 0.7)
+    akl_swapped: bool = False  # AKL with teacher and student exchanged
+    abkd_prefactors: bool = False  # ABKD's factors on AB's singular lines
+    micro_batch_mean: bool = False  # mean per micro-batch and rank instead of over the whole step
+    sgo_label_offset: bool = False  # generated text is labelled without shift, and never with EOS
+    sgo_rank_local_coin: bool = False  # every rank throws its own coin
+    validation_batch_mean: bool = False  # adaptive_off_policy reads the mean over batches instead of over tokens
+    skd_fresh_test: bool = False  # speculative tests a second draw instead of the proposed token
