@@ -295,7 +295,8 @@ class Experiment:
 def _summary(scores: Sequence[Score], protocol: Protocol) -> str:
     """Each set's own metric, averaged over decode seeds, on one line."""
     by_metric: dict[str, dict[str, list[float]]] = {}
-    for score in scores:
+    order = [*protocol.sets, VALIDATION]
+    for score in sorted(scores, key=lambda score: order.index(score.eval_set)):
         own = "rouge_l" if score.eval_set == VALIDATION else protocol.sets[score.eval_set].metric
         if score.metric == own:
             by_metric.setdefault(own, {}).setdefault(score.eval_set, []).append(score.value)
