@@ -258,6 +258,23 @@ def test_the_mean_per_micro_batch_is_the_only_one_named_by_its_micro_batches(run
     assert len(ids | {before}) == 3
 
 
+@pytest.mark.parametrize(
+    ("strategy", "flag"),
+    [
+        ("fixed", "micro_batch_mean"),
+        ("adaptive_off_policy", "validation_batch_mean"),
+        ("mixed", "sgo_rank_local_coin"),
+    ],
+)
+def test_the_number_of_ranks_names_a_cell_where_every_rank_goes_its_own_way(id_of, strategy, flag):
+    # No buffer of its own may hide what the flag does.
+    request = [f"strategy={strategy}"]
+    request += {"mixed": ["strategy.use_buffer=false"], "fixed": []}.get(strategy, ["strategy.buffer_scope=global"])
+    assert id_of(*request) == id_of(*request, "trainer.devices=2") == id_of(*request, "trainer.devices=4")
+    ids = {id_of(*request, f"compat.{flag}=true", f"trainer.devices={number}") for number in (2, 4)}
+    assert len(ids) == 2
+
+
 def test_moving_or_touching_the_data_keeps_the_id(jsonl_run, tmp_path):
     before = cell_of(jsonl_run)
     root = Path(jsonl_run.data.root)

@@ -23,6 +23,8 @@ CELL_VERSION = 1
 ID_DIGITS = 12
 # The nodes of RunCfg: those that decide the weights, and those that do not (a test fails for a node in neither).
 IDENTITY_NODES = ("pair", "amid", "objective", "divergence", "strategy", "data", "train", "compat", "seed")
+# Deviations under which every rank goes its own way, so that their number changes the weights.
+BY_RANK = ("micro_batch_mean", "validation_batch_mean", "sgo_rank_local_coin")
 OTHER_NODES = ("task", "evaluation", "trainer", "logger", "paths", "sweep")
 # Values that mean "as before this field existed"; left out of the hash, so that ids of older cells survive a new field.
 # Frozen: never edit a line, only add one with a new field.
@@ -189,6 +191,8 @@ def _compat_identity(run: RunCfg) -> dict[str, Any]:
     if values["micro_batch_mean"] or values["validation_batch_mean"]:
         # Then, and only then, how a step is divided into micro-batches changes the weights.
         values["micro_batch_size"] = run.trainer.micro_batch_size
+    if run.trainer.devices > 1 and any(values[name] for name in BY_RANK):
+        values["num_ranks"] = run.trainer.devices
     return values
 
 

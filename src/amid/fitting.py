@@ -35,8 +35,7 @@ def fit_student(
     objective: Objective,
     train: TrainCfg,
     seed: int,
-    gold_only: bool,
-    validation_responses: bool,
+    as_stage: bool,
     ranks: Ranks,
     checkpoints: Path,
     journal: Path,
@@ -45,8 +44,8 @@ def fit_student(
 ) -> FitResult:
     """Trains the pair's student, which holds the best weights afterwards; collective over ranks.
 
-    run: supplies what a stage and a cell have in common (strategy, trainer, compat). gold_only: whatever the strategy,
-    train on the data, as a stage does. validation_responses: also validate by ROUGE-L.
+    run: supplies what a stage and a cell have in common (strategy, trainer, compat). as_stage: whatever the strategy,
+    train on the data, and validate by the loss alone.
     journal: file of every logged number, from which `mirrors` are fed.
     """
     validation, trainer_cfg, pad_id = train.validation, run.trainer, eos_id(pair.tokenizer)
@@ -58,7 +57,7 @@ def fit_student(
         max_steps=train.max_steps,
         every_steps=validation.every_steps,
     )
-    strategy: Strategy = Fixed() if gold_only else strategy_of(run, seed=seed, pad_id=pad_id, ranks=ranks)
+    strategy: Strategy = Fixed() if as_stage else strategy_of(run, seed=seed, pad_id=pad_id, ranks=ranks)
     generates = not isinstance(strategy, Fixed)
     module = DistillModule(
         pair,
@@ -89,7 +88,7 @@ def fit_student(
         seed=seed,
         ranks=ranks,
         validation_batch_mean=run.compat.validation_batch_mean,
-        validation_rouge_l=validator(run, pair.tokenizer, dev, ranks=ranks) if validation_responses else None,
+        validation_rouge_l=None if as_stage else validator(run, pair.tokenizer, dev, ranks=ranks),
     )
     batch_size = trainer_cfg.micro_batch_size or train.global_batch_size
     batches = validation_batches(dev[ranks.rank :: ranks.size], batch_size=batch_size, pad_id=pad_id)

@@ -182,7 +182,7 @@ class DistillModule(lightning.LightningModule):
         """The batch with new responses and, where a buffer will want them, the teacher's states."""
         assert self._rollout is not None, "this strategy was not expected to generate"
         fresh = self._rollout(batch, policy=policy, step=step)
-        if not self._keep_teacher_states or self._heads[1] is None:
+        if not self._keep_teacher_states or any(head is None for head in self._heads):
             return fresh
         parts = [self._states(self._teacher[0], micro) for micro in fresh.split(self._micro_batch_size)]
         width = fresh.input_ids.shape[1]

@@ -76,12 +76,14 @@ def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> 
         raise RequestError("trainer.devices: the processes cannot find each other (MASTER_ADDR and MASTER_PORT)")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, rank=ranks.rank, world_size=size, timeout=TIMEOUT)
+    logger = logging.getLogger("amid")
+    level = logger.level
     if not ranks.leads:
-        logging.getLogger("amid").setLevel(logging.WARNING)
+        logger.setLevel(logging.WARNING)
     try:
         yield ranks
     finally:
-        logging.getLogger("amid").setLevel(logging.NOTSET)
+        logger.setLevel(level)
         if distributed.is_initialized():
             distributed.destroy_process_group()
 

@@ -15,6 +15,14 @@ from amid.config import RunCfg
 from amid.requests import run_of_overrides
 
 
+@pytest.fixture(scope="module")
+def dolly() -> Path:
+    """The folder of Dolly, which the suite of the real model cannot do without."""
+    root = os.environ.get("AMID_DOLLY")
+    assert root, "make test-real needs DOLLY=FOLDER with train.jsonl, dev.jsonl and test.jsonl"
+    return Path(root)
+
+
 @pytest.fixture
 def small_run(tmp_path: Path) -> Callable[..., RunCfg]:
     """Composes a small run whose results lie in the test's own folder."""

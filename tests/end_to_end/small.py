@@ -26,4 +26,18 @@ SMALL = (
     "evaluation.max_new_tokens=6",
     "evaluation.decode_seeds=[10,20]",
 )
+# Overrides that make each strategy do all it can within a few steps of a small run.
+STRATEGIES = {
+    "on_policy": ("strategy=on_policy",),
+    "on_policy_fresh": ("strategy=on_policy", "strategy.use_buffer=false"),
+    "mixed": ("strategy=mixed", "strategy.capacity=20"),
+    # Half of the steps are not gold; the buffer is full after two fresh batches, so that some are replayed.
+    "adaptive_off_policy": (
+        "strategy=adaptive_off_policy",
+        "strategy.init_threshold=0.9",
+        "strategy.capacity=16",
+        "strategy.loss_eps=0.0",
+    ),
+    "speculative": ("strategy=speculative",),
+}
 RunPy = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small import ROOT, SMALL
+from small import ROOT, SMALL, STRATEGIES
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(900)]
 # Longer than SMALL, so that a kill falls into training, validation, checkpoints and evaluation alike.
@@ -87,18 +87,6 @@ def test_a_sweep_killed_again_and_again_ends_as_the_undisturbed_one(seed: int, t
     assert tables[0] == tables[1]
 
 
-STRATEGIES = {
-    "fixed": (),
-    "on_policy": ("strategy=on_policy", "strategy.capacity=20"),
-    "mixed": ("strategy=mixed", "strategy.use_buffer=false"),
-    "adaptive_off_policy": (
-        "strategy=adaptive_off_policy",
-        "strategy.init_threshold=0.8",
-        "strategy.capacity=24",
-        "strategy.loss_eps=0.0",
-    ),
-    "speculative": ("strategy=speculative",),
-}
 ONE_CELL = (
     "strategy=fixed",
     *(override for override in SMALL if not override.startswith(("train.", "data.max_tokens"))),
@@ -113,13 +101,13 @@ ONE_CELL = (
 PHASES = {"step": 4, "rollout": 2, "validation": 1, "checkpoint": 2, "between": 3}
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", ["fixed", *STRATEGIES])
 def test_a_cell_of_any_strategy_killed_inside_every_phase_ends_as_the_undisturbed_one(
     strategy: str, tmp_path: Path
 ) -> None:
     rng = random.Random(f"{os.environ.get('AMID_KILL_SEED', 0)}/{strategy}")
-    chosen = {override.split("=")[0] for override in STRATEGIES[strategy]}
-    request = [*(o for o in ONE_CELL if o.split("=")[0] not in chosen), *STRATEGIES[strategy]]
+    chosen = {override.split("=")[0] for override in STRATEGIES.get(strategy, ())}
+    request = [*(o for o in ONE_CELL if o.split("=")[0] not in chosen), *STRATEGIES.get(strategy, ())]
 
     def start(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
         folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +13,7 @@ from small import ROOT
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 
-def test_smollm2_distils_into_a_third_of_its_layers_on_dolly(tmp_path: Path) -> None:
-    root = os.environ.get("AMID_DOLLY")
-    assert root, "make test-real needs DOLLY=FOLDER with train.jsonl, dev.jsonl and test.jsonl"
+def test_smollm2_distils_into_a_third_of_its_layers_on_dolly(dolly: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable,
@@ -25,7 +22,7 @@ def test_smollm2_distils_into_a_third_of_its_layers_on_dolly(tmp_path: Path) -> 
             "amid.alpha=-5,-1",
             "pair=smollm2",
             "data=dolly",
-            f"data.root={root}",
+            f"data.root={dolly}",
             "data.num_train=200",
             "data.max_prompt_tokens=64",
             "data.max_tokens=96",

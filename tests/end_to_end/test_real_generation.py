@@ -23,14 +23,6 @@ DECODING = Decoding(max_new_tokens=24)
 NEAR_TIE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def dolly() -> Path:
-    root = os.environ.get("AMID_DOLLY")
-    if not root:
-        pytest.skip("AMID_DOLLY names no folder of Dolly")
-    return Path(root)
-
-
 def test_a_sampled_text_is_the_same_at_batch_sizes_1_7_and_32_or_parts_at_a_near_tie(
     dolly: Path, tmp_path: Path
 ) -> None:

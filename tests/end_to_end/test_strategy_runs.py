@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import ROOT, SMALL
+from small import ROOT, SMALL, STRATEGIES
 from test_training import losses_of, run_until, scores_of, weights_of
 
 from amid import module as module_of_training
@@ -26,19 +26,6 @@ from amid.experiment import Experiment, run_task
 from amid.requests import run_of_overrides
 
 Compose = Callable[..., RunCfg]
-STRATEGIES = {
-    "on_policy": ("strategy=on_policy",),
-    "on_policy_fresh": ("strategy=on_policy", "strategy.use_buffer=false"),
-    "mixed": ("strategy=mixed", "strategy.capacity=20"),
-    # Half of the steps are not gold; the buffer is full after two fresh batches, so that some are replayed.
-    "adaptive_off_policy": (
-        "strategy=adaptive_off_policy",
-        "strategy.init_threshold=0.9",
-        "strategy.capacity=16",
-        "strategy.loss_eps=0.0",
-    ),
-    "speculative": ("strategy=speculative",),
-}
 # For every option, a value that no file of conf/strategy gives it.
 OTHER_OPTIONS = {
     "student_probability": 0.3,

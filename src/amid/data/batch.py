@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import itemgetter
 from typing import Literal
 
 import torch
@@ -71,7 +72,7 @@ class Batch:
             yield self
             return
         for start in range(0, len(self), size):
-            rows = self._each(lambda tensor, start=start: tensor[start : start + size])  # type: ignore[misc]  # default
+            rows = self._each(itemgetter(slice(start, start + size)))
             width = int(rows.attention_mask.sum(dim=1).max())
             yield replace(
                 rows,
