@@ -25,7 +25,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from amid.config import SMOLLM2_PACKAGE
-from amid.generation import Decoding, generate
+from amid.generation.decoding import Decoding
+from amid.generation.engine import generate
 from amid.pairs import load_model, load_tokenizer
 
 NUM_PROMPTS = 256

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "src" / "amid"
 # The contract: a module imports only modules of lower levels, and files of its own folder. A folder counts as one.
 LEVELS = (
     ("errors", "core", "metrics", "generation"),
-    ("config", "fingerprint", "claims", "entry", "certificate", "loss", "ranks"),
-    ("data", "pairs"),
+    ("config", "fingerprint", "claims", "certificate", "loss", "ranks"),
+    ("data", "pairs", "entry"),
     ("cell", "strategies"),
     ("store", "protocol", "rollout", "objectives"),
     ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight"),
@@ -32,7 +32,7 @@ ONLY = {
     "metrics": set(),
     "generation": set(),
     "claims": {"errors"},
-    "entry": {"errors"},
+    "entry": {"errors", "config"},
     "ranks": {"errors"},
     "strategies": {"data"},
     "certificate": {"core"},

@@ -16,6 +16,7 @@ from amid.data.records import Record
 from amid.data.tokenise import encode
 from amid.errors import RequestError, RunError
 from amid.evaluation import generate_missing, read_responses, score_generations, validation_scores
+from amid.generation.decoding import Decoding
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
 from amid.protocol import Protocol, SetProtocol
@@ -24,7 +25,7 @@ from amid.store import PENDING_ROWS, Store, generations_path
 RECORDS = {
     name: [Record(str(i), f"{name} {i}.", "", (f"yes {i}", "no")) for i in range(3)] for name in ("dolly", "self_inst")
 }
-DECODING = {"max_new_tokens": 12, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "no_repeat_ngram_size": 0}
+DECODING = Decoding(max_new_tokens=12)
 CHECKPOINT = "c" * 12
 
 
@@ -271,14 +272,15 @@ def test_the_examples_of_a_score_are_what_it_is_the_mean_of(generate, protocol, 
     assert all(examples is None for score, examples in scored if score.metric == "self_bleu")
 
 
-def chat_protocol(**decoding):
+def chat_protocol(*, precision="32-true", **decoding):
     turns = tuple(f"Say the number {i}." for i in range(3))
     data = EvaluationSet(prompts=turns, questions=turns, references=(("yes",),) * 3, sources=turns)
     each = SetProtocol(
         digest="chat",
         prompt="chat",
         max_prompt_tokens=200,
-        decoding={**DECODING, "temperature": 0.0, **decoding},
+        decoding=replace(DECODING, temperature=0.0, **decoding),
+        precision=precision,
         decode_seeds=(10,),
         metric="rouge_l",
         metrics=("rouge_l", "eos_share"),
@@ -341,7 +343,7 @@ def test_a_tokenizer_without_a_chat_template_is_one_clear_line(tiny_model, token
 
 
 def test_a_set_beyond_the_positions_of_the_model_is_refused(tiny_model, tokenizer, protocol, tmp_path):
-    long = Protocol({"dolly": set_protocol("dolly", decoding={**DECODING, "max_new_tokens": 250})}, None)
+    long = Protocol({"dolly": set_protocol("dolly", decoding=replace(DECODING, max_new_tokens=250))}, None)
     with pytest.raises(RequestError, match=r"'dolly' may need \d+ tokens, the model has 256 positions; lower"):
         generate_missing(tiny_model, tokenizer, long, checkpoint_id=CHECKPOINT, folder=tmp_path, batch_size=4)
 
@@ -353,7 +355,7 @@ def test_a_stop_string_ends_the_response_before_it(tiny_model, chat_tokenizer, t
     (path,) = (tmp_path / "free").glob("*.jsonl")
     texts = read_responses(path, num_rows=3)
     stop = texts[0][5:7]  # something the model does say
-    stopped = chat_protocol(max_new_tokens=30, stop=[stop])
+    stopped = chat_protocol(max_new_tokens=30, stop=(stop,))
     generate_missing(tiny_model, chat_tokenizer, stopped, folder=tmp_path / "stopped", **options)
     (path,) = (tmp_path / "stopped").glob("*.jsonl")
     rows = contents(tmp_path / "stopped")[path.name]

@@ -10,8 +10,10 @@ import pytest
 
 from amid.config import DataCfg, EvaluationSetCfg
 from amid.errors import RequestError
+from amid.generation.decoding import Decoding
 from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
-from amid.protocol import Protocol, protocol_from_manifest, protocol_of, score_id
+from amid.protocol import Protocol, decoding_of, protocol_from_manifest, protocol_of, score_id
+from amid.requests import run_of_overrides
 
 IDENTITY = {"source": "test"}
 
@@ -65,7 +67,6 @@ def test_checkpoint_set_and_seed_name_different_generations(jsonl_run):
         {"evaluation__max_new_tokens": 7},
         {"evaluation__no_repeat_ngram_size": 6},
         {"evaluation__num_prompts": 2},
-        {"data__max_prompt_tokens": 64},
     ],
     ids=lambda values: next(iter(values)),
 )
@@ -98,7 +99,7 @@ def test_what_a_set_says_itself_counts_for_it_alone(jsonl_run, values):
 
 @pytest.mark.parametrize(
     "values",
-    [{"metric": "exact_match"}, {"metrics": ["chrf"]}, {"split": "x"}, {"sha256": None}, {"stop": []}, {"version": 1}],
+    [{"metric": "exact_match"}, {"metrics": ["chrf"]}, {"sha256": None}, {"stop": []}, {"version": 1}],
     ids=lambda values: next(iter(values)),
 )
 def test_what_a_set_says_of_scoring_or_by_default_changes_no_id(jsonl_run, values):
@@ -107,10 +108,41 @@ def test_what_a_set_says_of_scoring_or_by_default_changes_no_id(jsonl_run, value
     assert id_of(jsonl_run) == before
 
 
-def test_a_value_that_equals_the_shared_one_names_the_same_texts(jsonl_run):
+def test_a_value_for_all_sets_replaces_that_of_each_and_names_the_same_texts(jsonl_run):
+    of_all = id_of(changed(jsonl_run, evaluation__max_new_tokens=7, evaluation__temperature=0.5))
+    jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", max_new_tokens=7, temperature=0.5)
+    assert id_of(jsonl_run) == of_all
+
+
+@pytest.mark.parametrize("value", [64, 300])
+def test_the_prompts_of_a_set_are_not_cut_at_the_limit_of_the_training_prompts(jsonl_run, value):
     before = id_of(jsonl_run)
-    jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", max_new_tokens=jsonl_run.evaluation.max_new_tokens)
-    assert id_of(jsonl_run) == before
+    assert id_of(changed(jsonl_run, data__max_prompt_tokens=value)) == before
+    assert protocol_of(jsonl_run, IDENTITY).sets["first"].max_prompt_tokens is None
+
+
+def decodings(*evaluation):
+    run = run_of_overrides([f"evaluation=[{','.join(evaluation)}]"])
+    return {name: (declared, decoding_of(run.evaluation, declared)) for name, declared in run.evaluation.sets.items()}
+
+
+@pytest.mark.parametrize("pair", [("dolly", "toy"), ("toy", "jsonl"), ("gsm8k", "vicuna"), ("paper", "tasks")], ids=str)
+def test_a_union_of_sets_is_what_each_is_alone_in_either_order(pair):
+    alone = decodings(pair[0]) | decodings(pair[1])
+    assert decodings(*pair) == decodings(*reversed(pair)) == alone
+    assert len({decoding for _, decoding in alone.values()}) > 1  # else there is nothing to leak
+
+
+def test_the_sampler_is_given_the_decoding_of_the_protocol_itself(jsonl_run):
+    jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", temperature=0.5, stop=["x", "y"])
+    assert protocol_of(jsonl_run, IDENTITY).sets["first"].decoding == Decoding(
+        max_new_tokens=256, temperature=0.5, stop=("x", "y")
+    )
+
+
+def test_generations_of_before_stop_strings_and_penalties_keep_their_names(jsonl_run):
+    identity = protocol_of(jsonl_run, IDENTITY).sets["first"].identity
+    assert set(identity["decoding"]) == {"max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size"}
 
 
 def test_the_ids_of_the_demo_are_frozen(run):
@@ -123,6 +155,7 @@ def test_a_greedy_set_has_one_decode_seed_and_its_own_metric_first(jsonl_run):
     jsonl_run.evaluation.sets["first"] = file_set(
         "one.jsonl", temperature=0.0, metric="exact_match", metrics=["rouge_l", "exact_match"]
     )
+    jsonl_run.evaluation.metrics = None
     sets = protocol_of(jsonl_run, IDENTITY).sets
     assert sets["first"].decode_seeds == (10,)
     assert sets["first"].metrics == ("exact_match", "rouge_l")
@@ -139,6 +172,7 @@ def test_precision_names_other_generations_unless_it_is_float32(jsonl_run):
 def test_comet_without_its_package_is_refused_before_anything_is_generated(jsonl_run, monkeypatch):
     monkeypatch.setattr("amid.protocol.find_spec", lambda name: None)
     jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", metrics=["comet"])
+    jsonl_run.evaluation.metrics = None
     with pytest.raises(RequestError, match=r"'first': comet needs an extra: pip install 'amid-lab\[comet\]'"):
         protocol_of(jsonl_run, IDENTITY)
 

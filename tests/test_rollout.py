@@ -9,7 +9,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from amid.data.batch import IGNORE_INDEX, SOURCES, Batch, collate, collate_unshifted
-from amid.generation import Decoding, Interleaving
+from amid.generation.decoding import Decoding
+from amid.generation.speculative import Interleaving
 from amid.pairs import Pair
 from amid.rollout import Rollout
 

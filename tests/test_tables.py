@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from amid.cell import Cell, Stage
+from amid.generation.decoding import Decoding
 from amid.protocol import Protocol, SetProtocol
 from amid.store import Score, Store
 from amid.tables import GAP, STYLES, build_model_table, build_table, render
 
 
 def set_protocol(digest, **values):
-    shared = {"max_prompt_tokens": 256, "decoding": {"temperature": 1.0}, "decode_seeds": (10, 20)}
+    shared = {"max_prompt_tokens": 256, "decoding": Decoding(max_new_tokens=8), "decode_seeds": (10, 20)}
     metrics = {"metric": "rouge_l", "metrics": ("rouge_l", "self_bleu")}
     return SetProtocol(**{"digest": digest, "prompt": "alpaca", **shared, **metrics, **values})
 

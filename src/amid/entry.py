@@ -75,9 +75,9 @@ def hydra_message(err: BaseException) -> str:
     if missing and (cause is None or "not in" in str(cause)):
         full = re.search(r"full_key: (\S+)", str(cause))
         key = full[1] if full else missing[1]
-        return (
-            f"unknown key '{key}'; every key is listed by: python run.py --cfg job (a new one is set with +{key}=VALUE)"
-        )
+        from amid.config import RunCfg, explain_unknown
+
+        return explain_unknown(key, RunCfg) or f"unknown key '{key}'; every key is listed by: python run.py --cfg job"
     if cause is not None and str(cause):
         text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}"
     return one_line(text)

@@ -23,9 +23,15 @@ def one_line(text: str) -> str:
     return " ".join(str(text).split())
 
 
+def near_match(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name that looks most like the given one; None if none does."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return near[0] if near else None
+
+
 def unknown_name(noun: str, name: str, valid: Iterable[str]) -> RequestError:
     """A RequestError that names the unknown value, its nearest match if any, and the valid names."""
     names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    near = near_match(name, names)
+    hint = f"did you mean '{near}'? " if near else ""
     return RequestError(f"{noun} '{name}' unknown; {hint}valid: {', '.join(names)}")

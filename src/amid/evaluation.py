@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -20,7 +19,9 @@ from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import no_chat_template
 from amid.data.tokenise import Example, encode, eos_id
 from amid.errors import RequestError, RunError
-from amid.generation import Completion, Decoding, StopStrings, generate
+from amid.generation.decoding import Completion, Decoding
+from amid.generation.engine import generate
+from amid.generation.stopping import cut_at_stop
 from amid.metrics import METRICS, Generations
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT, self_bleu_per_prompt
@@ -129,12 +130,8 @@ def generate_missing(
             if not missing:
                 continue
             before = time.perf_counter()
-            stop = StopStrings(
-                each.decoding.get("stop", ()),
-                decode=lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)),
-            )
-            completions = _generate(model, tokenizer, missing, each, stop=stop, batch_size=batch_size)
-            commit_rows(folder, _lines(tokenizer, missing, completions, stop=stop, with_stop="stop" in each.decoding))
+            completions = _generate(model, tokenizer, missing, each, batch_size=batch_size)
+            commit_rows(folder, _lines(tokenizer, missing, completions, stop=each.decoding.stop))
             total = Generated(
                 total.num_responses + len(missing),
                 total.num_tokens + sum(len(completion.token_ids) for completion in completions),
@@ -265,9 +262,9 @@ def read_responses(path: Path, *, num_rows: int) -> list[str]:
 
 
 def _sets_of_equal_decoding(protocol: Protocol) -> list[list[str]]:
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, str, Decoding], list[str]] = {}
     for name, each in protocol.sets.items():
-        groups.setdefault(json.dumps([each.prompt, dict(each.decoding)], sort_keys=True), []).append(name)
+        groups.setdefault((each.prompt, each.precision, each.decoding), []).append(name)
     return list(groups.values())
 
 
@@ -286,11 +283,12 @@ def _rows(
         assert each.data is not None
         texts = each.data.prompts
         prompts = encode(tokenizer, _chats(tokenizer, texts, set_name=name) if each.prompt == "chat" else texts)
-        num_cut = sum(len(prompt) > each.max_prompt_tokens for prompt in prompts)
+        longest_prompt = each.max_prompt_tokens
+        num_cut = 0 if longest_prompt is None else sum(len(prompt) > longest_prompt for prompt in prompts)
         if num_cut:
-            log.info("%s: %d of %d prompts cut to %d tokens", name, num_cut, len(prompts), each.max_prompt_tokens)
-        prompts = [prompt[: each.max_prompt_tokens] for prompt in prompts]
-        longest = max(map(len, prompts)) + int(each.decoding["max_new_tokens"])
+            log.info("%s: %d of %d prompts cut to %d tokens", name, num_cut, len(prompts), longest_prompt)
+        prompts = [prompt[:longest_prompt] for prompt in prompts]
+        longest = max(map(len, prompts)) + each.decoding.max_new_tokens
         if num_positions is not None and longest > num_positions:
             raise RequestError(
                 f"evaluation set '{name}' may need {longest} tokens, the model has {num_positions} positions; "
@@ -325,25 +323,21 @@ def _generate(
     rows: Sequence[_Row],
     each: SetProtocol,
     *,
-    stop: StopStrings,
     batch_size: int,
 ) -> list[Completion]:
-    precision = each.decoding.get("precision", "32-true")
-    if precision == "bf16-true":
+    if each.precision == "bf16-true":
         model = model.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
     return generate(
         model,
         [row.prompt_ids for row in rows],
         keys=[(row.decode_seed, row.set_name, row.index) for row in rows],
-        decoding=Decoding(
-            **{name: value for name, value in each.decoding.items() if name not in ("stop", "precision")}
-        ),
+        decoding=each.decoding,
         eos_id=eos_id(tokenizer),
         batch_size=batch_size,
-        amp_dtype=torch.bfloat16 if precision == "bf16-mixed" else None,
+        amp_dtype=torch.bfloat16 if each.precision == "bf16-mixed" else None,
         # A chat may end its turn with another token than the one texts end with; instruction prompts end as in training
         other_eos_ids=_all_eos_ids(model) if each.prompt == "chat" else (),
-        stop=stop,
+        decode=lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)),
     )
 
 
@@ -357,8 +351,7 @@ def _lines(
     rows: Sequence[_Row],
     completions: Sequence[Completion],
     *,
-    stop: StopStrings,
-    with_stop: bool,
+    stop: Sequence[str],
 ) -> dict[str, list[dict[str, Any]]]:
     """Generation id -> the new rows of its file."""
     lines: dict[str, list[dict[str, Any]]] = {}
@@ -370,18 +363,18 @@ def _lines(
             "num_tokens": len(completion.token_ids),
             "ended": completion.ended,
         }
-        if with_stop:
+        if stop:
             item["stopped"] = completion.stopped
         lines.setdefault(row.generation_id, []).append(item)
     return lines
 
 
 def _texts(
-    tokenizer: PreTrainedTokenizerBase, completions: Sequence[Completion], *, stop: StopStrings | None = None
+    tokenizer: PreTrainedTokenizerBase, completions: Sequence[Completion], *, stop: Sequence[str] = ()
 ) -> list[str]:
     """The response texts that are scored. Source: reference evaluate_main.py."""
     texts = tokenizer.batch_decode([list(completion.token_ids) for completion in completions], skip_special_tokens=True)
-    cut = texts if stop is None else [stop.cut(text) for text in texts]
+    cut = [cut_at_stop(text, stop) for text in texts]
     return [text.split("<|endoftext|>")[0].replace("<n>", "\n").strip() for text in cut]
 
 

@@ -14,7 +14,8 @@ from amid.core import Objective
 from amid.data.loader import StepBatches, validation_batches
 from amid.data.tokenise import Example, eos_id
 from amid.evaluation import validation_rouge_l
-from amid.generation import Decoding, Interleaving
+from amid.generation.decoding import Decoding
+from amid.generation.speculative import Interleaving
 from amid.module import DistillModule, Optimisation, Reduction
 from amid.objectives import objective_of
 from amid.pairs import Pair

@@ -8,12 +8,15 @@ from importlib.util import find_spec
 from typing import Any
 
 from amid.cell import ID_DIGITS
-from amid.config import EvaluationCfg, EvaluationSetCfg, RunCfg
+from amid.config import DECODING_KEYS, EvaluationCfg, EvaluationSetCfg, RunCfg
 from amid.data.evaluation_sets import EvaluationSet, evaluation_sets
 from amid.data.prompt import PROMPT_VERSION
 from amid.errors import RequestError
 from amid.fingerprint import value_digest
+from amid.generation.decoding import Decoding
 
+FULL_PRECISION = "32-true"
+LATER_FIELDS = ("repetition_penalty", "stop")  # of Decoding: left out of a generation id where they are neutral
 VALIDATION = "validation"  # the set name of the scores on the validation records
 # Part of every generation id, per kind of prompt. A chat's template belongs to the model and is named with it.
 PROMPT_VERSIONS: Mapping[str, int | str] = {"alpaca": PROMPT_VERSION, "chat": "chat 1"}
@@ -25,18 +28,20 @@ VALIDATION_SIGNATURES = {"loss": "loss|unit:nats_per_token|version:1", "perplexi
 class SetProtocol:
     """How one set is asked, answered and scored.
 
-    digest: of its prompts and references. decoding: the fields of generation.Decoding, and where they are not the
-    default, stop strings and precision. metric: the one in the table; it is one of `metrics`.
+    digest: of its prompts and references. max_prompt_tokens: longer prompts are cut, None = none is.
+    decoding: what the sampler is given. precision: of the model while it answers.
+    metric: the one in the table; it is one of `metrics`.
     data: the texts; a protocol that comes from a manifest has none.
     """
 
     digest: str
     prompt: str
-    max_prompt_tokens: int
-    decoding: Mapping[str, Any]
+    max_prompt_tokens: int | None
+    decoding: Decoding
     decode_seeds: tuple[int, ...]
     metric: str
     metrics: tuple[str, ...]
+    precision: str = FULL_PRECISION
     version: int = 1
     data: EvaluationSet | None = field(compare=False, repr=False, default=None)
 
@@ -48,9 +53,19 @@ class SetProtocol:
             "set": self.digest,
             "prompt_version": PROMPT_VERSIONS[self.prompt],
             "max_prompt_tokens": self.max_prompt_tokens,
-            "decoding": dict(self.decoding),
+            "decoding": self._decoding_identity(),
             **version,
         }
+
+    def _decoding_identity(self) -> dict[str, Any]:
+        """The decoding without fields that came later and are neutral: older generations keep their ids."""
+        neutral = asdict(Decoding(max_new_tokens=1))
+        decoding = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self.decoding).items()
+            if name not in LATER_FIELDS or value != neutral[name]
+        }
+        return decoding if self.precision == FULL_PRECISION else {**decoding, "precision": self.precision}
 
 
 @dataclass(frozen=True)
@@ -146,20 +161,21 @@ def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
     texts = evaluation_sets(run.data, evaluation)
     protocols = {}
     for name, declared in evaluation.sets.items():
-        decoding = _decoding(evaluation, declared)
-        others = evaluation.metrics if declared.metrics is None else declared.metrics
+        decoding = decoding_of(evaluation, declared)
+        others = declared.metrics if evaluation.metrics is None else evaluation.metrics
         metrics = tuple(dict.fromkeys([declared.metric, *others]))
         if "comet" in metrics and find_spec("comet") is None:
             raise RequestError(f"evaluation set '{name}': comet needs an extra: pip install 'amid-lab[comet]'")
-        greedy = decoding["temperature"] == 0  # then every seed gives the same text
+        greedy = decoding.temperature == 0  # then every seed gives the same text
         protocols[name] = SetProtocol(
             digest=texts[name].digest,
             prompt=declared.prompt,
-            max_prompt_tokens=declared.max_prompt_tokens or run.data.max_prompt_tokens,
+            max_prompt_tokens=declared.max_prompt_tokens,
             decoding=decoding,
             decode_seeds=tuple(evaluation.decode_seeds[:1] if greedy else evaluation.decode_seeds),
             metric=declared.metric,
             metrics=metrics,
+            precision=evaluation.precision,
             version=declared.version,
             data=texts[name],
         )
@@ -173,22 +189,29 @@ def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:
     """
     if "sets" not in manifest:
         raise RequestError("this sweep was recorded by an older version; run it again: nothing is trained twice")
-    sets = {
-        name: SetProtocol(
-            **{**values, "decode_seeds": tuple(values["decode_seeds"]), "metrics": tuple(values["metrics"])}
-        )
-        for name, values in manifest["sets"].items()
-    }
+    sets = {name: _set_from_manifest(values) for name, values in manifest["sets"].items()}
     return Protocol(sets=sets, validation=manifest["validation"])
 
 
-def _decoding(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in ("max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size"):
-        own = getattr(declared, name)
-        values[name] = getattr(evaluation, name) if own is None else own
-    if declared.stop:
-        values["stop"] = list(declared.stop)
-    if evaluation.precision != "32-true":
-        values["precision"] = evaluation.precision
-    return values
+def decoding_of(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> Decoding:
+    """How one set is answered: its own values, unless `evaluation` sets a value for all sets."""
+
+    def chosen(name: str) -> Any:
+        of_all = getattr(evaluation, name)
+        return getattr(declared, name) if of_all is None else of_all
+
+    return Decoding(**{name: chosen(name) for name in DECODING_KEYS}, stop=tuple(declared.stop))
+
+
+def _set_from_manifest(values: Mapping[str, Any]) -> SetProtocol:
+    decoding = dict(values["decoding"])
+    older = decoding.pop("precision", FULL_PRECISION)  # once a part of the decoding
+    return SetProtocol(
+        **{
+            **values,
+            "decoding": Decoding(**{**decoding, "stop": tuple(decoding.get("stop", ()))}),
+            "precision": values.get("precision", older),
+            "decode_seeds": tuple(values["decode_seeds"]),
+            "metrics": tuple(values["metrics"]),
+        }
+    )

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from amid.data.batch import Batch, collate, collate_unshifted
-from amid.generation import Completion, Decoding, Interleaving, generate, generate_speculative
+from amid.generation.decoding import Completion, Decoding
+from amid.generation.engine import generate
+from amid.generation.speculative import Interleaving, generate_speculative
 from amid.pairs import Pair
 from amid.strategies import Policy
 

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
 
 from amid.cell import ID_DIGITS, IDENTITY_NODES, Cell, Stage, cell_of
 from amid.config import RunCfg, TableCfg
 from amid.errors import RequestError
-from amid.fingerprint import value_digest
+from amid.fingerprint import plain, value_digest
 from amid.protocol import Protocol, protocol_of
 from amid.store import State, Store
 
@@ -196,6 +195,4 @@ def distinct_overrides(sweep: Sweep) -> list[str]:
 
 def resolved_config(run: RunCfg) -> dict[str, Any]:
     """The whole configuration as plain data, for W&B."""
-    container = OmegaConf.to_container(OmegaConf.structured(run), resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return {name: plain(value) for name, value in asdict(run).items()}

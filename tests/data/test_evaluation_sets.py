@@ -200,5 +200,7 @@ def test_every_declared_set_states_what_it_is():
         assert declared.version == 1
     greedy = [name for name, declared in run.evaluation.sets.items() if declared.temperature == 0]
     assert greedy == ["flores200", "dialogsum", "gsm8k"]
-    assert (run.evaluation.max_new_tokens, run.evaluation.temperature) == (256, 1.0)
-    assert run.evaluation.no_repeat_ngram_size == 6
+    for name in ("dolly", "self_inst", "vicuna", "super_ni", "un_ni", "un_ni_short"):
+        declared = run.evaluation.sets[name]
+        assert (declared.max_new_tokens, declared.temperature, declared.no_repeat_ngram_size) == (256, 1.0, 6)
+    assert run.evaluation.max_new_tokens is run.evaluation.temperature is run.evaluation.no_repeat_ngram_size is None

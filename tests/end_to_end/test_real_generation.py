@@ -12,7 +12,8 @@ from amid.config import SMOLLM2_PACKAGE
 from amid.data.prompt import render_prompt
 from amid.data.records import read_jsonl
 from amid.data.tokenise import encode, eos_id
-from amid.generation import Decoding, generate
+from amid.generation.decoding import Decoding
+from amid.generation.engine import generate
 from amid.generation.sampler import History, Sampler
 from amid.pairs import load_model, load_tokenizer
 

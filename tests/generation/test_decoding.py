@@ -1,6 +1,6 @@
 import pytest
 
-from amid.generation import Decoding
+from amid.generation.decoding import Decoding
 
 
 @pytest.mark.parametrize(

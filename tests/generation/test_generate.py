@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from amid.generation import Completion, Decoding, generate
+from amid.generation.decoding import Completion, Decoding
+from amid.generation.engine import generate
 
 EOS = 0
 GREEDY = Decoding(max_new_tokens=30, temperature=0)

@@ -10,7 +10,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from amid.generation import Decoding
+from amid.generation.decoding import Decoding
 from amid.generation.sampler import History, Sampler
 
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from amid.generation import Decoding, Interleaving, generate, generate_speculative
+from amid.generation.decoding import Decoding
+from amid.generation.engine import generate
 from amid.generation.sampler import History, Sampler
+from amid.generation.speculative import Interleaving, generate_speculative
 
 VOCAB, EOS = 61, 0
 STUDENT = Decoding(max_new_tokens=17, temperature=0.9, top_p=0.9)

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amid.generation import Completion, Decoding, StopStrings, generate
+from amid.generation.decoding import Completion, Decoding
+from amid.generation.engine import generate
+from amid.generation.stopping import StopStrings, cut_at_stop
 
 PIECES = ["a", "b", "\n", "\n\n", " x", "a\n", "\nuser", "us", "er", "ü"]
 
@@ -57,11 +59,11 @@ def test_only_tokens_that_could_complete_a_stop_are_read_in_full():
 
 
 def test_the_text_is_cut_before_the_first_of_the_stops():
-    stop = StopStrings(["\n\n", "\nuser"], decode=decode)
-    assert stop.cut("one\nuser two\n\nthree") == "one"
-    assert stop.cut("one\n\ntwo\nuser") == "one"
-    assert stop.cut("none") == "none"
-    assert StopStrings([], decode=decode).cut("a\n\nb") == "a\n\nb"
+    stops = ["\n\n", "\nuser"]
+    assert cut_at_stop("one\nuser two\n\nthree", stops) == "one"
+    assert cut_at_stop("one\n\ntwo\nuser", stops) == "one"
+    assert cut_at_stop("none", stops) == "none"
+    assert cut_at_stop("a\n\nb", []) == "a\n\nb"
 
 
 def test_nothing_to_stop_at_never_stops():
@@ -73,15 +75,15 @@ def test_a_stopped_row_leaves_and_the_others_go_on_as_before(tiny_model, tokeniz
     prompts = [tokenizer(f"Say the number {i}.")["input_ids"] for i in range(6)]
     options = {
         "keys": [("s", i) for i in range(6)],
-        "decoding": Decoding(max_new_tokens=24),
         "eos_id": tokenizer.eos_token_id,
         "batch_size": batch_size,
+        "decode": lambda ids: tokenizer.decode(list(ids), skip_special_tokens=True),
     }
-    free = generate(tiny_model, prompts, **options)
+    free = generate(tiny_model, prompts, decoding=Decoding(max_new_tokens=24), **options)
     text = tokenizer.decode(list(free[2].token_ids))
-    stops = [text[4:6]]
-    stop = StopStrings(stops, decode=lambda ids: tokenizer.decode(list(ids), skip_special_tokens=True))
-    for before, after in zip(free, generate(tiny_model, prompts, stop=stop, **options), strict=True):
+    stops = (text[4:6],)
+    stopped = generate(tiny_model, prompts, decoding=Decoding(max_new_tokens=24, stop=stops), **options)
+    for before, after in zip(free, stopped, strict=True):
         ids = list(before.token_ids)
         ends = [n for n in range(1, len(ids) + 1) if stops[0] in tokenizer.decode(ids[:n], skip_special_tokens=True)]
         if ends and not (before.ended and ends[0] == len(ids)):

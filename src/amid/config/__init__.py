@@ -6,6 +6,7 @@ that plans, status and tables work on a login node.
 """
 
 from amid.config.evaluation import (
+    DECODING_KEYS,
     EVALUATION_METRICS,
     EVALUATION_SOURCES,
     GENERATION_PRECISIONS,
@@ -15,6 +16,7 @@ from amid.config.evaluation import (
     EvaluationSetCfg,
     HubCfg,
 )
+from amid.config.keys import explain_unknown
 from amid.config.objective import (
     DIVERGENCE_PARAMS,
     ORDERS,
@@ -73,6 +75,7 @@ __all__ = [
     "BUFFER_SCOPES",
     "CompatCfg",
     "DATA_SOURCES",
+    "DECODING_KEYS",
     "DIVERGENCE_PARAMS",
     "DataCfg",
     "DivergenceCfg",
@@ -113,6 +116,7 @@ __all__ = [
     "ValidationCfg",
     "WANDB_MODES",
     "config_root",
+    "explain_unknown",
     "register",
     "run_config",
 ]

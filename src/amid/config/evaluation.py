@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from amid.config.checks import at_least, check_top_p, one_of
+from amid.config.keys import EACH
 from amid.config.train import PRECISIONS
 from amid.errors import RequestError
 
@@ -33,6 +34,8 @@ TABLE_METRICS = (*EVALUATION_METRICS, "loss", "perplexity")  # the last two: of 
 EVALUATION_SOURCES = ("file", "toy")
 PROMPTS = ("alpaca", "chat")
 GENERATION_PRECISIONS = (*PRECISIONS, "bf16-true")
+# What a set says of its decoding, and `evaluation` may say for all sets at once.
+DECODING_KEYS = ("max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size")
 
 
 @dataclass
@@ -52,11 +55,11 @@ class HubCfg:
 class EvaluationSetCfg:
     """One evaluation set: where it comes from, how it is asked and answered, how it is scored.
 
-    Values of null are those of `evaluation` itself, which all sets share.
+    It is complete by itself: beside other sets it is asked and answered as alone.
     """
 
     source: str = "file"  # file: JSONL on disk; toy: a split of the generated corpus
-    split: str = "test"  # toy: which split of the corpus; file: says which one the file holds
+    split: str | None = None  # toy: which split of the corpus
     files: list[str] = field(default_factory=list)  # file: the first of these that exists, below one of the roots
     hub: HubCfg | None = None  # file: where `amid fetch` gets it, null = nowhere
     sha256: str | None = None  # of the canonical [prompt, references] pairs; another text is warned of
@@ -66,16 +69,16 @@ class EvaluationSetCfg:
     prompt: str = "alpaca"  # alpaca: the template of the field; chat: the model's chat template
     template: str | None = None  # chat: the user turn, with {instruction}, {input} and the names of `labels`
     labels: dict[str, str] = field(default_factory=dict)  # chat: words for the template
-    max_prompt_tokens: int | None = None  # longer prompts are cut; null = data.max_prompt_tokens
-    max_new_tokens: int | None = None
-    temperature: float | None = None  # 0 = greedy, for which the first decode seed is enough
-    top_k: int | None = None
-    top_p: float | None = None
-    no_repeat_ngram_size: int | None = None
+    max_prompt_tokens: int | None = None  # longer prompts are cut; null = none is, the model's positions are the limit
+    max_new_tokens: int = 256
+    temperature: float = 1.0  # 0 = greedy, for which the first decode seed is enough
+    top_k: int = 0  # 0 = off
+    top_p: float = 1.0
+    no_repeat_ngram_size: int = 0  # 0 = off
     stop: list[str] = field(default_factory=list)  # a response ends before the first of these texts
     metric: str = "rouge_l"  # the one in the table
     higher_is_better: bool | None = True  # of `metric`
-    metrics: list[str] | None = None  # computed besides
+    metrics: list[str] = field(default_factory=lambda: ["self_bleu"])  # computed besides
     version: int = 1  # raise it when a change of this declaration should name other generations
 
     def __post_init__(self) -> None:
@@ -83,6 +86,10 @@ class EvaluationSetCfg:
         one_of("evaluation set prompt", self.prompt, PROMPTS)
         if self.source == "file" and not self.files:
             raise RequestError("an evaluation set with source=file needs files=[FILE]")
+        if (self.source == "toy") != (self.split is not None):
+            raise RequestError(
+                "evaluation.sets.NAME.split goes with source=toy, and only with it: a file is a split already"
+            )
         for name, low in (
             ("num_examples", 2),  # self-BLEU compares responses
             ("max_prompt_tokens", 1),
@@ -105,7 +112,7 @@ class EvaluationSetCfg:
             )
         if not all(self.stop):
             raise RequestError("evaluation.sets.NAME.stop must be non-empty texts")
-        for metric in [self.metric, *(self.metrics or [])]:
+        for metric in [self.metric, *self.metrics]:
             one_of("evaluation metric", metric, tuple(EVALUATION_METRICS))
         if self.higher_is_better != EVALUATION_METRICS[self.metric]:
             raise RequestError(
@@ -118,18 +125,19 @@ class EvaluationSetCfg:
 class EvaluationCfg:
     """Test sets, decoding and metrics. Not part of a cell's identity: changing it re-evaluates, never retrains."""
 
-    sets: dict[str, EvaluationSetCfg] = field(default_factory=dict)
+    # name -> EvaluationSetCfg; Hydra could not add one to a mapping that is typed so, `run_config` makes them
+    sets: dict[str, Any] = field(default_factory=dict, metadata={EACH: EvaluationSetCfg})
     root: str | None = None  # folder of the sets' files besides data.root; null = the folder that holds data.root
     decode_seeds: list[int] = field(default_factory=lambda: [10, 20, 30, 40, 50])
     num_prompts: int | None = None  # first records of each set used, null = all
     precision: str = "32-true"  # of generation: also bf16-mixed (weights stay float32) and bf16-true (fastest)
-    # What follows is for sets that do not say otherwise.
-    max_new_tokens: int = 256
-    temperature: float = 1.0  # 0 = greedy
-    top_k: int = 0  # 0 = off
-    top_p: float = 1.0
-    no_repeat_ngram_size: int = 0  # 0 = off
-    metrics: list[str] = field(default_factory=lambda: ["rouge_l", "self_bleu"])
+    # What follows holds for all sets, in place of their own values; null = each set's own.
+    max_new_tokens: int | None = None
+    temperature: float | None = None  # 0 = greedy
+    top_k: int | None = None
+    top_p: float | None = None
+    no_repeat_ngram_size: int | None = None
+    metrics: list[str] | None = None  # computed besides each set's own
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -144,5 +152,5 @@ class EvaluationCfg:
         one_of("evaluation.precision", self.precision, GENERATION_PRECISIONS)
         if not self.decode_seeds or len(set(self.decode_seeds)) != len(self.decode_seeds):
             raise RequestError(f"evaluation.decode_seeds must be distinct numbers, got {self.decode_seeds}")
-        for metric in self.metrics:
+        for metric in self.metrics or []:
             one_of("evaluation metric", metric, tuple(EVALUATION_METRICS))

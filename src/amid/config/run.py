@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from amid.config.checks import at_least, one_of
-from amid.config.evaluation import EvaluationCfg
+from amid.config.evaluation import EvaluationCfg, EvaluationSetCfg
+from amid.config.keys import check_keys
 from amid.config.objective import AmidCfg, DivergenceCfg, ObjectiveCfg
 from amid.config.pair import PairCfg
 from amid.config.resources import LoggerCfg, PathsCfg, SweepCfg, TrainerCfg
@@ -68,8 +69,16 @@ def register() -> Path:
 
 
 def run_config(composed: DictConfig) -> RunCfg:
-    """The checked RunCfg of a composed configuration. Raises RequestError, one line, for a missing or bad value."""
+    """The checked RunCfg of a composed configuration.
+
+    Raises RequestError, one line, for an unknown key, and for a missing or bad value.
+    """
+    composed = composed.copy()
+    with open_dict(composed):
+        composed.pop("hydra", None)
     try:
+        check_keys(OmegaConf.to_container(composed, throw_on_missing=False), RunCfg)  # type: ignore[arg-type]  # a dict
+        _make_sets(composed)
         run = OmegaConf.to_object(composed)
     except MissingMandatoryValue as err:
         raise RequestError(f"{err.full_key} has no value and no default; give it: {err.full_key}=VALUE") from err
@@ -77,3 +86,22 @@ def run_config(composed: DictConfig) -> RunCfg:
         raise RequestError(one_line(str(err))) from err
     assert isinstance(run, RunCfg)
     return run
+
+
+def _make_sets(composed: DictConfig) -> None:
+    """Gives every evaluation set its type, and so the defaults of what it leaves out."""
+    if OmegaConf.is_missing(composed, "evaluation"):
+        return
+    sets = composed.evaluation.sets
+    for name in sets:
+        if not isinstance(sets[name], DictConfig):
+            raise RequestError(
+                f"evaluation.sets.{name} must be a declaration such as {{files: [FILE]}}, got {sets[name]}"
+            )
+        try:
+            sets[name] = OmegaConf.merge(OmegaConf.structured(EvaluationSetCfg), sets[name])
+            OmegaConf.to_object(sets[name])
+        except OmegaConfBaseException as err:
+            raise RequestError(f"evaluation.sets.{name}: {one_line(str(err))}") from err
+        except RequestError as err:
+            raise RequestError(str(err).replace("evaluation.sets.NAME", f"evaluation.sets.{name}")) from err

@@ -131,7 +131,7 @@ def _toy_split(data: DataCfg, declared: EvaluationSetCfg) -> list[Record]:
     corpus = toy_records(data)
     splits = [split for split in corpus if split != "train"]
     if declared.split not in splits:
-        raise unknown_name("evaluation set", declared.split, splits)
+        raise unknown_name("evaluation set", str(declared.split), splits)
     return corpus[declared.split][: declared.num_examples]
 
 

@@ -1,4 +1,4 @@
-"""What to decode and what came out: Decoding (the request) and Completion (the answer)."""
+"""What to decode and what came out: Decoding (the request) and Completion (the answer). No torch here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Decoding:
     top_p: only the smallest set of likeliest tokens whose mass reaches top_p stays; 1 is off.
     repetition_penalty: divides the positive and multiplies the negative logits of tokens already in prompt or response.
     no_repeat_ngram_size: no n-gram of this size occurs twice in prompt + response; 0 is off.
+    stop: a response ends before the first of these texts.
     Controls apply in the order of `transformers`: penalty, n-grams, temperature, top-k, top-p.
     Raises ValueError naming the field, its value and its range.
 
@@ -28,6 +29,7 @@ class Decoding:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

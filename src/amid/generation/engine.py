@@ -10,7 +10,7 @@ random numbers belong to the example. The library's models, masks, cache interfa
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -55,7 +55,7 @@ def generate(
     max_length: int | None = None,
     amp_dtype: torch.dtype | None = None,
     other_eos_ids: Collection[int] = (),
-    stop: StopStrings | None = None,
+    decode: Callable[[Sequence[int]], str] | None = None,
 ) -> list[Completion]:
     """One completion per prompt, in the order of the prompts.
 
@@ -69,16 +69,19 @@ def generate(
     max_length: most tokens of prompt + response; a prompt without room gives an empty completion that has not ended.
     amp_dtype: computes in this type under autocast; None computes in the model's own type.
     other_eos_ids: further tokens that end a response, such as a chat's end of turn.
-    stop: a response also ends when its text contains one of these, with the token that completed it as its last.
+    decode: token ids to text, as the caller reads responses; needed where decoding.stop names texts. A response also
+        ends when it contains one of them, with the token that completed it as its last.
     The model is in eval mode and without gradients meanwhile; its modules' modes are restored, and the global random
     state is neither read nor changed.
-    Raises ValueError on an empty prompt, on keys that do not match the prompts, on lengths beyond the model's
-    positions, on a model with layers other than attention, and on logits that are not finite.
+    Raises ValueError on an empty prompt, on stop strings without `decode`, on keys that do not match the prompts, on
+    lengths beyond the model's positions, on a model with layers other than attention, and on logits that are not
+    finite.
 
     Source: reference evaluate_main.py. Unlike ours, it seeds the global generator once per rank, so that
     its texts depend on batch size and number of ranks.
     """
     budgets = budgets_of(model, prompts, keys=keys, decoding=decoding, batch_size=batch_size, max_length=max_length)
+    stop = _stop_strings(decoding, decode)
     completions = [Completion(token_ids=(), ended=False)] * len(prompts)
     lengths = [len(prompt) for prompt in prompts]
     # Taken from the end, longest first: later prompts fit into the columns in use, and a lack of memory shows at once
@@ -111,6 +114,14 @@ def generate(
             if not all(keep):
                 rows = [rows[old] for old in engine.cache.drop_rows(keep)]
     return completions
+
+
+def _stop_strings(decoding: Decoding, decode: Callable[[Sequence[int]], str] | None) -> StopStrings | None:
+    if not decoding.stop:
+        return None
+    if decode is None:
+        raise ValueError(f"decoding.stop {list(decoding.stop)} needs `decode`, which makes text of tokens")
+    return StopStrings(decoding.stop, decode=decode)
 
 
 def _take_similar(waiting: list[int], *, lengths: Sequence[int], at_most: int) -> list[int]:

@@ -28,6 +28,7 @@ class Interleaving:
     num_proposed: tokens the student proposes at a time. accept_top_k: a proposed token stays if it is among the
     teacher's likeliest `accept_top_k`. fresh_test: test another draw of the student than the one that is kept, as the
     published sampler does by mistake.
+    Raises ValueError for stop strings, which interleaved sampling does not look for.
     Source: Xu et al. 2024 (SKD), Algorithm 1.
     """
 
@@ -36,6 +37,11 @@ class Interleaving:
     num_proposed: int
     accept_top_k: int
     fresh_test: bool = False
+
+    def __post_init__(self) -> None:
+        stops = [*self.student.stop, *self.teacher.stop]
+        if stops:
+            raise ValueError(f"interleaved sampling ends at EOS or a length, not at stop strings; got {stops}")
 
 
 class _Row:

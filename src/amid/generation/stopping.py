@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 
+def cut_at_stop(text: str, stops: Sequence[str]) -> str:
+    """The text before its first stop string."""
+    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
+
+
 class StopStrings:
     """Texts before which a response ends, and the decoder that makes text of tokens.
 
@@ -23,10 +28,6 @@ class StopStrings:
             return False
         text = self._decode(response)
         return any(stop in text for stop in self._texts)
-
-    def cut(self, text: str) -> str:
-        """The text before its first stop string."""
-        return text[: min((text.find(stop) for stop in self._texts if stop in text), default=len(text))]
 
     def _can_complete(self, token: int) -> bool:
         if token not in self._may_complete:
