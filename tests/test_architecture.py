@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "amid"
 LEVELS = (
     ("errors", "core", "metrics", "generation"),
     ("config", "fingerprint", "claims", "certificate", "loss", "ranks"),
-    ("data", "pairs", "entry"),
+    ("data", "pairs", "entry", "model_reference"),
     ("cell", "strategies"),
     ("store", "protocol", "rollout", "objectives"),
     ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight"),
@@ -49,6 +49,7 @@ TORCH_FREE = (
     "entry",
     "requests",
     "fingerprint",
+    "model_reference",
     "errors",
     "metrics",
     "data.records",

@@ -16,6 +16,7 @@ from amid.cell import IDENTITY_NODES, NEUTRAL, OTHER_NODES, canonical, cell_of, 
 from amid.config import RunCfg
 from amid.errors import RequestError
 from amid.fingerprint import FileDigests
+from amid.model_reference import has_dropout
 from amid.protocol import protocol_of
 from amid.requests import run_of_overrides
 from amid.sweep import flatten
@@ -195,6 +196,9 @@ WITHOUT_EFFECT = {"pair.name", "pair.teacher_revision", "pair.student_revision",
     "data.dev",
 }
 WITHOUT_EFFECT |= {f"strategy.{field.name}" for field in fields(config.StrategyCfg) if field.name != "name"}
+WITHOUT_EFFECT |= {"divergence.version"}  # of a function of one's own
+# An initial student that is selected by its loss writes no text.
+WITHOUT_EFFECT |= {f"pair.student_sft.validation.{name}" for name in ("max_new_tokens", "temperature", "seed")}
 WITHOUT_EFFECT |= {
     f"compat.{name}" for name in ("sgo_label_offset", "sgo_rank_local_coin", "validation_batch_mean", "skd_fresh_test")
 }
@@ -247,6 +251,71 @@ def test_no_leaf_of_the_other_nodes_changes_the_id(run):
             other = [*value, "more"] if isinstance(value, list) else changed_leaf(key, value)
             assert cell_of(set_leaf(run, key, other)).id == before, key
     assert cell_of(set_leaf(run, "paths.results", "elsewhere")).id == before
+
+
+def test_nothing_of_a_cell_names_its_stages(run):
+    stages = cell_of(run).stages
+    for key, value in (
+        ("train.precision", "bf16-mixed"),
+        ("train.lr", 1.0),
+        ("train.grad_clip", 0.0),
+        ("objective.reduction", "sequence_mean"),
+        ("compat.micro_batch_mean", True),
+        ("strategy.name", "speculative"),
+        ("data.num_train", 100),
+        ("seed", 99),
+    ):
+        changed = set_leaf(run, key, value)
+        assert cell_of(changed).id != cell_of(run).id, key
+        assert cell_of(changed).stages == stages, key
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_every_field_of_a_fine_tuning_names_its_stage(run, role):
+    getattr(run.pair, f"{role}_sft").validation.select = "rouge_l"  # else what is written has no effect
+    before = getattr(cell_of(run), {"teacher": "teacher", "student": "student_init"}[role]).id
+    for key, value in flatten(asdict(getattr(run.pair, f"{role}_sft"))).items():
+        changed = set_leaf(
+            run, f"pair.{role}_sft.{key}", "loss" if key == "validation.select" else changed_leaf(key, value)
+        )
+        assert getattr(cell_of(changed), {"teacher": "teacher", "student": "student_init"}[role]).id != before, key
+
+
+def test_the_student_sees_as_much_of_the_data_as_its_cell_and_the_teacher_all(id_of):
+    run = run_of_overrides(["data.num_train=1000"])
+    assert (run.pair.student_sft.num_train, run.pair.teacher_sft.num_train) == (1000, None)
+
+
+def test_the_division_of_a_step_names_what_has_dropout_and_nothing_else(run):
+    def ids(micro_batch_size, devices=1):
+        changed = set_leaf(run, "trainer.micro_batch_size", micro_batch_size)
+        changed.trainer.devices = devices
+        cell = cell_of(changed)
+        return cell.id, cell.student_init.id, cell.teacher.id
+
+    assert ids(None) == ids(4) == ids(None, devices=2)
+    run.pair.student_arch.dropout = 0.1
+    whole, parts, ranks = ids(None), ids(4), ids(None, devices=2)
+    assert len({whole[0], parts[0], ranks[0]}) == len({whole[1], parts[1], ranks[1]}) == 3
+    assert whole[2] == parts[2] == ranks[2]  # the teacher has none
+    assert ids(run.train.global_batch_size) == whole  # not divided at all
+    run.pair.teacher_arch.dropout = 0.1
+    assert ids(None)[2] != ids(4)[2]
+
+
+@pytest.mark.parametrize(
+    ("values", "drops"),
+    [
+        ({"attn_pdrop": 0.1}, True),
+        ({"attention_dropout": 0.0, "summary_first_dropout": 0.1, "classifier_dropout": 0.1}, False),
+        ({"text_config": {"hidden_dropout": 0.2}}, True),
+        ({"hidden_size": 4}, False),
+    ],
+    ids=str,
+)
+def test_dropout_is_known_from_the_configuration_of_a_model(tmp_path, values, drops):
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert has_dropout(str(tmp_path), None) == drops
 
 
 def test_the_mean_per_micro_batch_is_the_only_one_named_by_its_micro_batches(run):

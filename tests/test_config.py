@@ -79,7 +79,7 @@ def test_every_evaluation_metric_is_a_metric():
 
 ARCH = {"layers": 1, "width": 4, "heads": 2, "positions": 8}
 SCRATCH_PAIR = {"name": "x", "teacher": "scratch", "student": "scratch", "tokenizer_vocab_size": 300}
-TOY = {"source": "toy", "num_train": 10, "num_dev": 2, "num_eval": 2}
+TOY = {"source": "toy", "num_records": 10, "num_dev": 2, "num_eval": 2}
 TRAIN = {"epochs": 1, "global_batch_size": 2, "lr": 0.1}
 NAN = math.nan
 FILES = {"files": ["x.jsonl"]}

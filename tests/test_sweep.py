@@ -20,7 +20,7 @@ def jobs_of(*overrides):
 @pytest.fixture
 def composed(run):
     """A stand-in for Hydra's composition: understands amid.alpha, amid.lam and sweep.name."""
-    run.data.num_train, run.data.num_eval = 64, 4
+    run.data.num_records, run.data.num_eval = 64, 4
 
     def compose(overrides):
         changed = copy.deepcopy(run)

@@ -7,19 +7,20 @@ No torch here.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from amid.config import SCRATCH, SMOLLM2_PACKAGE, STRATEGY_OPTIONS, TEACHER, PairCfg, RunCfg, SftCfg
+from amid.config import SCRATCH, STRATEGY_OPTIONS, TEACHER, PairCfg, RunCfg, SftCfg
 from amid.errors import RequestError
-from amid.fingerprint import FileDigests, hub_revision, value_digest
+from amid.fingerprint import FileDigests, value_digest
+from amid.model_reference import has_dropout, model_identity
 
 # Bumped when code changes the numbers of a cell or stage, together with the changelog.
-CELL_VERSION = 1
+CELL_VERSION = 2
+# Of stages whose numbers a new CELL_VERSION does not change.
+STAGE_VERSIONS: Mapping[str, int] = {"tokenizer": 1, "model": 1}
 ID_DIGITS = 12
 # The nodes of RunCfg: those that decide the weights, and those that do not (a test fails for a node in neither).
 IDENTITY_NODES = ("pair", "amid", "objective", "divergence", "strategy", "data", "train", "compat", "seed")
@@ -38,15 +39,20 @@ NEUTRAL: Mapping[str, Any] = {
     "student_init.arch": None,
     "student_init.keep_layers": None,
     "student_init.sft.max_steps": None,
-    "student_init.sft.num_validation": None,
     "student_init.sft.warmup_steps": 0,
     "student_init.tokenizer": None,
     "teacher.arch": None,
     "teacher.sft.max_steps": None,
-    "teacher.sft.num_validation": None,
     "teacher.sft.warmup_steps": 0,
     "teacher.tokenizer": None,
     "teacher": None,
+    "student_init.sft.num_train": None,
+    "student_init.sft.validation.every_steps": None,
+    "student_init.sft.validation.num_examples": None,
+    "teacher.sft.num_train": None,
+    "teacher.sft.validation.every_steps": None,
+    "teacher.sft.validation.num_examples": None,
+    "train.bucket_by_length": False,
     "train.max_steps": None,
     "train.validation.every_steps": None,
     "train.validation.num_examples": None,
@@ -105,8 +111,9 @@ def cell_of(run: RunCfg) -> Cell:
     ignored: list[str] = []
     data = data_identity(run, digests)
     tokenizer = _tokenizer_stage(run.pair, data)
-    teacher = _teacher_stage(run.pair, data, tokenizer, digests)
-    student_init = _student_stage(run.pair, data, tokenizer, teacher, digests)
+    teacher = _teacher_stage(run, data, tokenizer, digests)
+    student_init = _student_stage(run, data, tokenizer, teacher, digests)
+    compat = _compat_identity(run)
     values: dict[str, Any] = {
         "cell_version": CELL_VERSION,
         # Without a divergence the teacher has no say, unless it writes; as origin it is part of student_init.
@@ -116,7 +123,8 @@ def cell_of(run: RunCfg) -> Cell:
         "seed": run.seed,
         "strategy": _strategy_identity(run, ignored),
         "train": asdict(run.train),
-        "compat": _compat_identity(run),
+        "compat": compat,
+        "division": _division_identity(run, run.train.global_batch_size, compat, dropout=_student_drops(run.pair)),
         "pair": {"vocab_policy": run.pair.vocab_policy},
         "objective": asdict(run.objective),
         **_objective_identity(run, ignored),
@@ -166,7 +174,7 @@ def data_identity(run: RunCfg, digests: FileDigests) -> dict[str, Any]:
         from amid.data.toy import TOY_VERSION
 
         # Evaluation records are drawn after the training records and do not change them.
-        return {**common, "seed": data.seed, "toy_version": TOY_VERSION}
+        return {**common, "seed": data.seed, "num_records": data.num_records, "toy_version": TOY_VERSION}
     assert data.root is not None
     files = {}
     for role, name in (("train", data.train), ("dev", data.dev)):
@@ -179,6 +187,7 @@ def data_identity(run: RunCfg, digests: FileDigests) -> dict[str, Any]:
 
 
 def _compat_identity(run: RunCfg) -> dict[str, Any]:
+    """The deviations that are switched on and read by something in this run."""
     values, strategy = asdict(run.compat), run.strategy.name
     read_by = {
         "sgo_label_offset": strategy != "fixed",
@@ -188,12 +197,38 @@ def _compat_identity(run: RunCfg) -> dict[str, Any]:
     }
     for name, is_read in read_by.items():
         values[name] = values[name] and is_read
-    if values["micro_batch_mean"] or values["validation_batch_mean"]:
-        # Then, and only then, how a step is divided into micro-batches changes the weights.
-        values["micro_batch_size"] = run.trainer.micro_batch_size
-    if run.trainer.devices > 1 and any(values[name] for name in BY_RANK):
+    return values
+
+
+def _division_identity(run: RunCfg, batch_size: int, compat: Mapping[str, bool], *, dropout: bool) -> dict[str, int]:
+    """How a step is divided into micro-batches and ranks, where that decides the weights; empty where it is rounding.
+
+    Dropout draws its masks per forward pass, and some deviations of the reference average per micro-batch or rank.
+    """
+    rows = -(-batch_size // run.trainer.devices)
+    micro = run.trainer.micro_batch_size
+    by_micro_batch = dropout or compat.get("micro_batch_mean") or compat.get("validation_batch_mean")
+    values = {}
+    if by_micro_batch and micro is not None and micro < rows:
+        values["micro_batch_size"] = micro
+    if run.trainer.devices > 1 and (dropout or any(compat.get(name) for name in BY_RANK)):
         values["num_ranks"] = run.trainer.devices
     return values
+
+
+def _student_drops(pair: PairCfg) -> bool:
+    """Whether the student has dropout, which its initial fine-tuning and the cell then draw."""
+    if pair.student == TEACHER:
+        return _teacher_drops(pair)
+    if pair.student_arch is not None:
+        return pair.student_arch.dropout > 0.0
+    return has_dropout(pair.student, pair.student_revision)
+
+
+def _teacher_drops(pair: PairCfg) -> bool:
+    if pair.teacher_arch is not None:
+        return pair.teacher_arch.dropout > 0.0
+    return has_dropout(pair.teacher, pair.teacher_revision)
 
 
 def _strategy_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
@@ -220,6 +255,9 @@ def _objective_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
         return {}
     order, amid = run.divergence.order, run.amid
     divergence = asdict(run.divergence)
+    if run.divergence.function is None and run.divergence.version != 1:
+        ignored.append("divergence.version has no effect without divergence.function")
+        del divergence["version"]
     scheduled = {"alpha": amid.alpha_schedule.name != "constant", "lam": amid.lam_schedule.name != "constant"}
     if amid.alpha is None and not scheduled["alpha"]:
         return {"divergence": divergence}
@@ -256,45 +294,61 @@ def neutral_lam_of(order: str) -> float:
 
 
 def _stage(kind: str, values: Mapping[str, Any]) -> Stage:
-    form = {"kind": kind, "cell_version": CELL_VERSION, **canonical(values, prefix=f"{kind}.")}
+    form = {
+        "kind": kind,
+        "cell_version": STAGE_VERSIONS.get(kind, CELL_VERSION),
+        **canonical(values, prefix=f"{kind}."),
+    }
     return Stage(kind=kind, id=value_digest(form, digits=ID_DIGITS), values=form)
 
 
 def _tokenizer_stage(pair: PairCfg, data: Mapping[str, Any]) -> Stage | None:
     if pair.tokenizer_vocab_size is None:
         return None
-    corpus = {key: data[key] for key in ("source", "seed", "toy_version", "num_train", "files") if key in data}
+    corpus = {key: data[key] for key in ("source", "seed", "toy_version", "num_records", "files") if key in data}
     return _stage("tokenizer", {"algorithm": "byte_bpe", "vocab_size": pair.tokenizer_vocab_size, "corpus": corpus})
 
 
-def _teacher_stage(pair: PairCfg, data: Mapping[str, Any], tokenizer: Stage | None, digests: FileDigests) -> Stage:
+def _teacher_stage(run: RunCfg, data: Mapping[str, Any], tokenizer: Stage | None, digests: FileDigests) -> Stage:
+    pair = run.pair
     values = {
-        "model": _model_identity(pair.teacher, pair.teacher_revision, digests),
+        "model": model_identity(pair.teacher, pair.teacher_revision, digests),
         "arch": None if pair.teacher_arch is None else asdict(pair.teacher_arch),
         "tokenizer": None if tokenizer is None else tokenizer.id,
-        **_sft_identity(pair.teacher_sft, data, scratch=pair.teacher == SCRATCH),
+        **_sft_identity(run, pair.teacher_sft, data, scratch=pair.teacher == SCRATCH, drops=_teacher_drops),
     }
     return _stage("teacher", values)
 
 
 def _student_stage(
-    pair: PairCfg, data: Mapping[str, Any], tokenizer: Stage | None, teacher: Stage, digests: FileDigests
+    run: RunCfg, data: Mapping[str, Any], tokenizer: Stage | None, teacher: Stage, digests: FileDigests
 ) -> Stage:
+    pair = run.pair
     copied = pair.student == TEACHER
     values = {
-        "model": {"teacher": teacher.id} if copied else _model_identity(pair.student, pair.student_revision, digests),
+        "model": {"teacher": teacher.id} if copied else model_identity(pair.student, pair.student_revision, digests),
         "arch": None if pair.student_arch is None else asdict(pair.student_arch),
         "keep_layers": pair.keep_layers,
         "tokenizer": None if tokenizer is None else tokenizer.id,
-        **_sft_identity(pair.student_sft, data, scratch=pair.student == SCRATCH),
+        **_sft_identity(run, pair.student_sft, data, scratch=pair.student == SCRATCH, drops=_student_drops),
     }
     return _stage("student_init", values)
 
 
-def _sft_identity(sft: SftCfg, data: Mapping[str, Any], *, scratch: bool) -> dict[str, Any]:
+def _sft_identity(
+    run: RunCfg, sft: SftCfg, data: Mapping[str, Any], *, scratch: bool, drops: Callable[[PairCfg], bool]
+) -> dict[str, Any]:
+    """The whole plan of a fine-tuning, its own choice of the data among it; nothing of the cell that asks for it."""
     if sft.epochs == 0:
         return {"init_seed": sft.seed} if scratch else {}
-    return {"sft": asdict(sft), "data": dict(data)}
+    plan = asdict(sft)
+    if sft.validation.select == "loss":  # then no text is written
+        plan["validation"] = {key: plan["validation"][key] for key in ("select", "every_steps", "num_examples")}
+    return {
+        "sft": plan,
+        "data": {key: value for key, value in data.items() if key != "num_train"},
+        "division": _division_identity(run, sft.global_batch_size, {}, dropout=drops(run.pair)),
+    }
 
 
 def model_stage(name: str, revision: str | None, digests: FileDigests) -> Stage:
@@ -302,27 +356,7 @@ def model_stage(name: str, revision: str | None, digests: FileDigests) -> Stage:
 
     Raises RequestError for a model that cannot be identified.
     """
-    return _stage("model", {"model": _model_identity(name, revision, digests)})
-
-
-def _model_identity(name: str, revision: str | None, digests: FileDigests) -> dict[str, Any]:
-    """What names a model's weights: the package's version, a folder's digest, or a hub commit."""
-    if name == SCRATCH:
-        return {"scratch": "gpt2"}
-    if name == SMOLLM2_PACKAGE:
-        package = name.removeprefix("package:")
-        try:
-            return {"package": package, "version": metadata.version(package)}
-        except metadata.PackageNotFoundError:
-            raise RequestError(f"model '{name}': the package {package} is not installed; make setup-smollm2") from None
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise RequestError(f"model folder {folder} holds no config.json")
-        return {"files": digests.folder(folder)}
-    if name.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise RequestError(f"model folder {name} does not exist")
-    return {"hub": name, "commit": hub_revision(name, revision)}
+    return _stage("model", {"model": model_identity(name, revision, digests)})
 
 
 def _canonical_scalar(path: str, value: Any) -> Any:

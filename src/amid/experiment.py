@@ -20,7 +20,7 @@ from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
 from amid.errors import RequestError, RunError, one_line
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
-from amid.fitting import fit_student, reads_teacher, validator
+from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
 from amid.objectives import objective_of
 from amid.pairs import Pair, load_model, save_model, shared_vocab_size
 from amid.preflight import check_run
@@ -67,6 +67,8 @@ class Experiment:
         self.store = Store(run.paths.results)
         self.stages = Stages(run, self.cell, self.store, ranks)
         self.protocol: Protocol = protocol_of(run, self.cell.values["data"])
+        self._objective = objective_of(run)
+        self._plan = plan_of_cell(run)
         self._ranks = ranks
         self._cache = Path(run.paths.cache)
 
@@ -158,7 +160,7 @@ class Experiment:
 
     def _pair(self) -> Pair:
         student, tokenizer = self.stages.initial_student(), self.stages.tokenizer
-        teacher = self.stages.teacher() if reads_teacher(self.run) else None
+        teacher = self.stages.teacher() if reads_teacher(self.run, self._objective) else None
         vocab_size = (
             int(student.config.vocab_size) if teacher is None else shared_vocab_size(teacher, student, tokenizer)
         )
@@ -166,20 +168,16 @@ class Experiment:
 
     def _fit(self, pair: Pair, *, mirrors: Sequence[Mirror]) -> FitResult:
         """Train the pair's student, which holds the best weights afterwards; every rank calls it."""
-        run, cell = self.run, self.cell
-        examples, dev = self.stages.examples
         return fit_student(
             pair,
-            examples,
-            dev,
-            run=run,
-            objective=objective_of(run),
-            train=run.train,
-            seed=run.seed,
-            as_stage=False,
+            self.stages.examples(self._plan.num_train),
+            self.stages.dev,
+            plan=self._plan,
+            objective=self._objective,
+            resources=self.run.trainer,
             ranks=self._ranks,
-            checkpoints=self.store.checkpoints_folder(cell),
-            journal=self.store.journal_path(cell),
+            checkpoints=self.store.checkpoints_folder(self.cell),
+            journal=self.store.journal_path(self.cell),
             mirrors=mirrors,
             label=self._label(),
         )
@@ -217,12 +215,12 @@ class Experiment:
 
     def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         validation = self.run.train.validation
-        tokenizer, dev = self.stages.tokenizer, self.stages.examples[1][: validation.num_examples]
+        tokenizer, dev = self.stages.tokenizer, self.stages.dev[: validation.num_examples]
         batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(tokenizer))
         return validation_scores(
             self.protocol,
             entry_id=entry.id,
-            rouge=validator(self.run, tokenizer, dev)(model),
+            rouge=validator(self._plan, self.run.trainer, tokenizer, dev)(model),
             loss=validation_loss(model, batches),
             num_samples=len(dev),
         )

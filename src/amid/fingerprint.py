@@ -93,6 +93,20 @@ def hub_revision(name: str, revision: str | None) -> str:
     return sha
 
 
+def hub_file(name: str, revision: str | None, file: str) -> Path:
+    """The local copy of one file of a hub model, downloaded if it is not there.
+
+    Raises RequestError if it is neither cached nor reachable.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(name, file, revision=revision))
+    except Exception as err:
+        # The hub client lets errors of its HTTP library through, which differs between its versions.
+        raise RequestError(f"model '{name}': its {file} could not be read: {one_line(str(err))[:160]}") from err
+
+
 def plain(value: Any) -> Any:
     """The value with every mapping as a dict and every sequence as a list, ready for JSON."""
     if isinstance(value, Mapping):

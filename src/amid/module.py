@@ -157,7 +157,8 @@ class DistillModule(lightning.LightningModule):
             for weight in self.student.parameters():
                 if weight.grad is not None:
                     weight.grad.div_(surviving)
-        grad_norm = nn.utils.clip_grad_norm_(self.student.parameters(), self._optimisation.grad_clip)
+        clip = self._optimisation.grad_clip or math.inf  # 0 is off
+        grad_norm = nn.utils.clip_grad_norm_(self.student.parameters(), clip)
         if not torch.isfinite(grad_norm):
             raise RunError(f"diverged: the gradient of step {step} is not finite")
         lr = self._optimisation.lr_at(step)
@@ -238,7 +239,9 @@ class DistillModule(lightning.LightningModule):
 
     def _accumulate(self, batch: Batch) -> _StepParts:
         """Loss parts of this rank's batch, its gradient accumulated over micro-batches."""
-        micro_batches = list(batch.split(self._micro_batch_size))
+        # A mean per micro-batch depends on which rows it holds: they stay as they were drawn
+        divide = batch.split if self._reduction == "micro_batch_mean" else batch.micro_batches
+        micro_batches = list(divide(self._micro_batch_size))
         weights = self._token_weights(batch, micro_batches)
         total = _StepParts()
         for index, micro in enumerate(micro_batches):

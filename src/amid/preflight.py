@@ -18,11 +18,7 @@ def check_run(run: RunCfg) -> None:
     Raises RunError if the results folder cannot be written. Loads tokenizers, but no weights.
     """
     check_writable(Path(run.paths.results))
-    train, _ = training_records(run.data)
-    if len(train) < run.train.global_batch_size:
-        raise RequestError(
-            f"train.global_batch_size={run.train.global_batch_size} exceeds the {len(train)} training records"
-        )
+    _check_records(run)
     _check_steps(run)
     _check_objective(run)
     chats = [name for name, declared in run.evaluation.sets.items() if declared.prompt == "chat"]
@@ -30,6 +26,27 @@ def check_run(run: RunCfg) -> None:
         _check_tokenizers(run, chats)
     elif chats:
         raise no_chat_template(chats[0])
+
+
+def _check_records(run: RunCfg) -> None:
+    """Every training has the records it asks for, and enough of them for one step."""
+    train, _ = training_records(run.data)
+    pair = run.pair
+    trainings = [("data", run.data.num_train, "train", run.train.global_batch_size)]
+    trainings += [
+        (f"pair.{role}_sft", sft.num_train, f"pair.{role}_sft", sft.global_batch_size)
+        for role, sft in (("teacher", pair.teacher_sft), ("student", pair.student_sft))
+        if sft.epochs > 0
+    ]
+    for where, num_train, batch_of, batch_size in trainings:
+        if num_train is not None and num_train > len(train):
+            raise RequestError(
+                f"{where}.num_train={num_train} exceeds the {len(train)} training records; null takes all"
+            )
+        if (num_train or len(train)) < batch_size:
+            raise RequestError(
+                f"{batch_of}.global_batch_size={batch_size} exceeds the {num_train or len(train)} training records"
+            )
 
 
 def _check_steps(run: RunCfg) -> None:

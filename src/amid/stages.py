@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -10,13 +11,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 from amid.artifacts import ensure_stage
 from amid.cell import Cell, Stage
 from amid.claims import Claim
-from amid.config import SCRATCH, TEACHER, RunCfg, SftCfg, TrainCfg, ValidationCfg
+from amid.config import SCRATCH, TEACHER, RunCfg, SftCfg
 from amid.core import CrossEntropy, Objective
 from amid.data.prompt import TEMPLATE_PIECES
-from amid.data.records import training_records
+from amid.data.records import Record, training_records
 from amid.data.tokenise import Example, eos_id, tokenise_records
 from amid.errors import RequestError
-from amid.fitting import fit_student
+from amid.fitting import fit_student, plan_of_stage
 from amid.pairs import (
     Pair,
     keep_layers,
@@ -43,7 +44,8 @@ class Stages:
         self._ranks = ranks
         self._cache = Path(run.paths.cache)
         self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._examples: tuple[list[Example], list[Example]] | None = None
+        self._examples: dict[int | None, list[Example]] = {}
+        self._dev: list[Example] | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -58,25 +60,35 @@ class Stages:
                 self._tokenizer = PreTrainedTokenizerFast.from_pretrained(self._store.model_folder(stage))
         return self._tokenizer
 
+    def examples(self, num_train: int | None) -> list[Example]:
+        """Tokenised training examples of the first `num_train` records, None = all."""
+        if num_train not in self._examples:
+            train, _ = training_records(self._run.data)
+            self._examples[num_train] = self._tokenised(train[:num_train])
+        return self._examples[num_train]
+
     @property
-    def examples(self) -> tuple[list[Example], list[Example]]:
-        """Tokenised training and validation examples."""
-        if self._examples is None:
-            data = self._run.data
-            train, dev = (
-                tokenise_records(
-                    records,
-                    self.tokenizer,
-                    max_prompt_tokens=data.max_prompt_tokens,
-                    max_tokens=data.max_tokens,
-                    truncate_prompt=data.truncate_prompt,
+    def dev(self) -> list[Example]:
+        """Tokenised validation examples. Raises RequestError if none has a prompt that is short enough."""
+        if self._dev is None:
+            _, records = training_records(self._run.data)
+            self._dev = self._tokenised(records)
+            if not self._dev:
+                longest = self._run.data.max_prompt_tokens
+                raise RequestError(
+                    f"no validation record has a prompt within {longest} tokens (data.max_prompt_tokens)"
                 )
-                for records in training_records(data)
-            )
-            if not dev:
-                raise RequestError(f"no validation record has a prompt within {data.max_prompt_tokens} tokens")
-            self._examples = train, dev
-        return self._examples
+        return self._dev
+
+    def _tokenised(self, records: Sequence[Record]) -> list[Example]:
+        data = self._run.data
+        return tokenise_records(
+            records,
+            self.tokenizer,
+            max_prompt_tokens=data.max_prompt_tokens,
+            max_tokens=data.max_tokens,
+            truncate_prompt=data.truncate_prompt,
+        )
 
     def teacher(self) -> PreTrainedModel:
         """The teacher p, fine-tuned as the pair says."""
@@ -161,10 +173,10 @@ class Stages:
         return model_from_scratch(arch, vocab_size=len(self.tokenizer), eos_id=eos_id(self.tokenizer), seed=sft.seed)
 
     def _fine_tune(self, model: PreTrainedModel, sft: SftCfg, stage: Stage) -> None:
-        """Fine-tune on the gold responses; the model holds the weights of the lowest validation loss afterwards."""
+        """Fine-tune on the gold responses; the model holds the weights of the best validation afterwards."""
         if sft.epochs == 0:
             return
-        examples, dev = self.examples
+        plan = plan_of_stage(sft, self._run.data)
         name = stage.kind.replace("_", " ")
         log.info(
             "%s: fine-tuning %.2f M parameters (%.2f M without embeddings) for %d epochs",
@@ -177,22 +189,11 @@ class Stages:
             self._ranks.broadcast(stage.kind)
         fit_student(
             Pair(teacher=None, student=model, tokenizer=self.tokenizer, vocab_size=int(model.config.vocab_size)),
-            examples,
-            dev,
-            run=self._run,
+            self.examples(plan.num_train),
+            self.dev,
+            plan=plan,
             objective=Objective(terms=(CrossEntropy(weight=1.0),)),
-            train=TrainCfg(
-                epochs=sft.epochs,
-                max_steps=sft.max_steps,
-                global_batch_size=sft.global_batch_size,
-                lr=sft.lr,
-                warmup_steps=sft.warmup_steps,
-                weight_decay=sft.weight_decay,
-                precision=self._run.train.precision,
-                validation=ValidationCfg(select="loss", num_examples=sft.num_validation),
-            ),
-            seed=sft.seed,
-            as_stage=True,
+            resources=self._run.trainer,
             ranks=self._ranks,
             checkpoints=self._store.checkpoints_folder(stage),
             journal=self._store.journal_path(stage),

@@ -13,7 +13,7 @@ from amid.data.records import Record
 from amid.errors import RequestError
 from amid.requests import run_of_overrides
 
-TOY = DataCfg(source="toy", num_train=20, num_dev=2, num_eval=4)
+TOY = DataCfg(source="toy", num_records=20, num_dev=2, num_eval=4)
 
 
 def write(path, rows):

@@ -55,9 +55,29 @@ def test_ranks_share_out_the_batch_of_a_step(world_size):
         assert sorted(itertools.chain(*shares)) == sorted(ids(batches()(step)))
 
 
-def test_a_batch_holds_similar_lengths():
-    lengths = [i * 37 % 101 for i in range(256)]  # all in one bucket
-    formed = epoch_batches(lengths, batch_size=8, seed=0, epoch=0)
+LENGTHS = [i * 37 % 101 for i in range(256)]  # all in one bucket
+
+
+def test_which_examples_share_a_batch_does_not_depend_on_their_lengths():
+    assert epoch_batches(LENGTHS, batch_size=8, seed=0, epoch=0) == epoch_batches(
+        [1] * 256, batch_size=8, seed=0, epoch=0
+    )
+
+
+@pytest.mark.parametrize(("bucketed", "expected"), [(False, 1 / 19), (True, 1 / 3)])
+def test_a_token_weighs_the_same_in_random_batches_and_not_in_bucketed_ones(bucketed, expected):
+    # A third of the responses have 5 tokens, the others 45: short ones hold 1/19 of all tokens. A mean over the tokens
+    # of each batch gives them about that share of the gradient if batches are mixed, and a third if each is of one
+    # length (but for the batches at the borders of the two lengths).
+    lengths = [5 if i % 3 == 0 else 45 for i in range(9600)]
+    formed = epoch_batches(lengths, batch_size=32, seed=0, epoch=0, bucket_by_length=bucketed)
+    shares = [sum(lengths[i] for i in b if lengths[i] == 5) / sum(lengths[i] for i in b) for b in formed]
+    assert sum(shares) / len(shares) == pytest.approx(expected, abs=0.02)
+
+
+def test_a_bucketed_batch_holds_similar_lengths():
+    lengths = LENGTHS
+    formed = epoch_batches(lengths, batch_size=8, seed=0, epoch=0, bucket_by_length=True)
     spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in formed]
     assert max(spread) < 20  # sorted: 8 neighbours of 256 values in [0, 101)
 

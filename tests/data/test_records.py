@@ -97,10 +97,10 @@ def data(tmp_path):
     return DataCfg(source="jsonl", root=str(tmp_path), train="train.jsonl", dev="dev.jsonl")
 
 
-def test_the_first_records_are_used_in_file_order(data):
+def test_records_come_in_file_order_and_a_cells_selection_hides_none_from_the_stages(data):
     data.num_train, data.num_dev = 3, 2
     train, dev = training_records(data)
-    assert [record.instruction for record in train] == ["train 0", "train 1", "train 2"]
+    assert [record.instruction for record in train] == [f"train {i}" for i in range(5)]
     assert [record.instruction for record in dev] == ["dev 0", "dev 1"]
 
 

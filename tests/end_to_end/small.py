@@ -9,13 +9,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "logger=none",
-    "data.num_train=96",
+    "data.num_records=96",
     "data.num_dev=6",
     "data.num_eval=4",
     "pair.tokenizer_vocab_size=400",
     "pair.teacher_arch={layers: 2, width: 32, heads: 2, positions: 512}",
     "pair.student_arch={layers: 1, width: 16, heads: 2, positions: 512}",
-    "pair.teacher_sft={epochs: 1, max_steps: 3, global_batch_size: 12}",
+    "pair.teacher_sft={epochs: 1, max_steps: 3, global_batch_size: 12, validation: {max_new_tokens: 6}}",
     "pair.student_sft={epochs: 1, max_steps: 2, global_batch_size: 12}",
     "data.max_prompt_tokens=320",
     "data.max_tokens=480",

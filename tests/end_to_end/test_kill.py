@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.kill, pytest.mark.timeout(900)]
 REQUEST = (
     "-m",
     "amid.alpha=-5,1",
-    *(override for override in SMALL if not override.startswith(("train.", "data.num_train", "evaluation."))),
-    "data.num_train=400",
+    *(override for override in SMALL if not override.startswith(("train.", "data.num_records", "evaluation."))),
+    "data.num_records=400",
     "train.epochs=2",
     "train.max_steps=80",
     "train.global_batch_size=8",

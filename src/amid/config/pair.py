@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from omegaconf import MISSING
 
 from amid.config.checks import at_least, one_of, within
+from amid.config.objective import REDUCTIONS
+from amid.config.train import TrainCfg, ValidationCfg
 from amid.errors import RequestError
 
 VOCAB_POLICIES = ("strict", "shared_prefix")
@@ -37,22 +39,40 @@ class ArchCfg:
 
 @dataclass
 class SftCfg:
-    """A supervised fine-tuning stage: cross-entropy on the gold responses of the data."""
+    """A supervised fine-tuning stage: cross-entropy on the gold responses of the data.
+
+    It is complete by itself: nothing of the cell that asks for it changes its weights.
+    """
 
     epochs: int = 0  # passes over the training data; 0 = the model is used as it is
     max_steps: int | None = None  # optimiser steps at most
-    lr: float = 5e-4  # peak learning rate
+    num_train: int | None = None  # first training records used, null = all
     global_batch_size: int = 16  # sequences per optimiser step
-    weight_decay: float = 0.01
+    lr: float = 5e-4  # peak learning rate
+    lr_final: float = 1e-7  # end of the cosine
     warmup_steps: int = 0
-    num_validation: int | None = None  # first validation records used to select the weights, null = all
+    weight_decay: float = 0.01  # not on norms and biases
+    grad_clip: float = 1.0  # global norm, 0 = off
+    precision: str = "32-true"
+    reduction: str = "global_token_mean"  # or sequence_mean, as objective.reduction
+    max_nonfinite_share: float = 0.01  # as train.max_nonfinite_share
+    validation: ValidationCfg = field(default_factory=lambda: ValidationCfg(select="loss"))
     seed: int = 10  # of data order, dropout and random initial weights
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 0), ("max_steps", 1), ("global_batch_size", 1), ("lr", 0), ("warmup_steps", 0)):
-            at_least(f"sft.{name}", getattr(self, name), low)
-        at_least("sft.num_validation", self.num_validation, 1)
-        at_least("sft.weight_decay", self.weight_decay, 0)
+        at_least("sft.epochs", self.epochs, 0)
+        at_least("sft.num_train", self.num_train, 1)
+        at_least("sft.seed", self.seed, 0)
+        one_of("sft.reduction", self.reduction, REDUCTIONS)
+        try:
+            self.train_cfg()
+        except RequestError as err:
+            raise RequestError(str(err).replace("train.", "sft.", 1)) from err
+
+    def train_cfg(self) -> TrainCfg:
+        """The optimisation of this stage, in the form that every training has; at least one epoch."""
+        shared = {each.name: getattr(self, each.name) for each in fields(TrainCfg) if hasattr(self, each.name)}
+        return TrainCfg(**{**shared, "epochs": max(1, self.epochs)})
 
 
 @dataclass
@@ -72,7 +92,8 @@ class PairCfg:
     student_arch: ArchCfg | None = None  # with student: scratch
     tokenizer_vocab_size: int | None = None  # train a byte-level BPE of this size on the data; null = the teacher's own
     keep_layers: list[int] | None = None  # decoder layers the student keeps, counted from 0; null = all
-    teacher_sft: SftCfg = field(default_factory=SftCfg)
+    # The reference selects its teacher by ROUGE-L and its initial student by loss (its README)
+    teacher_sft: SftCfg = field(default_factory=lambda: SftCfg(validation=ValidationCfg(select="rouge_l")))
     student_sft: SftCfg = field(default_factory=SftCfg)
     vocab_policy: str = "strict"  # strict: equal vocabularies; shared_prefix: cut both heads to the shared tokens
 

@@ -23,16 +23,17 @@ class DataCfg:
     train: str | None = None  # jsonl: file of training records, relative to root
     dev: str | None = None  # jsonl: file of validation records, relative to root
     seed: int = 0  # toy: of the generator
-    num_train: int | None = None  # toy: records made; jsonl: first records used, null = all
-    num_dev: int | None = None
-    num_eval: int | None = None  # records per evaluation set, null = all
+    num_records: int | None = None  # toy: training records made
+    num_train: int | None = None  # first training records that a cell trains on, null = all; stages choose their own
+    num_dev: int | None = None  # validation records, toy: made; jsonl: first ones used, null = all
+    num_eval: int | None = None  # records per evaluation set, toy: made; jsonl: first ones used, null = all
     max_prompt_tokens: int = 256  # longer prompts are dropped, or cut with truncate_prompt
     max_tokens: int = 512  # prompt and response together; longer responses are cut
     truncate_prompt: bool = False
 
     def __post_init__(self) -> None:
         one_of("data.source", self.source, DATA_SOURCES)
-        for name in ("num_train", "num_dev", "num_eval", "max_prompt_tokens"):
+        for name in ("num_records", "num_train", "num_dev", "num_eval", "max_prompt_tokens"):
             at_least(f"data.{name}", getattr(self, name), 1)
         if self.max_tokens <= self.max_prompt_tokens:
             raise RequestError(
@@ -42,8 +43,10 @@ class DataCfg:
             for name in ("root", "train", "dev"):
                 if getattr(self, name) is None:
                     raise RequestError(f"data.{name} is needed for data.source=jsonl (a folder of JSONL files)")
-        elif None in (self.num_train, self.num_dev, self.num_eval):
-            raise RequestError("data.num_train, data.num_dev and data.num_eval must be numbers for data.source=toy")
+            if self.num_records is not None:
+                raise RequestError("data.num_records is for data.source=toy; data.num_train takes a part of a file")
+        elif None in (self.num_records, self.num_dev, self.num_eval):
+            raise RequestError("data.num_records, data.num_dev and data.num_eval must be numbers for data.source=toy")
 
 
 @dataclass
@@ -76,8 +79,10 @@ class TrainCfg:
     lr_final: float = 1e-7  # end of the cosine
     warmup_steps: int = 0
     weight_decay: float = 0.01  # not on norms and biases
-    grad_clip: float = 1.0  # global norm
+    grad_clip: float = 1.0  # global norm, 0 = off
     precision: str = "32-true"
+    # Form batches of similar lengths: less padding, but short responses then count for more (docs/deviations.md)
+    bucket_by_length: bool = False
     max_nonfinite_share: float = 0.01  # above this share of non-finite positions in an epoch the cell fails as diverged
     validation: ValidationCfg = field(default_factory=ValidationCfg)
 

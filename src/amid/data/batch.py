@@ -82,6 +82,17 @@ class Batch:
                 teacher_states=None if rows.teacher_states is None else rows.teacher_states[:, :width],
             )
 
+    def micro_batches(self, size: int | None) -> Iterator[Batch]:
+        """The rows in micro-batches of at most `size`, the shortest first, so that little of each is padding.
+
+        What is summed over a step does not depend on the order of its rows.
+        """
+        if size is None or size >= len(self):
+            yield self
+            return
+        order = torch.argsort(self.attention_mask.sum(dim=1), stable=True)
+        yield from self._each(lambda tensor: tensor[order]).split(size)
+
     def prompts(self) -> list[list[int]]:
         """Token ids of each prompt, without padding."""
         pairs = zip(self.prompt_ids, self.prompt_mask, strict=True)

@@ -8,16 +8,24 @@ from collections.abc import Sequence
 from amid.data.batch import Batch, collate
 from amid.data.tokenise import Example
 
-# Batches are formed of similar lengths inside groups of this many batches: little padding, and still a random order.
+# With bucketing, batches are formed of similar lengths inside groups of this many batches.
 BUCKET_BATCHES = 32
 
 
-def epoch_batches(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Positions of the examples of each batch of one epoch; the incomplete last batch is dropped."""
+def epoch_batches(
+    lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int, bucket_by_length: bool = False
+) -> list[list[int]]:
+    """Positions of the examples of each batch of one epoch, drawn at random; the incomplete last batch is dropped.
+
+    bucket_by_length: form each batch of similar lengths instead. That saves padding and changes what is optimised: with
+    a mean over the tokens of a step, a token of a batch of short responses weighs as much more as its batch has fewer.
+    """
     rng = random.Random(f"{seed}/order/{epoch}")
     order = list(range(len(lengths)))
     rng.shuffle(order)
     order = order[: len(order) // batch_size * batch_size]
+    if not bucket_by_length:
+        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     batches = []
     bucket = BUCKET_BATCHES * batch_size
     for start in range(0, len(order), bucket):
@@ -30,7 +38,8 @@ def epoch_batches(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: 
 class StepBatches:
     """One rank's batch of every optimiser step, as a function of the step alone: nothing to save, nothing to restore.
 
-    A step takes `batch_size` examples, of which each of `world_size` ranks gets an equal share.
+    A step takes `batch_size` examples, of which each of `world_size` ranks gets an equal share. bucket_by_length: see
+    `epoch_batches`.
     """
 
     def __init__(
@@ -42,6 +51,7 @@ class StepBatches:
         pad_id: int,
         rank: int = 0,
         world_size: int = 1,
+        bucket_by_length: bool = False,
     ) -> None:
         self._examples = examples
         self._lengths = [len(example) for example in examples]
@@ -49,6 +59,7 @@ class StepBatches:
         self._seed = seed
         self._pad_id = pad_id
         self._rank, self._world_size = rank, world_size
+        self._bucket_by_length = bucket_by_length
         self._epoch, self._batches = -1, list[list[int]]()
 
     def __call__(self, step: int) -> Batch:
@@ -56,7 +67,13 @@ class StepBatches:
         epoch, position = divmod(step, len(self._examples) // self._batch_size)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._batches = epoch_batches(self._lengths, batch_size=self._batch_size, seed=self._seed, epoch=epoch)
+            self._batches = epoch_batches(
+                self._lengths,
+                batch_size=self._batch_size,
+                seed=self._seed,
+                epoch=epoch,
+                bucket_by_length=self._bucket_by_length,
+            )
         chosen = [self._examples[i] for i in self._batches[position][self._rank :: self._world_size]]
         return _collated(chosen, pad_id=self._pad_id)
 

@@ -27,7 +27,7 @@ class Record:
 
 
 def training_records(data: DataCfg) -> tuple[list[Record], list[Record]]:
-    """The training and the validation records that the configuration names, in file order.
+    """All training records and the validation records that the configuration names, in file order.
 
     Raises RequestError (with file and line number) for a missing file or a record that cannot be used.
     """
@@ -37,7 +37,7 @@ def training_records(data: DataCfg) -> tuple[list[Record], list[Record]]:
     assert data.root is not None and data.train is not None and data.dev is not None
     train = read_jsonl(Path(data.root) / data.train)
     dev = read_jsonl(Path(data.root) / data.dev)
-    return train[: data.num_train], dev[: data.num_dev]
+    return train, dev[: data.num_dev]
 
 
 def read_jsonl(path: Path) -> list[Record]:
@@ -131,9 +131,9 @@ def toy_records(data: DataCfg) -> dict[str, list[Record]]:
     """Split name -> records of the generated corpus. Raises RequestError for numbers it cannot make."""
     from amid.data.toy import toy_corpus
 
-    assert data.num_train is not None and data.num_dev is not None and data.num_eval is not None
+    assert data.num_records is not None and data.num_dev is not None and data.num_eval is not None
     try:
-        corpus = toy_corpus(seed=data.seed, num_train=data.num_train, num_dev=data.num_dev, num_eval=data.num_eval)
+        corpus = toy_corpus(seed=data.seed, num_train=data.num_records, num_dev=data.num_dev, num_eval=data.num_eval)
     except ValueError as err:
         raise RequestError(str(err)) from err
     splits = {"train": corpus.train, "dev": corpus.dev, **corpus.evaluation}
