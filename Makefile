@@ -74,6 +74,10 @@ bench-generation: $(STAMP_SMOLLM2) ## Tokens per second of generation beside tra
 bench-metrics: $(STAMP) ## Time of Self-BLEU and ROUGE-L beside NLTK and rouge-score
 	$(BIN)/python bench/metrics.py
 
+.PHONY: bench-batches
+bench-batches: $(STAMP_SMOLLM2) ## Gradient shares by response length, random and bucketed batches: DOLLY=FOLDER
+	$(BIN)/python bench/gradient_shares.py "$(DOLLY)"
+
 .PHONY: clean
 clean: ## Remove .venv and caches; results stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

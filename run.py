@@ -10,19 +10,21 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra's errors reach `exit_cod
 import hydra
 from omegaconf import DictConfig
 
-from amid.config import register, run_config
+from amid.config import register
 from amid.entry import exit_code, run_job
 
 
 @hydra.main(version_base="1.3", config_path=str(register()), config_name="config")
 def main(config: DictConfig) -> None:
-    """Carry out the configured task."""
+    """Carry out the configured task, or the frozen request that is named."""
 
     def task() -> None:
-        run = run_config(config)
+        from amid.requests import job_of
+
+        job = job_of(config)
         from amid.experiment import run_task  # imports torch: not before the request is known to be sound
 
-        run_task(run)
+        run_task(job.run, planned=job.request)
 
     run_job(task)
 

@@ -14,12 +14,12 @@ PACKAGE = ROOT / "src" / "amid"
 
 # The contract: a module imports only modules of lower levels, and files of its own folder. A folder counts as one.
 LEVELS = (
-    ("errors", "core", "metrics", "generation"),
+    ("errors", "overrides", "core", "metrics", "generation"),
     ("config", "fingerprint", "claims", "certificate", "loss", "ranks"),
     ("data", "pairs", "entry", "model_reference"),
     ("cell", "strategies"),
     ("store", "protocol", "rollout", "objectives"),
-    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight"),
+    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight", "frozen"),
     ("requests", "multirun", "training", "model_evaluation", "comparison", "scoring", "fetching"),
     ("cli", "fitting"),
     ("stages",),
@@ -57,6 +57,9 @@ TORCH_FREE = (
     "data.evaluation_sets",
     "data.toy",
     "multirun",
+    "frozen",
+    "overrides",
+    "generation.decoding",
     "preflight",
     "comparison",
     "scoring",

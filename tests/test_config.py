@@ -258,7 +258,7 @@ def test_what_a_method_says_holds_against_the_defaults(checked, name):
     del text["defaults"]
     run = asdict(checked(f"method={name}"))
     for node, values in text.items():
-        assert {key: run[node][key] for key in values} == values
+        assert {key: run[node][key] for key in values} == values, node
 
 
 def test_every_folder_of_options_is_in_the_defaults_list():
@@ -303,3 +303,99 @@ def test_every_shipped_sweep_composes_under_its_own_name(monkeypatch, tmp_path, 
 def _dotted(values, prefix=""):
     for key, value in values.items():
         yield from _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+amid.alpah=3", "unknown key 'amid.alpah'; did you mean 'amid.alpha'? valid in amid: alpha, alpha_schedule"),
+        ("+nothing=3", "unknown key 'nothing'; valid at the top: amid, cell, compat"),
+        ("+evaluation.sets.mine={fils: [a]}", "did you mean 'evaluation.sets.mine.files'?"),
+        ("+evaluation.sets.open_ended.hub={datset: a/b}", "did you mean 'evaluation.sets.open_ended.hub.dataset'?"),
+        ("+evaluation.sets.mine=3", "evaluation.sets.mine must be a declaration such as {files: [FILE]}, got 3"),
+        ("+evaluation.sets.mine={files: []}", "an evaluation set with source=file needs files=[FILE]"),
+        ("+evaluation.sets.mine={files: [a], split: test}", "evaluation.sets.mine.split goes with source=toy"),
+        ("+evaluation.sets.mine={files: [a], top_k: -1}", "evaluation.sets.mine.top_k must be at least 0, got -1"),
+        ("+divergence.params.ab_gamma=1", "divergence.params of 'ab' must be exactly ['ab_alpha', 'ab_beta'], got"),
+    ],
+)  # fmt: skip
+def test_a_plus_sign_hides_no_unknown_key(checked, override, said):
+    with pytest.raises(RequestError) as caught:
+        checked(override)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        (["+evaluation.sets.mine={files: [mine/test.jsonl], metric: exact_match}"], ["mine"]),
+        (["+evaluation.sets.mine.files=[test.jsonl]"], ["mine"]),
+        (["+evaluation.sets.a={files: [a]}", "+evaluation.sets.b={files: [b], hub: {dataset: x/y}}"], ["a", "b"]),
+    ],
+    ids=str,
+)
+def test_a_set_declared_on_the_command_line_is_complete(checked, overrides, names):
+    sets = checked("evaluation=vicuna", *overrides).evaluation.sets
+    assert list(sets) == ["vicuna", *names]
+    assert all(isinstance(sets[name], config.EvaluationSetCfg) for name in names)
+    assert sets[names[0]].max_new_tokens == 256
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("amid.alpah", "unknown key 'amid.alpah'; did you mean 'amid.alpha'?"),
+        ("tran.lr", "unknown key 'tran.lr'; did you mean 'train'?"),
+        ("evaluation.sets.mine", "'evaluation.sets.mine' is not there yet; add it with a plus sign"),
+        ("divergence.params.x", "add it with a plus sign: +divergence.params.x=VALUE"),
+    ],
+)
+def test_what_is_said_of_a_key_that_cannot_be_overridden_recommends_a_plus_only_where_it_helps(key, said):
+    text = config.explain_unknown(key, config.RunCfg)
+    assert said in text
+    assert ("plus sign" in text) == ("plus sign" in said)
+
+
+@pytest.mark.parametrize("name", ["paths.results", "paths.cache", "data.root", "pair.teacher", "evaluation.root"])
+def test_an_empty_value_is_never_silently_another_thing(checked, name):
+    with pytest.raises(RequestError, match=f"{name} is empty"):
+        checked(f"{name}=")
+
+
+METHOD_FIXES = {
+    "kd": ["amid.alpha=-1", "divergence=rkl", "divergence.order=rp", "objective=mix", "objective.kd_ratio=0.5"],
+    "sft": ["objective.kd_ratio=0.5", "objective=amid", "amid.alpha=1"],
+    "taid": ["amid.lam_schedule.name=taid_adaptive", "amid.detach_student=false", "amid.lam=0.3"],
+    "abkd": ["divergence=kl", "amid.alpha=-5"],
+    "distillm_skl": ["amid.alpha=0", "divergence.order=rp"],
+    "distillm_srkl": ["amid.alpha_schedule.name=linear"],
+    "amid": ["objective=sft"],
+}
+METHOD_FREE = {
+    "kd": ["seed=3", "train.lr=1e-3", "strategy=on_policy"],
+    "abkd": ["divergence.params.ab_alpha=0.5"],
+    "amid": ["amid.alpha=-1", "amid.lam=0.5", "divergence=kl"],
+    "distillm_skl": ["amid.lam=0.2"],
+    "taid": ["amid.lam_schedule.params.t_start=0.2"],
+}
+
+
+@pytest.mark.parametrize(("method", "override"), [(m, o) for m, overrides in METHOD_FIXES.items() for o in overrides])
+def test_what_makes_a_method_what_it_is_cannot_be_overridden(checked, method, override):
+    with pytest.raises(RequestError, match=f"method={method} fixes .*, got {re.escape(override)}; leave it out"):
+        checked(f"method={method}", override)
+
+
+@pytest.mark.parametrize(("method", "override"), [(m, o) for m, overrides in METHOD_FREE.items() for o in overrides])
+def test_what_a_method_leaves_open_may_be_searched(checked, method, override):
+    assert checked(f"method={method}", override).method.name == method
+
+
+@pytest.mark.parametrize("name", [option for group, option in OPTIONS if group == "method"])
+def test_every_key_that_a_method_sets_or_fixes_exists_and_most_that_it_sets_are_fixed(checked, name):
+    run = checked(f"method={name}")
+    keys = set(_dotted(asdict(run)))
+    assert run.method.name == name
+    assert run.method.fixes
+    for fixed in run.method.fixes:
+        assert any(key == fixed or key.startswith(f"{fixed}.") for key in keys), fixed

@@ -1,15 +1,16 @@
-"""Every command of the README and of docs/ exists: run.py's are planned, make's are targets, links lead somewhere."""
+"""Every command of README, docs and YAML comments exists: run.py's are planned, overrides compose, links lead on."""
 
 import re
 import shlex
+from dataclasses import fields
 
 import pytest
 from typer.main import get_command
 
 from amid.cell import cell_of
 from amid.cli import app
-from amid.config import EVALUATION_METRICS, config_root
-from amid.requests import sweep_of_overrides
+from amid.config import EVALUATION_METRICS, RunCfg, config_root
+from amid.requests import run_of_overrides, sweep_of_overrides
 
 ROOT = config_root()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,6 +22,35 @@ COMMANDS = [
     if command.strip()
 ]
 RUN_PY = [command for _, command in COMMANDS if " run.py" in command and "--help" not in command]
+YAMLS = sorted([*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "sweeps").glob("*.yaml")])
+PROSE = {
+    **{str(page.relative_to(ROOT)): re.sub(r"```.*?```", "", page.read_text(), flags=re.S) for page in PAGES},
+    **{
+        str(path.relative_to(ROOT)): "\n".join(re.findall(r"(?:^|\s)# ?(.*)", path.read_text()))
+        for path in YAMLS
+        if path.parent.name != "help"
+    },
+    "help": next((ROOT / "conf" / "hydra" / "help").glob("*.yaml")).read_text(),
+}
+# `python run.py ...` up to the end of its span, its line, or a column of explanations; optional parts in brackets
+IN_PROSE = [
+    (where, command.strip())
+    for where, text in PROSE.items()
+    for command in re.findall(r"python run\.py ([^`\n]+?)(?=`|\n|$|  )", text)
+    if not re.search(r"\.\.\.|--help|--cfg|GROUP|KEY=|\b(request|cell)=", command) and command.strip()
+]
+NODES = {field.name for field in fields(RunCfg)}
+PLACEHOLDERS = ("N", "NAME", "[NAME,NAME]", "ID", "DIGEST")
+OVERRIDES = [
+    (where, override.strip("'").rstrip("."))
+    for where, text in PROSE.items()
+    for override in re.findall(
+        r"'\+[\w.]+=[^']+'|(?<![\w./'+])[a-z_][\w.]*=(?:\[[^\]]*\]|[^\s`;,()|\[\]])+",
+        " ".join(re.sub(r"python run\.py [^`\n]+", "", text).split()),
+    )
+    if override.strip("'+").partition("=")[0].partition(".")[0] in NODES
+    and override.partition("=")[2] not in PLACEHOLDERS
+]
 
 
 @pytest.fixture
@@ -42,6 +72,41 @@ def test_every_run_py_command_names_cells(command, folder):
     sweep = sweep_of_overrides([*overrides, f"paths.results={folder}/results", f"paths.cache={folder}/cache"])
     assert sweep.cells
     assert all(planned.cell.id == cell_of(planned.run).id for planned in sweep.cells)
+
+
+def folders(text, folder):
+    """The text with a folder in place of its placeholders."""
+    return re.sub(r"(NAME_OR_)?FOLDER|\bDIR\b", str(folder), text)
+
+
+def test_prose_holds_commands_and_overrides():
+    assert len(IN_PROSE) > 15
+    assert len(OVERRIDES) > 15
+    assert any("+evaluation.sets.mine=" in override for _, override in OVERRIDES)
+
+
+@pytest.mark.parametrize(("where", "command"), IN_PROSE, ids=[f"{where}: {command}" for where, command in IN_PROSE])
+def test_every_command_of_the_prose_names_cells(where, command, folder):
+    words = shlex.split(folders(re.sub(r"(?<!\S)\[(.*?)\]$", r"\1", command), folder))  # [optional parts] at the end
+    words = [word for word in words if word != "-m"]
+    if any("pair=smollm2" in word for word in words):
+        words.append(f"pair.teacher={folder}")  # the package is an extra
+    assert sweep_of_overrides([*words, f"paths.results={folder}/results", f"paths.cache={folder}/cache"]).cells
+
+
+@pytest.mark.parametrize(("where", "override"), OVERRIDES, ids=[f"{where}: {text}" for where, text in OVERRIDES])
+def test_every_override_of_the_prose_composes(where, override, folder):
+    text = folders(override, folder)
+    context = [f"paths.results={folder}/results", f"paths.cache={folder}/cache"]
+    for needs, given in (
+        ("data=", f"data.root={folder}"),
+        ("data.root=", "data=jsonl"),
+        ("evaluation.sets.flores200.", "evaluation=flores200"),
+        ("strategy.", "strategy=on_policy"),
+    ):
+        if text.startswith(needs):
+            context.append(given)
+    run_of_overrides([*context, text.replace("NAME", "mine")])
 
 
 def test_every_make_command_is_a_target():

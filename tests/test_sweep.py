@@ -161,3 +161,72 @@ def test_a_cell_is_finished_only_with_every_score_of_the_protocol(composed, run)
     assert finished.finished
     assert plan_sweep(jobs, composed).pending == ()
     assert plan_lines(plan_sweep(jobs, composed))[0].endswith("1 cells, 1 finished, nothing to run")
+
+
+@pytest.fixture
+def with_methods(composed):
+    """As `composed`, with a method that fixes alpha and one that leaves it open."""
+
+    def compose(overrides):
+        given = dict(override.split("=") for override in overrides)
+        method = given.pop("method", None)
+        seed = int(given.pop("seed", 10))
+        run = composed(tuple(f"{key}={value}" for key, value in given.items()))
+        run.seed = seed
+        if method == "kd":
+            run.amid.alpha = None if "amid.alpha" not in given else run.amid.alpha
+            run.divergence.name, run.divergence.params = "kl", {}
+        run.method.name = method
+        run.method.fixes = {"kd": ["divergence", "amid.alpha"], "amid": ["objective"], None: []}[method]
+        return run
+
+    return compose
+
+
+def test_an_axis_that_a_method_fixes_falls_together_into_one_row_and_says_so(with_methods):
+    sweep = plan_sweep(jobs_of("method=amid,kd", "amid.alpha=-1,0"), with_methods)
+    assert [planned.overrides for planned in sweep.cells] == [
+        ("method=amid", "amid.alpha=-1"),
+        ("method=amid", "amid.alpha=0"),
+        ("method=kd",),
+    ]
+    assert [planned.run.amid.alpha for planned in sweep.cells] == [-1.0, 0.0, None]
+    assert sweep.notes == ("method=kd fixes amid.alpha: one cell for all its values",)
+    assert plan_lines(sweep)[-1] == "  note: method=kd fixes amid.alpha: one cell for all its values"
+
+
+def test_a_value_that_only_one_of_several_methods_fixes_is_left_out_for_that_one(with_methods):
+    sweep = plan_sweep(jobs_of("method=amid,kd", "amid.alpha=-1"), with_methods)
+    assert [planned.run.amid.alpha for planned in sweep.cells] == [-1.0, None]
+
+
+def test_a_value_that_the_only_method_fixes_is_refused(with_methods):
+    with pytest.raises(RequestError, match="method=kd fixes divergence, amid.alpha, got amid.alpha=-1; leave it out"):
+        plan_sweep(jobs_of("method=kd", "amid.alpha=-1"), with_methods)
+
+
+def test_a_table_over_methods_says_method_and_seed_and_not_what_follows_from_them(with_methods, run):
+    def manifest(*overrides):
+        return manifest_of(plan_sweep(jobs_of(*overrides), with_methods))
+
+    assert manifest("method=amid,kd", "amid.alpha=-1,0")["rows"] == ["method", "amid.alpha"]
+    assert manifest("method=amid,kd")["rows"] == ["method"]
+    several = manifest("method=kd", "seed=10,11")
+    assert (several["rows"], several["shared"]) == (["seed"], {"method": "kd"})
+    table = build_table(several, Store(run.paths.results))
+    assert table.note.startswith("method kd; ")
+    assert build_table(manifest("method=amid,kd"), Store(run.paths.results)).note.startswith("seed 10; ")
+
+
+def test_a_row_that_is_no_key_of_a_run_is_refused_with_the_nearest_one(composed, run):
+    run.sweep.table.rows = ["amid.alpah"]
+    said = "sweep.table.rows: 'amid.alpah' is no key of a run; did you mean 'amid.alpha'"
+    with pytest.raises(RequestError, match=said):
+        plan_sweep(jobs_of("amid.alpha=-1,0"), composed)
+
+
+@pytest.mark.parametrize("selector", ["request", "cell"])
+def test_a_request_is_no_axis_of_a_sweep(run, selector):
+    setattr(run, selector, "0" * 16)
+    with pytest.raises(RequestError, match="name one cell, planned already; leave out -m"):
+        plan_sweep([()], lambda overrides: run)

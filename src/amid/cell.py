@@ -26,7 +26,7 @@ ID_DIGITS = 12
 IDENTITY_NODES = ("pair", "amid", "objective", "divergence", "strategy", "data", "train", "compat", "seed")
 # Deviations under which every rank goes its own way, so that their number changes the weights.
 BY_RANK = ("micro_batch_mean", "validation_batch_mean", "sgo_rank_local_coin")
-OTHER_NODES = ("task", "evaluation", "trainer", "logger", "paths", "sweep")
+OTHER_NODES = ("task", "request", "cell", "method", "evaluation", "trainer", "logger", "paths", "sweep")
 # Values that mean "as before this field existed"; left out of the hash, so that ids of older cells survive a new field.
 # Frozen: never edit a line, only add one with a new field.
 NEUTRAL: Mapping[str, Any] = {

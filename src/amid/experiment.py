@@ -21,9 +21,10 @@ from amid.data.tokenise import eos_id
 from amid.errors import RequestError, RunError, one_line
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
+from amid.frozen import Request, check_same_cell, freeze
 from amid.objectives import objective_of
 from amid.pairs import Pair, load_model, save_model, shared_vocab_size
-from amid.preflight import check_run
+from amid.preflight import check_run, check_writable
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages import Stages
@@ -37,18 +38,24 @@ CELL = "cell"  # announced to the other ranks; stages are announced by their kin
 VALIDATION_BATCH_SIZE = 4  # examples whose logits are held at once when a finished model is validated
 
 
-def run_task(run: RunCfg) -> None:
+def run_task(run: RunCfg, *, planned: Request | None = None) -> None:
     """None; carries out the task of one checked configuration.
 
+    planned: the frozen request it comes from, whose cell it must still name; otherwise the request is frozen now.
     Raises RequestError for what cannot be carried out, RunError for what failed (traceback in the cell's folder).
     """
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
     with joined(run.trainer.devices) as ranks:
         experiment = Experiment(run, ranks)
+        if planned is not None:
+            check_same_cell(planned, experiment.cell)
         if not ranks.leads:
             check_run(run)  # as rank 0 does, so that nobody waits for a rank that has refused
             experiment.follow()
             return
+        if planned is None and not experiment.finished:
+            check_writable(experiment.store.root)
+            freeze(run, experiment.cell, experiment.store)
         if run.task == "prepare":
             experiment.prepare()
         elif run.task == "evaluate":
@@ -72,6 +79,11 @@ class Experiment:
         self._ranks = ranks
         self._cache = Path(run.paths.cache)
 
+    @property
+    def finished(self) -> bool:
+        """Trained, and evaluated under the protocol asked for."""
+        return self.store.state(self.cell) == "done" and is_evaluated(self.store, self.cell, self.protocol)
+
     # Tasks
 
     def prepare(self) -> None:
@@ -84,7 +96,7 @@ class Experiment:
 
     def distill(self) -> None:
         """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
-        if self.store.state(self.cell) == "done" and is_evaluated(self.store, self.cell, self.protocol):
+        if self.finished:
             log.info("cell %s is finished: nothing to run", self.cell.id)
             return
         check_run(self.run)

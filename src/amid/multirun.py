@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from amid.errors import RunError
+from amid.frozen import freeze, request_overrides
 from amid.preflight import check_run
 from amid.store import Store
 from amid.sweep import Overrides, PlannedCell, Sweep, distinct_overrides, is_evaluated, manifest_of
@@ -27,14 +29,13 @@ def carry_out(sweep: Sweep, launch: Launch) -> None:
     for line in plan_lines(sweep):
         log.info("%s", line)
     store.write_sweep(sweep.name, manifest_of(sweep))
-    preparations = [planned.overrides for planned in _unprepared(sweep, store)]
+    preparations = [_frozen(planned, store, sweep, task="prepare") for planned in _unprepared(sweep, store)]
     tasks = {planned.run.task for planned in sweep.cells}
     if preparations:
         log.info("preparing what the cells share")
-        launch([_with(overrides, "task=prepare") for overrides in preparations])
+        launch(preparations)
     if sweep.pending and tasks != {"prepare"}:
-        # The name goes with every cell: W&B groups its runs by it.
-        launch([_with(planned.overrides, f"sweep.name={sweep.name}") for planned in sweep.pending])
+        launch([_frozen(planned, store, sweep, task=planned.run.task) for planned in sweep.pending])
     manifest = store.read_sweep(sweep.name)
     log.info("\n%s", render(build_table(manifest, store), "text"))
     log.info("results: %s   again: amid table %s", store.root, sweep.name)
@@ -74,9 +75,10 @@ def _unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
     return list(missing.values())
 
 
-def _with(overrides: Overrides, new: str) -> Overrides:
-    key = new.partition("=")[0]
-    return (*(override for override in overrides if override.partition("=")[0] != key), new)
+def _frozen(planned: PlannedCell, store: Store, sweep: Sweep, *, task: str) -> Overrides:
+    """What a job is given: the request, frozen as it was checked. W&B groups the runs by the sweep's name."""
+    named = replace(planned.run.sweep, name=sweep.name)
+    return request_overrides(freeze(replace(planned.run, task=task, sweep=named), planned.cell, store), store)
 
 
 def _raise_unfinished(sweep: Sweep, store: Store, tasks: set[str]) -> None:

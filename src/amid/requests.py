@@ -1,23 +1,63 @@
-"""Requests made outside of Hydra's own command line: overrides in, sweep out. No torch here."""
+"""From what was asked to what is run: a job's configuration, or overrides to a run or a sweep. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import open_dict
+from omegaconf import DictConfig
 
 from amid.config import RunCfg, register, run_config
-from amid.sweep import Overrides, Sweep, expand, plan_sweep
+from amid.errors import RequestError
+from amid.frozen import Request, selected
+from amid.sweep import Overrides, Sweep, check_method, expand, plan_sweep
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process carries out, and the frozen request that it comes from, if it does."""
+
+    run: RunCfg
+    request: Request | None
+
+
+def job_of(composed: DictConfig) -> Job:
+    """What a process that Hydra started is to do: the request it names, or what was composed.
+
+    Raises RequestError for a bad value, for anything beside a request, and for a key that the method fixes.
+    """
+    hydra = HydraConfig.get()
+    check_folders(hydra)
+    overrides = list(hydra.overrides.task)
+    run = run_config(composed)
+    request = selected(run, overrides)
+    if request is not None:
+        return Job(request.run, request)
+    check_method(run, overrides)
+    return Job(run, None)
+
+
+def check_folders(hydra: Any) -> None:
+    """Raises RequestError if Hydra was given folders of its own, which it would make and nobody would fill."""
+    for key, folder in (("hydra.run.dir", hydra.run.dir), ("hydra.sweep.dir", hydra.sweep.dir)):
+        if str(folder) != ".":
+            raise RequestError(
+                f"{key}={folder} has no effect: every result lies below paths.results; give that instead"
+            )
 
 
 def run_of_overrides(overrides: Sequence[str]) -> RunCfg:
     """The checked configuration of `python run.py OVERRIDES`. Raises RequestError or Hydra's errors."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(register()), version_base="1.3"):
-        return run_config(compose("config", overrides=list(overrides)))
+        run = run_config(compose("config", overrides=list(overrides)))
+        check_method(run, overrides)
+        return run
 
 
 def sweep_of_overrides(overrides: Sequence[str]) -> Sweep:
@@ -35,9 +75,6 @@ def sweep_of_overrides(overrides: Sequence[str]) -> Sweep:
         jobs = expand(parser.parse_overrides([*swept, *overrides]))
 
         def composed(job: Overrides) -> RunCfg:
-            config = compose("config", overrides=list(job))
-            with open_dict(config):
-                config.pop("hydra", None)
-            return run_config(config)
+            return run_config(compose("config", overrides=list(job)))
 
         return plan_sweep(jobs, composed)

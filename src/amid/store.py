@@ -4,6 +4,7 @@
                                checkpoints/ model/ generations/GENERATION_ID.jsonl examples/SCORE_ID.json
     results/stages/KIND-ID/    the same for a tokenizer, a teacher, an initial student, or a model from elsewhere
     results/texts/DIGEST.jsonl questions and references of an evaluation set, for reading generations side by side
+    results/requests/DIGEST.yaml  what was planned, whole, for a job to carry out
     results/sweeps/NAME.json   the cells of a sweep and how to lay out their scores
 
 One folder per cell and one writer per folder (claims); files are written beside their place and renamed into it.
@@ -113,6 +114,10 @@ class Store:
     def texts_path(self, digest: str) -> Path:
         """Questions and references of an evaluation set."""
         return self.root / "texts" / f"{digest[:TEXTS_DIGITS]}.jsonl"
+
+    def request_path(self, digest: str) -> Path:
+        """A frozen request."""
+        return self.root / "requests" / f"{digest}.yaml"
 
     def sweep_path(self, name: str) -> Path:
         """The manifest of a sweep."""

@@ -10,13 +10,14 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from amid.cell import ID_DIGITS, IDENTITY_NODES, Cell, Stage, cell_of
-from amid.config import RunCfg, TableCfg
-from amid.errors import RequestError
+from amid.config import RunCfg, TableCfg, fixed_overrides
+from amid.errors import RequestError, near_match
 from amid.fingerprint import plain, value_digest
 from amid.protocol import Protocol, protocol_of
 from amid.store import State, Store
 
 Overrides = tuple[str, ...]
+SHARED = ("method", "seed")  # said of a whole table where they are the same for all its cells
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Sweep:
     cells: tuple[PlannedCell, ...]
     table: TableCfg
     duplicates: int  # requests that named a cell which another one had already named
+    notes: tuple[str, ...] = ()  # what was left out of a request, each once
 
     @property
     def pending(self) -> tuple[PlannedCell, ...]:
@@ -58,8 +60,8 @@ class Sweep:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Warnings about knobs without effect, each once."""
-        return tuple(dict.fromkeys(text for planned in self.cells for text in planned.cell.ignored))
+        """Warnings about knobs without effect, and about axes that a method fixes, each once."""
+        return (*self.notes, *dict.fromkeys(text for planned in self.cells for text in planned.cell.ignored))
 
 
 def expand(overrides: Sequence[Override]) -> list[Overrides]:
@@ -88,8 +90,12 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
     """
     planned: dict[str, PlannedCell] = {}
     protocols: dict[str, Protocol] = {}
-    for overrides in jobs:
-        run = compose(overrides)
+    notes: dict[str, None] = {}
+    swept = _swept_keys(jobs)
+    for given in jobs:
+        run, overrides = _of_its_method(given, compose, swept, notes)
+        if run.request is not None or run.cell is not None:
+            raise RequestError("request= and cell= name one cell, planned already; leave out -m")
         cell = cell_of(run)
         if cell.id in planned:
             continue
@@ -103,7 +109,59 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
     cells = tuple(planned.values())
     first = cells[0].run
     name = first.sweep.name or f"sweep-{value_digest(sorted(planned), digits=ID_DIGITS)}"
-    return Sweep(name=name, cells=cells, table=first.sweep.table, duplicates=len(jobs) - len(cells))
+    _check_rows(first)
+    return Sweep(name, cells, first.sweep.table, duplicates=len(jobs) - len(cells), notes=tuple(notes))
+
+
+def _swept_keys(jobs: Sequence[Overrides]) -> set[str]:
+    """The keys that do not have the same value in all jobs."""
+    common = set(jobs[0]).intersection(*jobs)
+    return {override.partition("=")[0] for job in jobs for override in job if override not in common}
+
+
+def _of_its_method(
+    overrides: Overrides, compose: Callable[[Overrides], RunCfg], swept: set[str], notes: dict[str, None]
+) -> tuple[RunCfg, Overrides]:
+    """The run of a job, without the values of an axis that its method fixes: those fall together into one cell.
+
+    Raises RequestError for a value that is no axis: then another method was meant.
+    """
+    run = compose(overrides)
+    fixed = fixed_overrides(overrides, run.method.fixes)
+    if not fixed:
+        return run, overrides
+    check_method(run, [each for each in fixed if each.partition("=")[0] not in swept and "method" not in swept])
+    for each in fixed:
+        notes[f"method={run.method.name} fixes {each.partition('=')[0]}: one cell for all its values"] = None
+    kept = tuple(each for each in overrides if each not in fixed)
+    return compose(kept), kept
+
+
+def check_method(run: RunCfg, overrides: Sequence[str]) -> None:
+    """Raises RequestError if an override changes what makes the method what it is."""
+    changed = fixed_overrides(overrides, run.method.fixes)
+    if changed:
+        raise RequestError(
+            f"method={run.method.name} fixes {', '.join(run.method.fixes)}, got {', '.join(changed)}; "
+            "leave it out, or leave out the method"
+        )
+
+
+def _check_rows(run: RunCfg) -> None:
+    known = _flat(run)
+    for key in run.sweep.table.rows:
+        if key not in known:
+            near = near_match(key, known)
+            hint = f"did you mean '{near}'? " if near else ""
+            raise RequestError(
+                f"sweep.table.rows: '{key}' is no key of a run; {hint}every key: python run.py --cfg job"
+            )
+
+
+def _flat(run: RunCfg) -> dict[str, Any]:
+    """The whole configuration with dotted keys; the name of its method as `method`."""
+    flat = flatten(asdict(run))
+    return {"method": run.method.name, **{key: value for key, value in flat.items() if not key.startswith("method.")}}
 
 
 def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
@@ -114,7 +172,7 @@ def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
 
 def manifest_of(sweep: Sweep) -> dict[str, Any]:
     """Everything a table needs to know of the sweep, as plain data; protocols are named by their digest."""
-    flat = [flatten(asdict(planned.run)) for planned in sweep.cells]
+    flat = [_flat(planned.run) for planned in sweep.cells]
     rows = sweep.table.rows or differing_keys(flat)
     protocols = {value_digest(planned.protocol.manifest()): planned.protocol.manifest() for planned in sweep.cells}
     references: dict[tuple[str, str, str], dict[str, str]] = {}
@@ -129,6 +187,7 @@ def manifest_of(sweep: Sweep) -> dict[str, Any]:
         "name": sweep.name,
         "rows": list(rows),
         "metric": sweep.table.metric,
+        "shared": {key: label(flat[0][key]) for key in SHARED if _is_shared(key, flat, rows)},
         "protocols": protocols,
         "references": list(references.values()),
         "cells": [
@@ -143,26 +202,33 @@ def manifest_of(sweep: Sweep) -> dict[str, Any]:
     }
 
 
+def _is_shared(key: str, flat: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> bool:
+    return key not in rows and flat[0][key] is not None and len({values[key] for values in flat}) == 1
+
+
 def differing_keys(flat: Sequence[Mapping[str, Any]]) -> list[str]:
     """Keys of identity whose values differ between the runs; `amid.alpha` if none does.
 
-    Options that follow from the name of their strategy or divergence are left out: the name says it all.
+    Options that follow from the name of their method, strategy or divergence are left out: the name says it all.
     """
     keys = [
         key
         for key in dict.fromkeys(itertools.chain.from_iterable(flat))
-        if key.split(".")[0] in IDENTITY_NODES and len({str(values.get(key)) for values in flat}) > 1
+        if key.split(".")[0] in (*IDENTITY_NODES, "method") and len({str(values.get(key)) for values in flat}) > 1
     ]
     return [key for key in keys if not _follows_from_name(key, flat)] or ["amid.alpha"]
 
 
 def _follows_from_name(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
     """True for an option of a named thing that is the same wherever the name is the same."""
-    if not key.startswith(("strategy.", "divergence.params.")):
-        return False
-    name = f"{key.split('.')[0]}.name"
-    pairs = {(str(values.get(name)), str(values.get(key))) for values in flat}
-    return key != name and len(pairs) == len({named for named, _ in pairs})
+    names = ["method"] if any(values.get("method") is not None for values in flat) else []
+    if key.startswith(("strategy.", "divergence.params.")):
+        names.append(f"{key.split('.')[0]}.name")
+    for name in names:
+        pairs = {(str(values.get(name)), str(values.get(key))) for values in flat}
+        if key != name and len(pairs) == len({named for named, _ in pairs}) > 1:
+            return True
+    return False
 
 
 def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:

@@ -72,7 +72,8 @@ def build_table(manifest: Mapping[str, Any], store: Store, *, metric: str | None
     for cell in manifest["cells"]:
         labels = tuple(cell["labels"][key] for key in manifest["rows"]) or (cell["id"],)
         planned.append((labels, store.root / cell["id"], cell["id"], protocols[cell["protocol"]]))
-    return _table(planned, store, label_names=tuple(manifest["rows"]) or ("cell",), metric=metric)
+    shared = manifest.get("shared", {})  # missing in a sweep of before it was recorded
+    return _table(planned, store, label_names=tuple(manifest["rows"]) or ("cell",), metric=metric, shared=shared)
 
 
 def build_model_table(
@@ -85,7 +86,14 @@ def build_model_table(
 _Planned = tuple[tuple[str, ...], Path, str, Protocol]
 
 
-def _table(planned: Sequence[_Planned], store: Store, *, label_names: tuple[str, ...], metric: str | None) -> Table:
+def _table(
+    planned: Sequence[_Planned],
+    store: Store,
+    *,
+    label_names: tuple[str, ...],
+    metric: str | None,
+    shared: Mapping[str, str] | None = None,
+) -> Table:
     protocols = [protocol for *_, protocol in planned]
     by_set = {name: metric or each.metric for protocol in protocols for name, each in protocol.sets.items()}
     validated = any(protocol.validation is not None for protocol in protocols)
@@ -94,11 +102,13 @@ def _table(planned: Sequence[_Planned], store: Store, *, label_names: tuple[str,
         for labels, folder, entry_id, protocol in planned
     )
     columns = (*(["Val."] if validated else []), *by_set, "Avg.", "Self-BLEU")
-    return Table(label_names, columns, rows, _note(protocols, by_set, validated=validated))
+    return Table(label_names, columns, rows, _note(protocols, by_set, validated=validated, shared=shared or {}))
 
 
-def _note(protocols: Sequence[Protocol], by_set: Mapping[str, str], *, validated: bool) -> str:
-    """What the numbers are: the metric of each set, seeds, validation, Self-BLEU."""
+def _note(
+    protocols: Sequence[Protocol], by_set: Mapping[str, str], *, validated: bool, shared: Mapping[str, str]
+) -> str:
+    """What the numbers are: what all cells share, the metric of each set, seeds, validation, Self-BLEU."""
     shown: dict[str, list[str]] = {}
     for name, metric in by_set.items():
         shown.setdefault(metric, []).append(name)
@@ -109,6 +119,7 @@ def _note(protocols: Sequence[Protocol], by_set: Mapping[str, str], *, validated
     spread = f"mean ± std over {most} decode seeds" if most > 1 else "one decode seed"
     greedy = [name for name, number in seeds.items() if number < most]
     parts = [
+        *(f"{name} {value}" for name, value in shared.items()),
         f"{metrics}, {spread}" + (f" (greedy: {', '.join(greedy)})" if greedy else ""),
         "Val. selected the weights" if validated else "",
         "" if one else "no Avg. over different metrics",

@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from amid.errors import RequestError
 
@@ -51,6 +51,7 @@ class AmidSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """None; carries out the sweep. Raises RequestError before the first cell, RunError after the last."""
         from amid.multirun import carry_out
+        from amid.requests import check_folders
         from amid.sweep import Overrides, expand, plan_sweep
 
         assert self._config is not None and self._context is not None and self._launcher is not None
@@ -63,10 +64,7 @@ class AmidSweeper(Sweeper):
         def compose(overrides: Overrides) -> Any:
             from amid.config import run_config
 
-            config = loader.load_sweep_config(master, list(overrides))
-            with open_dict(config):
-                del config["hydra"]
-            return run_config(config)
+            return run_config(loader.load_sweep_config(master, list(overrides)))
 
         first_job = 0
 
@@ -77,6 +75,7 @@ class AmidSweeper(Sweeper):
             first_job += len(batch)
 
         OmegaConf.resolve(master.hydra.sweep)
+        check_folders(master.hydra)
         sweep = plan_sweep(jobs, compose)
         devices = max(planned.run.trainer.devices for planned in sweep.cells)
         if devices > 1 and str(master.hydra.launcher._target_).endswith(LOCAL_LAUNCHERS):

@@ -35,7 +35,9 @@ def run_py(tmp_path: Path) -> RunPy:
     """Runs `python run.py` in another folder than the checkout, as a user might."""
 
     def run(*arguments: str, small: bool = True, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        shared = [*(SMALL if small else ()), f"paths.results={tmp_path}/results", f"paths.cache={tmp_path}/cache"]
+        shared = [f"paths.results={tmp_path}/results"]
+        if not any(argument.startswith(("request=", "cell=")) for argument in arguments):  # those are complete
+            shared += [f"paths.cache={tmp_path}/cache", *(SMALL if small else ())]
         # An argument may replace one of the small request: each key is given once.
         given = {argument.split("=")[0] for argument in arguments}
         shared = [override for override in shared if override.split("=")[0] not in given]

@@ -17,6 +17,7 @@ from amid.config.evaluation import (
     HubCfg,
 )
 from amid.config.keys import explain_unknown
+from amid.config.method import MethodCfg, fixed_overrides
 from amid.config.objective import (
     DIVERGENCE_PARAMS,
     ORDERS,
@@ -36,6 +37,7 @@ from amid.config.pair import (
     PairCfg,
     SftCfg,
 )
+from amid.config.plain import from_plain
 from amid.config.resources import (
     LOGGERS,
     WANDB_MODES,
@@ -87,6 +89,7 @@ __all__ = [
     "HubCfg",
     "LOGGERS",
     "LoggerCfg",
+    "MethodCfg",
     "ORDERS",
     "ObjectiveCfg",
     "PRECISIONS",
@@ -117,6 +120,8 @@ __all__ = [
     "WANDB_MODES",
     "config_root",
     "explain_unknown",
+    "fixed_overrides",
+    "from_plain",
     "register",
     "run_config",
 ]

@@ -13,6 +13,12 @@ def one_of(key: str, value: str, valid: tuple[str, ...]) -> None:
         raise unknown_name(key, value, valid)
 
 
+def not_empty(key: str, value: str | None) -> None:
+    """None; raises RequestError for a text without characters, which would silently mean something else."""
+    if value is not None and not value.strip():
+        raise RequestError(f"{key} is empty; give it a value, or leave it out")
+
+
 def at_least(key: str, value: float | None, low: float) -> None:
     """None; raises RequestError unless the value is finite and at least `low`, or None."""
     if value is not None and not (value >= low and math.isfinite(value)):

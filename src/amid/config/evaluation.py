@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from amid.config.checks import at_least, check_top_p, one_of
+from amid.config.checks import at_least, check_top_p, not_empty, one_of
 from amid.config.keys import EACH
 from amid.config.train import PRECISIONS
 from amid.errors import RequestError
@@ -85,7 +85,7 @@ class EvaluationSetCfg:
         one_of("evaluation set source", self.source, EVALUATION_SOURCES)
         one_of("evaluation set prompt", self.prompt, PROMPTS)
         if self.source == "file" and not self.files:
-            raise RequestError("an evaluation set with source=file needs files=[FILE]")
+            raise RequestError("evaluation.sets.NAME: an evaluation set with source=file needs files=[FILE]")
         if (self.source == "toy") != (self.split is not None):
             raise RequestError(
                 "evaluation.sets.NAME.split goes with source=toy, and only with it: a file is a split already"
@@ -150,6 +150,7 @@ class EvaluationCfg:
             at_least(f"evaluation.{name}", getattr(self, name), low)
         check_top_p("evaluation.top_p", self.top_p)
         one_of("evaluation.precision", self.precision, GENERATION_PRECISIONS)
+        not_empty("evaluation.root", self.root)
         if not self.decode_seeds or len(set(self.decode_seeds)) != len(self.decode_seeds):
             raise RequestError(f"evaluation.decode_seeds must be distinct numbers, got {self.decode_seeds}")
         for metric in self.metrics or []:

@@ -24,7 +24,7 @@ def check_keys(values: Mapping[Any, Any], schema: type, *, prefix: str = "") -> 
         if key not in known:
             raise unknown_key(f"{prefix}{key}", list(known), prefix=prefix)
         each = known[key].metadata.get(EACH)
-        inner = each or _dataclass_in(types_of[key])
+        inner = each or dataclass_in(types_of[key])
         if inner is None or not isinstance(value, Mapping):
             continue
         nodes = {f"{prefix}{key}.": value} if each is None else {f"{prefix}{key}.{n}.": v for n, v in value.items()}
@@ -35,7 +35,7 @@ def check_keys(values: Mapping[Any, Any], schema: type, *, prefix: str = "") -> 
 
 def unknown_key(key: str, valid: list[str], *, prefix: str) -> RequestError:
     """What is said to a key that does not exist."""
-    near = near_match(key.removeprefix(prefix), valid)
+    near = near_match(key.removeprefix(prefix).partition(".")[0], valid)
     hint = f"did you mean '{prefix}{near}'? " if near else ""
     where = f"in {prefix.removesuffix('.')}" if prefix else "at the top"
     return RequestError(f"unknown key '{key}'; {hint}valid {where}: {', '.join(sorted(valid))}")
@@ -52,7 +52,7 @@ def explain_unknown(key: str, schema: type) -> str | None:
         if part not in known:
             return str(unknown_key(key, list(known), prefix=prefix))
         prefix += f"{part}."
-        inner = _dataclass_in(typing.get_type_hints(node)[part])
+        inner = dataclass_in(typing.get_type_hints(node)[part])
         if inner is None:
             is_open = _is_mapping(typing.get_type_hints(node)[part])
             return f"'{key}' is not there yet; add it with a plus sign: +{key}=VALUE" if is_open else None
@@ -64,14 +64,14 @@ def all_keys(schema: type, *, prefix: str = "") -> Iterator[str]:
     """Every dotted key that ends in a value or an open mapping."""
     types_of = typing.get_type_hints(schema)
     for field in fields(schema):
-        inner = _dataclass_in(types_of[field.name])
+        inner = dataclass_in(types_of[field.name])
         if inner is None:
             yield f"{prefix}{field.name}"
         else:
             yield from all_keys(inner, prefix=f"{prefix}{field.name}.")
 
 
-def _dataclass_in(hint: Any) -> type | None:
+def dataclass_in(hint: Any) -> type | None:
     """The dataclass that a type names, alone or beside None."""
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     found = [part for part in parts if isinstance(part, type) and is_dataclass(part)]

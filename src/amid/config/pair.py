@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from omegaconf import MISSING
 
-from amid.config.checks import at_least, one_of, within
+from amid.config.checks import at_least, not_empty, one_of, within
 from amid.config.objective import REDUCTIONS
 from amid.config.train import TrainCfg, ValidationCfg
 from amid.errors import RequestError
@@ -99,6 +99,8 @@ class PairCfg:
 
     def __post_init__(self) -> None:
         one_of("pair.vocab_policy", self.vocab_policy, VOCAB_POLICIES)
+        for name in ("teacher", "student", "teacher_revision", "student_revision"):
+            not_empty(f"pair.{name}", getattr(self, name))
         for role in ("teacher", "student"):
             model, arch = getattr(self, role), getattr(self, f"{role}_arch")
             if model == SCRATCH and arch is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from amid.config.checks import at_least, one_of
+from amid.config.checks import at_least, not_empty, one_of
 from amid.config.evaluation import TABLE_METRICS
 
 LOGGERS = ("wandb", "csv", "none")
@@ -55,6 +55,10 @@ class PathsCfg:
 
     results: str = MISSING  # one folder per cell, stage and sweep
     cache: str = MISSING  # conversions and digests that can be made again
+
+    def __post_init__(self) -> None:
+        for name in ("results", "cache"):
+            not_empty(f"paths.{name}", getattr(self, name))
 
 
 @dataclass

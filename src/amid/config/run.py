@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -13,6 +13,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from amid.config.checks import at_least, one_of
 from amid.config.evaluation import EvaluationCfg, EvaluationSetCfg
 from amid.config.keys import check_keys
+from amid.config.method import MethodCfg
 from amid.config.objective import AmidCfg, DivergenceCfg, ObjectiveCfg
 from amid.config.pair import PairCfg
 from amid.config.resources import LoggerCfg, PathsCfg, SweepCfg, TrainerCfg
@@ -32,6 +33,8 @@ class RunCfg:
 
     task: str = "distill"
     seed: int = 10
+    request: str | None = None  # digest of a frozen request: carry out that one, and nothing else
+    cell: str | None = None  # id of a cell, or how it begins: carry out its latest request
     pair: PairCfg = MISSING
     amid: AmidCfg = MISSING
     objective: ObjectiveCfg = MISSING
@@ -45,6 +48,7 @@ class RunCfg:
     compat: CompatCfg = MISSING
     paths: PathsCfg = MISSING
     sweep: SweepCfg = MISSING
+    method: MethodCfg = field(default_factory=MethodCfg)
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from amid.config.checks import at_least, one_of, within
+from amid.config.checks import at_least, not_empty, one_of, within
 from amid.errors import RequestError
 
 DATA_SOURCES = ("toy", "jsonl")
@@ -33,6 +33,8 @@ class DataCfg:
 
     def __post_init__(self) -> None:
         one_of("data.source", self.source, DATA_SOURCES)
+        for name in ("root", "train", "dev"):
+            not_empty(f"data.{name}", getattr(self, name))
         for name in ("num_records", "num_train", "num_dev", "num_eval", "max_prompt_tokens"):
             at_least(f"data.{name}", getattr(self, name), 1)
         if self.max_tokens <= self.max_prompt_tokens:
