@@ -1,0 +1,49 @@
+"""Devices: one meaning of trainer.accelerator, for training and evaluation."""
+
+import pytest
+import torch
+
+from amid import devices
+from amid.devices import bf16_pays, device_of
+from amid.errors import RequestError
+
+
+@pytest.fixture
+def there(monkeypatch):
+    def there(*kinds):
+        monkeypatch.setattr(devices, "_is_there", lambda kind: kind in kinds)
+
+    return there
+
+
+@pytest.mark.parametrize(
+    ("kinds", "accelerator", "device"),
+    [
+        (("cpu", "cuda"), "auto", "cuda"),
+        (("cpu", "cuda"), "cpu", "cpu"),
+        (("cpu", "mps"), "auto", "mps"),
+        (("cpu", "mps"), "gpu", "mps"),
+        (("cpu",), "auto", "cpu"),
+    ],
+)
+def test_the_cpu_is_used_where_it_is_asked_for_and_else_the_best_there_is(there, kinds, accelerator, device):
+    there(*kinds)
+    assert device_of(accelerator) == torch.device(device)
+
+
+def test_an_accelerator_that_is_not_there_is_refused_with_those_that_are(there):
+    there("cpu")
+    with pytest.raises(RequestError, match="trainer.accelerator=gpu: there is none .*; valid here: auto, cpu"):
+        device_of("gpu")
+
+
+def test_an_unknown_accelerator_names_the_valid_ones():
+    with pytest.raises(RequestError, match="trainer.accelerator 'tpu' unknown; valid: auto, gpu, cuda, mps, cpu"):
+        device_of("tpu")
+
+
+def test_bfloat16_pays_on_a_cpu_only_with_matrix_units(monkeypatch):
+    for supported in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda supported=supported: supported)
+        assert bf16_pays(torch.device("cpu")) is supported
+    assert bf16_pays(torch.device("cuda"))
