@@ -22,7 +22,7 @@ from amid.core.divergences import (
 from amid.core.fused import chunked_objective_from_logits, linear_objective
 from amid.core.heads import Head, LowRank
 from amid.core.logprob import LogProb, to_log_prob
-from amid.core.objective import LossParts, Objective
+from amid.core.objective import LossParts, Objective, signal_means
 from amid.core.schedules import (
     SCHEDULES,
     OverlapAdaptive,
@@ -81,6 +81,7 @@ __all__ = [
     "linear",
     "linear_objective",
     "resolve_divergence",
+    "signal_means",
     "to_log_prob",
     "tv",
     "weighted_sum",

@@ -67,14 +67,14 @@ def settle(objective: Objective, candidate_sum: Callable[[DivergenceTerm], float
 @dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` gives: the loss, a scalar with a graph; without one, per token [N]: the value, whether it is
-    finite, and the value by term; sums of the signals over the finite tokens.
+    finite, and the value by term; the signals as in `LossParts`.
     """
 
     loss: Tensor
     per_token: Tensor
     finite: Tensor
     terms: dict[str, Tensor]
-    signal_sums: dict[str, Tensor]
+    signals: dict[str, Tensor]
 
 
 def evaluate(
@@ -113,7 +113,7 @@ def evaluate(
         per_token=per_token,
         finite=finite,
         terms=terms,
-        signal_sums=signal_sums(objective, kept_p, log_q.detach(), tuple(s.rows(rows) for s in settled)),
+        signals=signal_sums(objective, kept_p, log_q.detach(), tuple(s.rows(rows) for s in settled)),
     )
 
 
@@ -121,19 +121,26 @@ def evaluate(
 def signal_sums(
     objective: Objective, log_p: LogProb | None, log_q: LogProb, settled: tuple[SettledTerm, ...]
 ) -> dict[str, Tensor]:
-    """Sums over tokens of the signals that the objective's schedules read from the distributions."""
-    sums: dict[str, Tensor] = {}
+    """The signals that the objective's schedules read from the distributions, as in `LossParts`."""
+    found: dict[str, Tensor] = {}
     if log_p is None:
-        return sums
+        return found
     if OVERLAP in objective.signals:
-        sums[OVERLAP] = torch.exp(torch.minimum(log_p, log_q)).sum()
+        found[OVERLAP] = _finite_sum(torch.exp(torch.minimum(log_p, log_q)).sum(-1))
     if ASSISTANT_CROSS_ENTROPY in objective.signals:
         for s in settled:
             if s.alpha is not None and ASSISTANT_CROSS_ENTROPY in _signals_of(s.term):
                 log_r = alpha_mixture(log_p, log_q, alpha=s.alpha, lam=s.lam)
-                sums[ASSISTANT_CROSS_ENTROPY] = -(torch.exp(log_r) * log_q.masked_fill(log_r.isneginf(), 0.0)).sum()
+                per_token = -(torch.exp(log_r) * log_q.masked_fill(log_r.isneginf(), 0.0)).sum(-1)
+                found[ASSISTANT_CROSS_ENTROPY] = _finite_sum(per_token)
                 break
-    return sums
+    return found
+
+
+def _finite_sum(per_token: Tensor) -> Tensor:
+    """[2]: sum over the finite tokens of [N], and how many there are."""
+    finite = torch.isfinite(per_token)
+    return torch.stack([per_token.masked_fill(~finite, 0.0).sum(), finite.sum().to(per_token.dtype)])
 
 
 def _signals_of(term: DivergenceTerm | CrossEntropy) -> frozenset[str]:
@@ -174,16 +181,15 @@ def loss_parts(
     per_token: Tensor,
     finite: Tensor,
     terms: dict[str, Tensor],
-    sums: dict[str, Tensor],
+    signals: dict[str, Tensor],
 ) -> LossParts:
     """Loss parts from values per token [N] and sums of signals."""
-    num_finite = finite.sum()
     return LossParts(
         loss=loss,
         per_token=per_token,
-        num_nonfinite=finite.numel() - num_finite,
+        num_nonfinite=finite.numel() - finite.sum(),
         terms={name: (weights * value.masked_fill(~finite, 0.0)).sum() for name, value in terms.items()},
-        signals={name: value / num_finite.clamp(min=1) for name, value in sorted(sums.items())},
+        signals=dict(sorted(signals.items())),
     )
 
 
@@ -244,5 +250,5 @@ def dense_objective(
         per_token=result.per_token,
         finite=result.finite,
         terms=result.terms,
-        sums=result.signal_sums,
+        signals=result.signals,
     )

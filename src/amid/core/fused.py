@@ -45,12 +45,12 @@ class _Precomputed(torch.autograd.Function):
 
 @dataclass
 class _Collected:
-    """Values per token [N] gathered over blocks."""
+    """Values per token [N] gathered over blocks; signals as in `LossParts`."""
 
     per_token: Tensor
     finite: Tensor
     terms: dict[str, Tensor]
-    signal_sums: dict[str, Tensor]
+    signals: dict[str, Tensor]
 
     @staticmethod
     def empty(settled: tuple[SettledTerm, ...], num_tokens: int, device: torch.device) -> "_Collected":
@@ -72,13 +72,13 @@ class _Collected:
             per_token=self.per_token,
             finite=self.finite,
             terms=self.terms,
-            sums=self.signal_sums,
+            signals=self.signals,
         )
 
-    def add_signals(self, sums: dict[str, Tensor]) -> None:
-        """None; adds one block's sums."""
-        for name, value in sums.items():
-            self.signal_sums[name] = self.signal_sums[name] + value if name in self.signal_sums else value
+    def add_signals(self, found: dict[str, Tensor]) -> None:
+        """None; adds one block's sums and counts."""
+        for name, value in found.items():
+            self.signals[name] = self.signals[name] + value if name in self.signals else value
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _differentiate(problem: _Problem, z: Tensor, teacher_z: Tensor | None, index
     out.finite[index] = result.finite
     for name, value in result.terms.items():
         out.terms[name][index] = value.float()
-    out.add_signals(result.signal_sums)
+    out.add_signals(result.signals)
     if not (problem.wants_gradient and result.loss.requires_grad):
         return torch.zeros_like(z)
     (gradient,) = torch.autograd.grad(result.loss, leaf)
