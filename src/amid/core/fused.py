@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amid.core.closed_form import Buffers, ClosedForm, closed_form_block, closed_form_of, write_gradient
+from amid.core.block import Buffers, closed_form_block, write_gradient
+from amid.core.closed_form import ClosedForm, closed_form_of
 from amid.core.dense import SettledTerm, check_shapes, evaluate, loss_parts, settle, signal_sums
 from amid.core.heads import Head, backproject, empty_gradients, project_into
 from amid.core.logprob import to_log_prob
@@ -45,12 +46,13 @@ class _Precomputed(torch.autograd.Function):
 
 @dataclass
 class _Collected:
-    """Values per token [N] gathered over blocks; signals as in `LossParts`."""
+    """Values per token [N] gathered over blocks; signals as in `LossParts`; how many tokens took the dense form."""
 
     per_token: Tensor
     finite: Tensor
     terms: dict[str, Tensor]
     signals: dict[str, Tensor]
+    num_dense: int = 0
 
     @staticmethod
     def empty(settled: tuple[SettledTerm, ...], num_tokens: int, device: torch.device) -> "_Collected":
@@ -73,6 +75,7 @@ class _Collected:
             finite=self.finite,
             terms=self.terms,
             signals=self.signals,
+            num_dense=torch.full((), self.num_dense, dtype=torch.int64, device=loss.device),
         )
 
     def add_signals(self, found: dict[str, Tensor]) -> None:
@@ -104,36 +107,36 @@ def _problem(
     return _Problem(objective, settled, closed_form_of(settled, objective), labels, logits_dtype, wants_gradient)
 
 
-def _differentiate(problem: _Problem, z: Tensor, teacher_z: Tensor | None, index: Tensor, out: _Collected) -> Tensor:
+def _differentiate(
+    problem: _Problem, z: Tensor, teacher_z: Tensor | None, tokens: Tensor | slice, out: _Collected
+) -> Tensor:
     """Gradient [b, V] of the summed values of some tokens, by autograd on the dense form; values go to `out`.
 
-    index: [b] positions of the tokens among all N. Tokens without a finite value have gradient zero.
+    tokens: which of all N these are. Those without a finite value or gradient have gradient zero.
     """
     native = problem.objective.compat.native_loss_dtype
     log_p = None
     if teacher_z is not None:
         teacher_logits = teacher_z.to(problem.logits_dtype) if native else teacher_z
         log_p = to_log_prob(teacher_logits, z.shape[1], native_dtype=native)
-    leaf = z.clone().requires_grad_(problem.wants_gradient)
+    logits = z.to(problem.logits_dtype if native else z.dtype, copy=True).requires_grad_(problem.wants_gradient)
     with torch.set_grad_enabled(problem.wants_gradient):
         result = evaluate(
-            leaf.to(problem.logits_dtype) if native else leaf,
+            logits,
             log_p,
-            tuple(s.rows(index) for s in problem.settled),
+            tuple(s.rows(tokens) for s in problem.settled),
             objective=problem.objective,
-            labels=None if problem.labels is None else problem.labels[index],
+            labels=None if problem.labels is None else problem.labels[tokens],
             weights=torch.ones(z.shape[0], device=z.device),
             vocab_size=z.shape[1],
         )
-    out.per_token[index] = result.per_token.float()
-    out.finite[index] = result.finite
+    out.per_token[tokens] = result.per_token.float()
+    out.finite[tokens] = result.finite
     for name, value in result.terms.items():
-        out.terms[name][index] = value.float()
+        out.terms[name][tokens] = value.float()
     out.add_signals(result.signals)
-    if not (problem.wants_gradient and result.loss.requires_grad):
-        return torch.zeros_like(z)
-    (gradient,) = torch.autograd.grad(result.loss, leaf)
-    return gradient
+    out.num_dense += z.shape[0]
+    return torch.zeros_like(z) if result.gradient is None else result.gradient.float()
 
 
 def _close(
@@ -141,40 +144,35 @@ def _close(
     form: ClosedForm,
     z: Tensor,
     teacher_z: Tensor | None,
-    index: Tensor,
+    first: int,
     out: _Collected,
     buffers: Buffers,
 ) -> None:
-    """None; replaces the logits z [b, V] by the gradient of the summed values, by the closed form."""
-    labels = None if problem.labels is None else problem.labels[index]
+    """None; replaces the logits z [b, V] by the gradient of the summed values, by the closed form.
+
+    first: which of all N tokens is the first of these.
+    """
+    tokens = slice(first, first + z.shape[0])
+    labels = None if problem.labels is None else problem.labels[tokens]
     result = closed_form_block(form, z, teacher_z, labels, buffers)
-    total = torch.zeros(z.shape[0], device=z.device)
+    total = out.per_token[tokens].zero_()
     for s in problem.settled:
         value = result.cross_entropy if isinstance(s.term, CrossEntropy) else result.divergence
         assert value is not None
-        out.terms[s.name][index] = s.weight * value
-        total += s.weight * value
-    out.per_token[index] = total
+        total.add_(torch.mul(value, s.weight, out=out.terms[s.name][tokens]))
     all_usable = bool(result.usable.all())
-    kept = slice(None) if all_usable else result.usable.nonzero().squeeze(-1)
-    if problem.objective.signals and result.log_p is not None:
-        out.add_signals(
-            signal_sums(problem.objective, result.log_p[kept], result.log_q[kept], _rows(problem.settled, index[kept]))
-        )
+    if problem.objective.signals and result.logs is not None:
+        kept = slice(None) if all_usable else result.usable.nonzero().squeeze(-1)
+        out.add_signals(signal_sums(problem.objective, *result.log_probs(kept), problem.settled))
     if all_usable:
         if problem.wants_gradient:
             write_gradient(form, result, labels, z)
         return
     lost = (~result.usable).nonzero().squeeze(-1)
-    teacher_lost = None if teacher_z is None else teacher_z[lost]
-    gradient = _differentiate(problem, z[lost], teacher_lost, index[lost], out)
+    gradient = _differentiate(problem, z[lost], None if teacher_z is None else teacher_z[lost], first + lost, out)
     if problem.wants_gradient:
         write_gradient(form, result, labels, z)
         z[lost] = gradient
-
-
-def _rows(settled: tuple[SettledTerm, ...], rows: Tensor) -> tuple[SettledTerm, ...]:
-    return tuple(s.rows(rows) for s in settled)
 
 
 def _logits_to_gradient(
@@ -183,12 +181,12 @@ def _logits_to_gradient(
     """None; replaces a chunk's logits [n, V], in place and block by block, by the gradient of the summed values."""
     for first in range(0, z.shape[0], block):
         rows = slice(first, min(first + block, z.shape[0]))
-        index = torch.arange(start + rows.start, start + rows.stop, device=z.device)
         teacher_rows = None if teacher_z is None else teacher_z[rows]
         if problem.form is None:
-            z[rows] = _differentiate(problem, z[rows], teacher_rows, index, out)
+            tokens = slice(start + rows.start, start + rows.stop)
+            z[rows] = _differentiate(problem, z[rows], teacher_rows, tokens, out)
         else:
-            _close(problem, problem.form, z[rows], teacher_rows, index, out, buffers)
+            _close(problem, problem.form, z[rows], teacher_rows, start + first, out, buffers)
 
 
 def block_tokens(vocab_size: int, device: torch.device) -> int:

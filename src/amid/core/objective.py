@@ -121,7 +121,8 @@ class LossParts:
 
     loss: scalar, sum over finite tokens of token_weights * value; carries the gradient.
     per_token: detached [N], the value before token_weights; not finite where the token was left out.
-    num_nonfinite: scalar int64, how many tokens were left out.
+    num_nonfinite: scalar int64, how many tokens were left out: their value, or its gradient, is not finite.
+    num_dense: scalar int64, how many tokens were evaluated by differentiating the dense form, the slow way.
     terms: per term, detached scalar: its share of `loss`, weight included.
     signals: per signal that a schedule reads, detached [2]: its sum over the tokens where it is finite, and their
     number; what adds up over micro-batches and ranks. See `signal_means`.
@@ -130,6 +131,7 @@ class LossParts:
     loss: Tensor
     per_token: Tensor
     num_nonfinite: Tensor
+    num_dense: Tensor
     terms: Mapping[str, Tensor]
     signals: Mapping[str, Tensor] = field(default_factory=dict)
 
