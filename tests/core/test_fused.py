@@ -351,6 +351,43 @@ def test_chunked_form_from_logits_equals_the_dense_form_and_keeps_the_logits(dty
     assert torch.equal(student.detach(), before)
 
 
+@pytest.mark.parametrize(
+    "parts", [{}, {"bias": lambda normal, width: normal(width).requires_grad_()}], ids=["", "bias"]
+)
+def test_native_loss_dtype_under_autocast_is_that_of_the_models_own_logits(parts):
+    student, head, teacher, teacher_head, labels, weights = problem(**parts)
+    assert student.dtype == torch.float32
+    common = {"labels": labels, "token_weights": weights, "vocab_size": VOCAB}
+    native, plain = (Objective((term(AB, "pr", -5.0),), Compat(native_loss_dtype=flag)) for flag in (True, False))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        own = [
+            torch.nn.functional.linear(states, one.weight, one.bias)
+            for states, one in ((student, head), (teacher, teacher_head))
+        ]
+        assert own[0].dtype == torch.bfloat16
+        dense = dense_objective(own[0], own[1], native, **common)
+        fused = linear_objective(student, head, teacher, teacher_head, native, **common)
+        in_float32 = linear_objective(student, head, teacher, teacher_head, plain, **common)
+    # The products are summed in another order, which may move a logit by one bfloat16 step of 2^-8.
+    torch.testing.assert_close(fused.per_token, dense.per_token, rtol=1e-3, atol=1e-3)
+    assert (fused.per_token - in_float32.per_token).abs().max() > 3e-3
+    gradients = [torch.autograd.grad(x.loss, head.weight)[0] for x in (fused, dense)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0.05, atol=2**-8)
+
+
+def test_native_loss_dtype_is_each_models_own():
+    generator = torch.Generator().manual_seed(1)
+    z_q, z_p = torch.randn(2, 7, 12, generator=generator) * 3
+    objective = Objective((term(AB, "pr", -5.0),), Compat(native_loss_dtype=True))
+    common = {"labels": None, "token_weights": torch.ones(7), "vocab_size": 12}
+    student = z_q.bfloat16().requires_grad_()
+    chunked = chunked_objective_from_logits(student, z_p, objective, **common)
+    torch.testing.assert_close(chunked.per_token, dense_objective(student, z_p, objective, **common).per_token)
+    head = Head(torch.eye(12, dtype=torch.bfloat16).requires_grad_())
+    linear = linear_objective(z_q.bfloat16(), head, z_p, Head(torch.eye(12)), objective, **common)
+    torch.testing.assert_close(linear.per_token, chunked.per_token)
+
+
 def test_a_frozen_head_gets_no_gradient_and_the_hidden_states_still_do():
     student, head, teacher, teacher_head, labels, weights = problem()
     frozen = Head(head.weight.detach())

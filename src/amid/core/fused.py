@@ -15,7 +15,7 @@ from torch import Tensor
 from amid.core.block import Buffers, closed_form_block, write_gradient
 from amid.core.closed_form import ClosedForm, closed_form_of
 from amid.core.dense import SettledTerm, check_shapes, evaluate, loss_parts, settle, signal_sums
-from amid.core.heads import Head, backproject, empty_gradients, project_into
+from amid.core.heads import Head, backproject, empty_gradients, native_dtype, project_into
 from amid.core.logprob import to_log_prob
 from amid.core.objective import LossParts, Objective
 from amid.core.terms import CrossEntropy, DivergenceTerm
@@ -92,7 +92,8 @@ class _Problem:
     settled: tuple[SettledTerm, ...]
     form: ClosedForm | None
     labels: Tensor | None
-    logits_dtype: torch.dtype
+    student_dtype: torch.dtype
+    teacher_dtype: torch.dtype
     wants_gradient: bool
 
 
@@ -100,11 +101,12 @@ def _problem(
     objective: Objective,
     candidate_sum: Callable[[DivergenceTerm], float],
     labels: Tensor | None,
-    logits_dtype: torch.dtype,
+    dtypes: tuple[torch.dtype, torch.dtype],
     wants_gradient: bool,
 ) -> _Problem:
+    """dtypes: of the student's and the teacher's own logits, read by compat.native_loss_dtype only."""
     settled = settle(objective, candidate_sum)
-    return _Problem(objective, settled, closed_form_of(settled, objective), labels, logits_dtype, wants_gradient)
+    return _Problem(objective, settled, closed_form_of(settled, objective), labels, *dtypes, wants_gradient)
 
 
 def _differentiate(
@@ -117,9 +119,9 @@ def _differentiate(
     native = problem.objective.compat.native_loss_dtype
     log_p = None
     if teacher_z is not None:
-        teacher_logits = teacher_z.to(problem.logits_dtype) if native else teacher_z
+        teacher_logits = teacher_z.to(problem.teacher_dtype) if native else teacher_z
         log_p = to_log_prob(teacher_logits, z.shape[1], native_dtype=native)
-    logits = z.to(problem.logits_dtype if native else z.dtype, copy=True).requires_grad_(problem.wants_gradient)
+    logits = z.to(problem.student_dtype if native else z.dtype, copy=True).requires_grad_(problem.wants_gradient)
     with torch.set_grad_enabled(problem.wants_gradient):
         result = evaluate(
             logits,
@@ -267,7 +269,14 @@ def linear_objective(
     inputs = [student_hidden, student_head.weight, student_head.bias]
     inputs += [None, None] if lora is None else [lora.down, lora.up]
     wants_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    problem = _problem(objective, candidate_sum, labels, student_hidden.dtype, wants_gradient)
+    dtypes = native_dtype(student_head), native_dtype(student_head if teacher_head is None else teacher_head)
+    # What is multiplied, as the models themselves would: autocast casts the operands too.
+    read, student_states, teacher_read = student_head, student_hidden.detach(), teacher_head
+    if objective.compat.native_loss_dtype:
+        read, student_states = student_head.rounded_to(dtypes[0]), student_states.to(dtypes[0])
+        if teacher_head is not None and teacher_hidden is not None:
+            teacher_read, teacher_hidden = teacher_head.rounded_to(dtypes[1]), teacher_hidden.to(dtypes[1])
+    problem = _problem(objective, candidate_sum, labels, dtypes, wants_gradient)
     weights = token_weights.detach().float()
     out = _Collected.empty(problem.settled, num_tokens, device)
     with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
@@ -279,15 +288,15 @@ def linear_objective(
         teacher_z = torch.empty(chunk, vocab_size, device=device) if objective.needs_teacher else None
         for start in range(0, num_tokens, chunk):
             stop = min(start + chunk, num_tokens)
-            states = student_hidden[start:stop].float()
+            states = student_states[start:stop].float()
             z = student_z[: stop - start]
-            project_into(z, states, student_head)
+            project_into(z, states, read)
             teacher_rows = None
             if teacher_z is not None:
                 assert teacher_hidden is not None
-                assert teacher_head is not None
+                assert teacher_read is not None
                 teacher_rows = teacher_z[: stop - start]
-                project_into(teacher_rows, teacher_hidden[start:stop].float(), teacher_head)
+                project_into(teacher_rows, teacher_hidden[start:stop].float(), teacher_read)
             capped = z.clone() if student_head.softcap is not None and gradients is not None else None
             _logits_to_gradient(problem, z, teacher_rows, start=start, out=out, buffers=buffers, block=block)
             if gradients is not None:
@@ -343,7 +352,8 @@ def chunked_objective_from_logits(
         return float(alone.loss)
 
     wants_gradient = torch.is_grad_enabled() and student_logits.requires_grad
-    problem = _problem(objective, candidate_sum, labels, student_logits.dtype, wants_gradient)
+    dtypes = student_logits.dtype, (student_logits if teacher_logits is None else teacher_logits).dtype
+    problem = _problem(objective, candidate_sum, labels, dtypes, wants_gradient)
     weights = token_weights.detach().float()
     out = _Collected.empty(problem.settled, num_tokens, device)
     with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
