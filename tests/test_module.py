@@ -109,3 +109,12 @@ def test_a_schedules_signal_is_the_token_mean_of_all_ranks(term, lengths, monkey
     sent = [[x for pair in part.signals.values() for x in pair] for part in parts]
     summed = [a + b for a, b in zip(*sent, strict=True)]
     assert signal_means({name: summed})[name] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_counts_of_a_round_are_in_the_checkpoint():
+    module, checkpoint = module_of(OVERLAP), {}
+    module._epoch_positions, module._epoch_nonfinite = 40, 7
+    module.on_save_checkpoint(checkpoint)
+    resumed = module_of(OVERLAP)
+    resumed.on_load_checkpoint(checkpoint)
+    assert (resumed._epoch_positions, resumed._epoch_nonfinite) == (40, 7)

@@ -170,6 +170,8 @@ class DistillModule(lightning.LightningModule):
         self._epoch_nonfinite += total.num_nonfinite
         self._objective.update({"progress": (step + 1) / self._optimisation.total_steps, **signal_means(total.signals)})
         self._log_step(step, total, lr=lr, grad_norm=float(grad_norm))
+        if (step + 1) % int(self.trainer.num_training_batches) == 0:
+            self._end_round()
 
     def _generate(self, batch: Batch, *, policy: Policy, step: int) -> Batch:
         """The batch with new responses and, where a buffer will want them, the teacher's states."""
@@ -182,8 +184,11 @@ class DistillModule(lightning.LightningModule):
         padded = [nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts]
         return replace(fresh, teacher_states=torch.cat(padded))
 
-    def on_train_epoch_end(self) -> None:
-        """None; fails the run as diverged when too many positions had no finite value."""
+    def _end_round(self) -> None:
+        """None; fails the run as diverged when too many positions of the round had no finite value.
+
+        Before the round's checkpoint, which a resumed run would otherwise take up behind this decision.
+        """
         share = self._epoch_nonfinite / max(1, self._epoch_positions)
         if share > self._optimisation.max_nonfinite_share:
             raise RunError(
@@ -222,14 +227,17 @@ class DistillModule(lightning.LightningModule):
         self._log(metrics, step=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """None; adds the states of every rank's strategy, and of the schedules."""
+        """None; adds the states of every rank's strategy, of the schedules, and the round's counts of positions."""
         checkpoint["strategy"] = self._ranks.gather(self._strategy.state_dict())
         checkpoint["objective"] = self._objective.state_dict()
+        checkpoint["positions"] = {"round": self._epoch_positions, "nonfinite": self._epoch_nonfinite}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """None; restores the states of strategy and schedules."""
+        """None; restores the states of strategy and schedules, and the round's counts of positions."""
         self._strategy.load_state_dict(checkpoint["strategy"][self._ranks.rank])
         self._objective.load_state_dict(checkpoint["objective"])
+        positions = checkpoint.get("positions", {"round": 0, "nonfinite": 0})  # 0.1.0 kept none
+        self._epoch_positions, self._epoch_nonfinite = positions["round"], positions["nonfinite"]
 
     def _accumulate(self, batch: Batch) -> _StepParts:
         """Loss parts of this rank's batch, its gradient accumulated over micro-batches."""
@@ -250,13 +258,16 @@ class DistillModule(lightning.LightningModule):
     def _summed_over_ranks(self, parts: _StepParts) -> _StepParts:
         """The parts of the whole step, on every rank."""
         signals = [value for pair in parts.signals.values() for value in pair]
-        counts = (parts.num_tokens, parts.num_nonfinite)
-        loss, surviving, tokens, nonfinite, *sums = self._reduced(parts.loss, parts.surviving_weight, *counts, *signals)
+        counts = (parts.num_tokens, parts.num_nonfinite, parts.num_dense)
+        loss, surviving, tokens, nonfinite, dense, *sums = self._reduced(
+            parts.loss, parts.surviving_weight, *counts, *signals
+        )
         return _StepParts(
             loss=loss,
             surviving_weight=surviving,
             num_tokens=int(tokens),
             num_nonfinite=int(nonfinite),
+            num_dense=int(dense),
             signals={name: sums[2 * index : 2 * index + 2] for index, name in enumerate(parts.signals)},
         )
 
@@ -351,6 +362,7 @@ class DistillModule(lightning.LightningModule):
             {
                 **metrics,
                 "train/num_nonfinite": self._epoch_nonfinite,
+                "train/dense_share": parts.num_dense / max(1, parts.num_tokens),
                 "labels_per_s": tokens_per_s,
                 **self._strategy_measures(seconds),
             },
@@ -399,6 +411,7 @@ class _StepParts:
     surviving_weight: float = 0.0
     num_tokens: int = 0
     num_nonfinite: int = 0
+    num_dense: int = 0
 
     def add(self, parts: LossParts, weights: Tensor) -> None:
         finite = torch.isfinite(parts.per_token)
@@ -406,6 +419,7 @@ class _StepParts:
         self.surviving_weight += float(weights[finite].sum()) if not finite.all() else float(weights.sum())
         self.num_tokens += finite.numel()
         self.num_nonfinite += int(parts.num_nonfinite)
+        self.num_dense += int(parts.num_dense)
         for name, pair in parts.signals.items():
             self.signals[name] = [mine + theirs for mine, theirs in zip(self.signals[name], pair.tolist(), strict=True)]
 
