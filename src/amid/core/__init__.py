@@ -3,6 +3,7 @@
 from amid.core.alpha_beta import ab, amari
 from amid.core.assistants import alpha_mixture
 from amid.core.dense import dense_objective
+from amid.core.divergence_names import NAMED_DIVERGENCES, NamedDivergence, named_divergence
 from amid.core.divergences import (
     DIVERGENCES,
     Divergence,
@@ -45,6 +46,7 @@ from amid.core.terms import (
 
 __all__ = [
     "DIVERGENCES",
+    "NAMED_DIVERGENCES",
     "ORDERS",
     "SCHEDULES",
     "Compat",
@@ -56,6 +58,7 @@ __all__ = [
     "LossParts",
     "LowRank",
     "MaxDivergence",
+    "NamedDivergence",
     "Objective",
     "Order",
     "OverlapAdaptive",
@@ -80,6 +83,7 @@ __all__ = [
     "kl",
     "linear",
     "linear_objective",
+    "named_divergence",
     "resolve_divergence",
     "signal_means",
     "to_log_prob",
