@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from amid import AmidLoss
-from amid.core import Head, dense_objective
+from amid.core import NAMED_DIVERGENCES, Head, ab, dense_objective, tv
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def batch(*, width=12, teacher_width=12):
@@ -88,8 +93,46 @@ def test_bad_calls_are_refused():
         AmidLoss()(student, teacher, labels, student_head=student_head)
     with pytest.raises(ValueError, match="must be labels' shape"):
         AmidLoss()(student[:1], teacher, labels)
-    with pytest.raises(ValueError, match="did you mean 'kl'"):
-        AmidLoss(divergence="kll")
+    with pytest.raises(ValueError, match="divergence 'rkll' unknown; did you mean 'rkl'.*chi2.*hellinger.*rkl"):
+        AmidLoss(divergence="rkll")
+
+
+def test_every_name_of_the_command_line_has_its_function_order_and_parameters_in_amid_loss():
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "conf" / "divergence").glob("*.yaml")}
+    assert set(files) == set(NAMED_DIVERGENCES)
+    for name, file in files.items():
+        named = NAMED_DIVERGENCES[name]
+        given = {key: value for key, value in file["params"].items() if value is not None}
+        assert (named.function, named.order, dict(named.params)) == (file["name"], file["order"], given), name
+
+
+@pytest.mark.parametrize("name", sorted(NAMED_DIVERGENCES))
+def test_amid_loss_takes_every_name_of_the_command_line(name):
+    student, teacher, student_head, teacher_head, labels = batch()
+    # Some take their weights from the teacher and go without an assistant.
+    amid_loss = AmidLoss(divergence=name, alpha=None if name in ("akl", "bdkd", "csd") else -5.0)
+    loss = amid_loss(student_head(student), teacher_head(teacher), labels)
+    torch.testing.assert_close(loss, expected(amid_loss, student, teacher, student_head, teacher_head, labels))
+
+
+def test_rkl_is_kl_with_its_arguments_exchanged_and_refuses_an_order_beside_it():
+    student, teacher, student_head, teacher_head, labels = batch()
+    z, t = student_head(student), teacher_head(teacher)
+    values = [AmidLoss(divergence="kl", order=order)(z, t, labels) for order in ("pr", "rp")]
+    torch.testing.assert_close(AmidLoss(divergence="rkl")(z, t, labels), values[1])
+    assert abs(values[0] - values[1]) > 1e-4
+    for order in ("pr", "rp"):
+        text = f"divergence 'rkl' is 'kl' with order 'rp', its letters exchanged; order '{order}' beside it"
+        with pytest.raises(ValueError, match=f"{text} could mean either way round: use 'kl' with the order you mean"):
+            AmidLoss(divergence="rkl", order=order)
+
+
+def test_parameters_given_to_a_name_replace_its_own_one_by_one():
+    log = torch.tensor([[0.0, 1.0, 2.0]]).log_softmax(-1), torch.tensor([[1.0, 0.5, 0.0]]).log_softmax(-1)
+    (term,) = AmidLoss(divergence_params={"ab_alpha": 0.5}).objective.divergence_terms
+    torch.testing.assert_close(term.divergence(*log), ab(*log, ab_alpha=0.5, ab_beta=0.7))
+    (term,) = AmidLoss(divergence="f_divergence", divergence_params={"generator": "tv"}).objective.divergence_terms
+    torch.testing.assert_close(term.divergence(*log), tv(*log))
 
 
 def test_dense_and_fused_training_agree_over_ten_steps():

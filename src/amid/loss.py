@@ -22,9 +22,8 @@ from amid.core import (
     chunked_objective_from_logits,
     constant,
     linear_objective,
+    named_divergence,
 )
-
-DEFAULT_AB = {"ab_alpha": 0.2, "ab_beta": 0.7}
 
 
 def _schedule(value: float | Schedule) -> Schedule:
@@ -38,9 +37,11 @@ def _head(head: Head | nn.Linear) -> Head:
 class AmidLoss(nn.Module):
     """Distillation loss of a student against a teacher through an alpha-mixture assistant: mean over labelled tokens.
 
-    divergence, divergence_params: a name of `amid.core.DIVERGENCES` with its parameters; `function` "module:function"
-    for your own. Default: AB with (0.2, 0.7).
-    order: left and right argument of the divergence; p teacher, q student, r assistant.
+    divergence: a name as on the command line (ab, akl, amari, bdkd, chi2, csd, gjs, hellinger, jeffreys, js, kl, rkl,
+    tv, wsd). divergence_params: parameters that differ from the name's own. function: "module:function" of your own
+    divergence, whose parameters divergence_params are. Default: AB with (0.2, 0.7).
+    order: left and right argument of the divergence; p teacher, q student, r assistant. Default: pr; rp for rkl, which
+    is kl with its arguments exchanged and refuses an order beside it.
     alpha: geometry of the assistant, any real, inf or -inf, or a schedule; None for no assistant.
     lam: weight of the teacher in the assistant, in [0, 1], or a schedule.
     cross_entropy_weight: weight of the labels' cross-entropy beside the divergence (whose weight is 1).
@@ -58,7 +59,7 @@ class AmidLoss(nn.Module):
         divergence: str = "ab",
         divergence_params: Mapping[str, Any] | None = None,
         function: str | None = None,
-        order: Order = "pr",
+        order: Order | None = None,
         alpha: float | Schedule | None = -5.0,
         lam: float | Schedule = 0.1,
         detach_student: bool = False,
@@ -68,13 +69,17 @@ class AmidLoss(nn.Module):
         chunk_tokens: int = 192,
     ) -> None:
         super().__init__()
-        params = divergence_params
-        if params is None and divergence == "ab" and function is None:
-            params = DEFAULT_AB
+        given = dict(divergence_params or {})
+        if function is None:
+            named = named_divergence(divergence, order)
+            bound = bind_divergence(named.function, params={**named.params, **given})
+            order = named.order
+        else:
+            bound = bind_divergence(divergence, function=function, params=given)
         terms: list[Term] = [
             DivergenceTerm(
-                bind_divergence(divergence, function=function, params=params),
-                order,
+                bound,
+                order or "pr",
                 None if alpha is None else _schedule(alpha),
                 _schedule(lam),
                 detach_student,

@@ -24,7 +24,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from amid.core import Head, LossParts, Objective, chunked_objective_from_logits, linear_objective
+from amid.core import Head, LossParts, Objective, chunked_objective_from_logits, linear_objective, signal_means
 from amid.data.batch import SOURCES, Batch
 from amid.errors import RunError
 from amid.pairs import Pair, hidden_states, output_head
@@ -149,14 +149,16 @@ class DistillModule(lightning.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()
-        parts = self._accumulate(chosen)
-        num_tokens, num_nonfinite, surviving = self._reduced(
-            chosen.labelled.sum(), parts.num_nonfinite, parts.surviving_weight
-        )
-        if num_nonfinite > 0 and surviving > 0:
+        total = self._summed_over_ranks(self._accumulate(chosen))
+        if total.num_nonfinite > 0 and total.surviving_weight > 0:
+            total.loss /= total.surviving_weight
             for weight in self.student.parameters():
                 if weight.grad is not None:
-                    weight.grad.div_(surviving)
+                    weight.grad.div_(total.surviving_weight)
+        if total.surviving_weight == 0:
+            # No position has anything to say: AdamW's momentum must not move the student on its own, and a rank alone
+            # would not even have gradients.
+            optimizer.zero_grad()
         clip = self._optimisation.grad_clip or math.inf  # 0 is off
         grad_norm = nn.utils.clip_grad_norm_(self.student.parameters(), clip)
         if not torch.isfinite(grad_norm):
@@ -165,19 +167,12 @@ class DistillModule(lightning.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
-        self._epoch_positions += int(num_tokens)
-        self._epoch_nonfinite += int(num_nonfinite)
-        loss, *signals = self._reduced(parts.loss, *parts.signals.values())
-        if num_nonfinite > 0 and surviving > 0:
-            loss /= surviving
-        world = self.trainer.world_size
-        self._objective.update(
-            {
-                "progress": (step + 1) / self._optimisation.total_steps,
-                **{name: value / world for name, value in zip(parts.signals, signals, strict=True)},
-            }
-        )
-        self._log_step(step, loss=loss, lr=lr, grad_norm=float(grad_norm), num_tokens=int(num_tokens))
+        self._epoch_positions += total.num_tokens
+        self._epoch_nonfinite += total.num_nonfinite
+        self._objective.update({"progress": (step + 1) / self._optimisation.total_steps, **signal_means(total.signals)})
+        self._log_step(step, total, lr=lr, grad_norm=float(grad_norm))
+        if (step + 1) % int(self.trainer.num_training_batches) == 0:
+            self._end_round()
 
     def _generate(self, batch: Batch, *, policy: Policy, step: int) -> Batch:
         """The batch with new responses and, where a buffer will want them, the teacher's states."""
@@ -190,8 +185,11 @@ class DistillModule(lightning.LightningModule):
         padded = [nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts]
         return replace(fresh, teacher_states=torch.cat(padded))
 
-    def on_train_epoch_end(self) -> None:
-        """None; fails the run as diverged when too many positions had no finite value."""
+    def _end_round(self) -> None:
+        """None; fails the run as diverged when too many positions of the round had no finite value.
+
+        Before the round's checkpoint, which a resumed run would otherwise take up behind this decision.
+        """
         share = self._epoch_nonfinite / max(1, self._epoch_positions)
         if share > self._optimisation.max_nonfinite_share:
             raise RunError(
@@ -203,6 +201,8 @@ class DistillModule(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """None; adds the batch's cross-entropy to the exact token mean."""
         labels = batch.labels[batch.labelled]
+        if not labels.numel():
+            return  # the mean over no position is no number
         head = self._heads[0]
         if head is None:
             logits = self._all_logits(self.student, batch)[batch.labelled]
@@ -228,14 +228,17 @@ class DistillModule(lightning.LightningModule):
         self._log(metrics, step=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """None; adds the states of every rank's strategy, and of the schedules."""
+        """None; adds the states of every rank's strategy, of the schedules, and the round's counts of positions."""
         checkpoint["strategy"] = self._ranks.gather(self._strategy.state_dict())
         checkpoint["objective"] = self._objective.state_dict()
+        checkpoint["positions"] = {"round": self._epoch_positions, "nonfinite": self._epoch_nonfinite}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """None; restores the states of strategy and schedules."""
+        """None; restores the states of strategy and schedules, and the round's counts of positions."""
         self._strategy.load_state_dict(checkpoint["strategy"][self._ranks.rank])
         self._objective.load_state_dict(checkpoint["objective"])
+        positions = checkpoint.get("positions", {"round": 0, "nonfinite": 0})  # 0.1.0 kept none
+        self._epoch_positions, self._epoch_nonfinite = positions["round"], positions["nonfinite"]
 
     def _accumulate(self, batch: Batch) -> _StepParts:
         """Loss parts of this rank's batch, its gradient accumulated over micro-batches."""
@@ -243,7 +246,7 @@ class DistillModule(lightning.LightningModule):
         divide = batch.split if self._reduction == "micro_batch_mean" else batch.micro_batches
         micro_batches = list(divide(self._micro_batch_size))
         weights = self._token_weights(batch, micro_batches)
-        total = _StepParts()
+        total = _StepParts(signals={name: [0.0, 0.0] for name in self._objective.measured_signals})
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             # Without a label there is nothing to compute, but a rank alone must not skip the exchange of gradients.
@@ -252,8 +255,24 @@ class DistillModule(lightning.LightningModule):
                 with contextlib.nullcontext() if last else self._unsynchronised():
                     # Data-parallel training averages over ranks; the weights are of the sum over ranks.
                     self.manual_backward(parts.loss * self.trainer.world_size)
-                total.add(parts, weights[index], share=len(micro) / len(batch))
+                total.add(parts, weights[index])
         return total
+
+    def _summed_over_ranks(self, parts: _StepParts) -> _StepParts:
+        """The parts of the whole step, on every rank."""
+        signals = [value for pair in parts.signals.values() for value in pair]
+        counts = (parts.num_tokens, parts.num_nonfinite, parts.num_dense)
+        loss, surviving, tokens, nonfinite, dense, *sums = self._reduced(
+            parts.loss, parts.surviving_weight, *counts, *signals
+        )
+        return _StepParts(
+            loss=loss,
+            surviving_weight=surviving,
+            num_tokens=int(tokens),
+            num_nonfinite=int(nonfinite),
+            num_dense=int(dense),
+            signals={name: sums[2 * index : 2 * index + 2] for index, name in enumerate(parts.signals)},
+        )
 
     def _unsynchronised(self) -> AbstractContextManager[None]:
         """A context in which ranks do not exchange gradients yet."""
@@ -330,9 +349,9 @@ class DistillModule(lightning.LightningModule):
             torch.distributed.all_reduce(row)
         return row.tolist()
 
-    def _log_step(self, step: int, *, loss: float, lr: float, grad_norm: float, num_tokens: int) -> None:
-        self._tokens_since_log += num_tokens
-        self.log("loss", loss, prog_bar=True, logger=False)
+    def _log_step(self, step: int, parts: _StepParts, *, lr: float, grad_norm: float) -> None:
+        self._tokens_since_log += parts.num_tokens
+        self.log("loss", parts.loss, prog_bar=True, logger=False)
         if (step + 1) % self._log_every_steps and step + 1 < self._optimisation.total_steps:
             return
         now = time.perf_counter()
@@ -341,11 +360,12 @@ class DistillModule(lightning.LightningModule):
         self._tokens_since_log, self._time_of_log = 0, now
         self.log("labels/s", tokens_per_s, prog_bar=True, logger=False)
         schedules = {f"schedule/{name}": value for name, value in self._objective.current_values().items()}
-        metrics = {"train/loss": loss, "train/lr": lr, "train/grad_norm": grad_norm, **schedules}
+        metrics = {"train/loss": parts.loss, "train/lr": lr, "train/grad_norm": grad_norm, **schedules}
         self._log(
             {
                 **metrics,
                 "train/num_nonfinite": self._epoch_nonfinite,
+                "train/dense_share": parts.num_dense / max(1, parts.num_tokens),
                 "labels_per_s": tokens_per_s,
                 **self._strategy_measures(seconds),
             },
@@ -381,22 +401,30 @@ class DistillModule(lightning.LightningModule):
             logger.log_metrics(metrics, step=step)
 
 
+@dataclass
 class _StepParts:
-    """Sums over the micro-batches of one step on one rank."""
+    """Sums over the labelled tokens of one step, of one rank or of all.
 
-    def __init__(self) -> None:
-        self.loss = 0.0
-        self.num_nonfinite = 0
-        self.surviving_weight = 0.0
-        self.signals: dict[str, float] = {}
+    surviving_weight: of the tokens with a finite value. signals: by name, sum and number of tokens as in `LossParts`;
+    the same names whether or not a micro-batch had a label, since ranks exchange them.
+    """
 
-    def add(self, parts: LossParts, weights: Tensor, *, share: float) -> None:
+    signals: dict[str, list[float]]
+    loss: float = 0.0
+    surviving_weight: float = 0.0
+    num_tokens: int = 0
+    num_nonfinite: int = 0
+    num_dense: int = 0
+
+    def add(self, parts: LossParts, weights: Tensor) -> None:
         finite = torch.isfinite(parts.per_token)
         self.loss += float(parts.loss.detach())
-        self.num_nonfinite += int(parts.num_nonfinite)
         self.surviving_weight += float(weights[finite].sum()) if not finite.all() else float(weights.sum())
-        for name, value in parts.signals.items():
-            self.signals[name] = self.signals.get(name, 0.0) + share * float(value)
+        self.num_tokens += finite.numel()
+        self.num_nonfinite += int(parts.num_nonfinite)
+        self.num_dense += int(parts.num_dense)
+        for name, pair in parts.signals.items():
+            self.signals[name] = [mine + theirs for mine, theirs in zip(self.signals[name], pair.tolist(), strict=True)]
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

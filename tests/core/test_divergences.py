@@ -246,6 +246,84 @@ def test_kl_is_finite_where_the_left_argument_is_zero_and_infinite_where_the_rig
     assert not torch.isfinite(kl(log_q, log_p)).any()
 
 
+INF = math.inf
+# Logits of p and q with exact zeros: in q, in p, in both at one place, everywhere but one place.
+ZEROS = {
+    "q zero": ([0.0, 1.0, -1.0, 0.5], [0.5, -INF, 2.0, 1.0]),
+    "p zero": ([0.0, 1.0, -INF, 0.5], [0.5, 0.0, 2.0, 1.0]),
+    "issue": ([0.0, 1.0, -INF], [0.5, 0.0, 2.0]),
+    "both zero": ([0.0, 1.0, -INF, 0.5], [0.5, 0.0, -INF, 1.0]),
+    "different zeros": ([0.0, -INF, -INF, 0.5], [0.5, -INF, 1.0, -INF]),
+    "p one-hot": ([0.0, -INF, -INF, -INF], [0.5, 0.0, 2.0, 1.0]),
+    "q one-hot": ([0.0, 1.0, 2.0, 0.5], [0.5, -INF, -INF, -INF]),
+    "both one-hot": ([0.0, -INF, -INF, -INF], [0.5, -INF, -INF, -INF]),
+}
+# Whose limit at zeros exists for every ratio of two vanishing entries: powers of S > 0.
+ZEROABLE = {
+    **{
+        f"ab{point}": functools.partial(ab, ab_alpha=point[0], ab_beta=point[1])
+        for point in [
+            (1.0, 0.0), (0.0, 1.0), (0.5, 0.0), (0.0, 0.5), (2.0, 0.0), (0.0, 2.0), (1e-9, 0.7), (0.7, 1e-9),
+            (0.2, 0.7), (1.4, -0.5), (-0.5, 1.4), (1.0, 1.0),
+        ]
+    },
+    **{f"amari{c}": functools.partial(amari, amari_alpha=c) for c in (-1.0, 1.0, -1 + 1e-9, 0.0, 0.3, 3.0)},
+    **{f"f_{name}": functools.partial(f_divergence, generator=name) for name in oracle.GENERATORS},
+    **{f"gjs{w}": functools.partial(gjs, gjs_weight=w) for w in (0.0, 0.1, 0.9, 1.0)},
+    **{f"wsd{w}": functools.partial(wsd, wsd_reverse_weight=w) for w in (0.0, 0.5, 1.0)},
+    "weighted_sum": weighted_sum([(1.0, kl), (0.0, jeffreys)]),
+    "tv": tv,
+    "akl": akl,
+    "bdkd": bdkd,
+}  # fmt: skip
+
+
+def value_and_gradient(divergence, z_p, z_q, *, swapped, deepest=None):
+    """Of one token; deepest: in float64, with the zeros replaced by probabilities of about exp(-deepest)."""
+    z_p, z_q = (torch.tensor([z], dtype=torch.float64) for z in (z_p, z_q))
+    if deepest is None:
+        z_p, z_q = z_p.float(), z_q.float()
+    else:
+        z_p, z_q = (z.masked_fill(z.isneginf(), -deepest) for z in (z_p, z_q))
+    z_q.requires_grad_()
+    pair = [z_p.log_softmax(-1), z_q.log_softmax(-1)]
+    value = divergence(*(reversed(pair) if swapped else pair)).sum()
+    (gradient,) = torch.autograd.grad(value, z_q)
+    return value.item(), gradient[0]
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["p left", "q left"])
+@pytest.mark.parametrize("case", ZEROS)
+@pytest.mark.parametrize("name", ZEROABLE)
+def test_at_exact_zeros_value_and_gradient_are_the_limit_or_not_finite_where_it_diverges(name, case, swapped):
+    evaluate = functools.partial(value_and_gradient, ZEROABLE[name], *ZEROS[case], swapped=swapped)
+    near = [evaluate(deepest=depth) for depth in (150.0, 300.0)]
+    value, gradient = evaluate()
+    if near[0][0] != pytest.approx(near[1][0], rel=1e-6, abs=1e-9):
+        assert not math.isfinite(value)
+        return
+    assert value == pytest.approx(near[1][0], rel=2e-5, abs=1e-6)
+    torch.testing.assert_close(gradient.double(), near[1][1], rtol=1e-4, atol=1e-5)
+
+
+def test_ab_on_its_singular_line_is_kl_also_at_exact_zeros():
+    log_p, log_q = (torch.tensor([z]).log_softmax(-1) for z in ZEROS["issue"])
+    p, q = log_p.exp(), log_q.exp()
+    expected = (p[0, :2] * (p[0, :2] / q[0, :2]).log()).sum()
+    assert expected.item() == pytest.approx(1.590, abs=1e-3)
+    torch.testing.assert_close(ab(log_p, log_q, ab_alpha=1.0, ab_beta=0.0), expected.unsqueeze(0))
+    torch.testing.assert_close(ab(log_q, log_p, ab_alpha=0.0, ab_beta=1.0), expected.unsqueeze(0))
+
+
+@pytest.mark.parametrize("weights", ["student", "teacher_student", "uniform_student", "mixed"])
+def test_csd_ignores_an_entry_outside_both_supports(weights):
+    z_p, z_q = torch.tensor([[0.0, 1.0, -INF, 0.5]]), torch.tensor([[0.5, 0.0, -INF, 1.0]])
+    value = csd(z_p.log_softmax(-1), z_q.log_softmax(-1), csd_weights=weights)
+    keep = torch.tensor([0, 1, 3])
+    alone = csd(z_p[:, keep].log_softmax(-1), z_q[:, keep].log_softmax(-1), csd_weights=weights)
+    torch.testing.assert_close(value, alone)
+
+
 # Finite differences see through the weights that akl and csd keep constant: those two have their own tests.
 @pytest.mark.parametrize("name", [name for name in PROPER if name not in ("akl", "csd")])
 def test_gradient_equals_finite_differences(name):
@@ -300,6 +378,7 @@ def test_a_wrong_function_path_says_what_is_wrong(function, text):
         (lambda p, q: f_divergence(p, q, generator="amari"), "needs amari_alpha"),
         (lambda p, q: f_divergence(p, q, generator="kl", amari_alpha=0.1), "has no effect"),
         (lambda p, q: csd(p, q, csd_weights="students"), "did you mean 'student'"),
+        (lambda p, q: weighted_sum([(0.0, kl)]), "at least one .* pair of weight not 0, got 1 of weight 0"),
     ],
 )
 def test_bad_parameters_are_refused_with_value_and_range(call, text):

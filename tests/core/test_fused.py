@@ -21,6 +21,7 @@ from amid.core import (
     chunked_objective_from_logits,
     constant,
     dense_objective,
+    gjs,
     kl,
     linear_objective,
 )
@@ -239,6 +240,101 @@ def test_extreme_inputs_are_left_out_exactly_as_in_the_dense_form(divergence, or
     torch.testing.assert_close(chunked_gradient, dense_gradient, rtol=1e-4, atol=1e-5 * max(1.0, dense.loss.item()))
 
 
+def wide_logits(num_tokens=8, size=40):
+    """Logits of a teacher and a student whose log-probabilities differ by 30 to 100 at some entries of every token."""
+    generator = torch.Generator().manual_seed(2)
+    z_p, z_q = torch.randn(2, num_tokens, size, generator=generator) * 3
+    far = torch.linspace(30.0, 100.0, num_tokens).unsqueeze(1)
+    z_p[:, 3:12] -= far  # what the student thinks likely
+    z_q[:, 20:30] -= far  # what the teacher thinks likely
+    return z_p, z_q
+
+
+@pytest.mark.parametrize("lam", [0.1, 0.9])
+@pytest.mark.parametrize(
+    "alpha", [None, -math.inf, -20.0, -5.0, -3.0, -1.0, 0.0, 0.5, 1 - 1e-5, 1.0, 3.0, 6.0, math.inf]
+)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("divergence", [kl, AB, functools.partial(gjs, gjs_weight=0.3)], ids=["kl", "ab", "gjs"])
+def test_differences_of_30_to_100_keep_the_closed_form_and_equal_float64(divergence, order, alpha, lam):
+    if divergence not in (kl, AB) and alpha is not None:
+        return  # GJS through an assistant has no closed form
+    z_p, z_q = wide_logits()
+    one = term(divergence, order, alpha, lam)
+    z = z_q.double().requires_grad_()
+    true = one.per_token(z_p.double().log_softmax(-1), z.log_softmax(-1), alpha=alpha, lam=lam)
+    (true_gradient,) = torch.autograd.grad(true.sum(), z)
+    student = z_q.clone().requires_grad_()
+    parts = chunked_objective_from_logits(
+        student, z_p, Objective((one,)), labels=None, token_weights=torch.ones(len(z_q)), vocab_size=z_q.shape[1]
+    )
+    (gradient,) = torch.autograd.grad(parts.loss, student)
+    assert parts.num_dense == 0
+    assert parts.num_nonfinite == 0
+    torch.testing.assert_close(parts.per_token.double(), true.detach(), rtol=2e-5, atol=5e-6)
+    # A logarithm of 100 is known to 4e-6 in float32, times kappa where it meets the other one.
+    torch.testing.assert_close(gradient.double(), true_gradient, rtol=2e-4, atol=2e-5 * max(1.0, true.max().item()))
+
+
+def test_tokens_that_take_the_dense_form_are_counted():
+    z_p, z_q = wide_logits(num_tokens=5)
+    z_p[1, 0] = -math.inf  # 0 log 0
+    common = {"labels": None, "token_weights": torch.ones(5), "vocab_size": 40}
+    z_q.requires_grad_()
+    counts = []
+    for divergence in (kl, AB, bind_divergence("tv")):
+        objective = Objective((term(divergence, "pr", -5.0),))
+        assert dense_objective(z_q, z_p, objective, **common).num_dense == 5
+        counts.append(int(chunked_objective_from_logits(z_q, z_p, objective, **common, chunk_tokens=2).num_dense))
+    assert counts == [1, 0, 5]
+
+
+# AB(2, -1) and chi-square are sums of p^2 / q: near e^88, the end of float32.
+OVERFLOWING = {
+    "ab(2, -1)": functools.partial(ab, ab_alpha=2.0, ab_beta=-1.0),
+    "chi2": bind_divergence("f_divergence", params={"generator": "chi2"}),
+}
+
+
+@pytest.mark.parametrize("depth", [60.0, 80.0, 87.5, 88.3, 95.0])
+@pytest.mark.parametrize("form", ["dense", "chunked", "linear"])
+@pytest.mark.parametrize("name", OVERFLOWING)
+def test_a_token_whose_gradient_float32_cannot_carry_leaves_the_sum_and_is_counted(name, form, depth):
+    z_p, z_q = torch.tensor([[0.0, 1.0, 0.5], [0.0, 1.0, 0.5]]), torch.tensor([[0.3, 0.0, -depth], [0.3, 0.0, -1.0]])
+    student, objective = z_q.clone().requires_grad_(), Objective((term(OVERFLOWING[name], "pr", None),))
+    common = {"labels": None, "token_weights": torch.ones(2), "vocab_size": 3}
+    if form == "linear":
+        heads = Head(torch.eye(3).requires_grad_()), Head(torch.eye(3))
+        parts = linear_objective(student, heads[0], z_p, heads[1], objective, **common)
+        (of_head,) = torch.autograd.grad(parts.loss, heads[0].weight, retain_graph=False)
+        assert torch.isfinite(of_head).all()
+        parts = linear_objective(student, heads[0], z_p, heads[1], objective, **common)
+    else:
+        evaluate = dense_objective if form == "dense" else chunked_objective_from_logits
+        parts = evaluate(student, z_p, objective, **common)
+    (gradient,) = torch.autograd.grad(parts.loss, student)
+    assert parts.num_nonfinite == 1
+    assert torch.isfinite(parts.per_token).tolist() == [False, True]
+    assert gradient[0].tolist() == [0.0, 0.0, 0.0]
+    alone = z_q[1:].clone().requires_grad_()
+    kept = dense_objective(alone, z_p[1:], objective, **{**common, "token_weights": torch.ones(1)})
+    torch.testing.assert_close(parts.loss, kept.loss)
+    torch.testing.assert_close(gradient[1:], torch.autograd.grad(kept.loss, alone)[0])
+
+
+@pytest.mark.parametrize("form", [dense_objective, chunked_objective_from_logits])
+def test_a_divergence_whose_gradient_alone_is_not_finite_loses_that_token_only(form):
+    def root(log_left, log_right):
+        return (log_left.exp() - log_right.exp()).abs().sum(-1).sqrt()  # infinite slope at equality, where it is 0
+
+    z_p, z_q = torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.5]], requires_grad=True)
+    parts = form(z_q, z_p, Objective((term(root, "pr", None),)), labels=None, token_weights=torch.ones(2), vocab_size=2)
+    parts.loss.backward()
+    assert parts.num_nonfinite == 1
+    assert z_q.grad[0].tolist() == [0.0, 0.0]
+    assert z_q.grad[1].abs().min() > 0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_chunked_form_from_logits_equals_the_dense_form_and_keeps_the_logits(dtype):
     generator = torch.Generator().manual_seed(1)
@@ -253,6 +349,43 @@ def test_chunked_form_from_logits_equals_the_dense_form_and_keeps_the_logits(dty
         (ours,), (theirs,) = (torch.autograd.grad(x.loss * 2.0, student) for x in (chunked, dense))
         torch.testing.assert_close(ours, theirs, rtol=1e-5 if dtype == torch.float32 else 2**-7, atol=1e-6)
     assert torch.equal(student.detach(), before)
+
+
+@pytest.mark.parametrize(
+    "parts", [{}, {"bias": lambda normal, width: normal(width).requires_grad_()}], ids=["", "bias"]
+)
+def test_native_loss_dtype_under_autocast_is_that_of_the_models_own_logits(parts):
+    student, head, teacher, teacher_head, labels, weights = problem(**parts)
+    assert student.dtype == torch.float32
+    common = {"labels": labels, "token_weights": weights, "vocab_size": VOCAB}
+    native, plain = (Objective((term(AB, "pr", -5.0),), Compat(native_loss_dtype=flag)) for flag in (True, False))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        own = [
+            torch.nn.functional.linear(states, one.weight, one.bias)
+            for states, one in ((student, head), (teacher, teacher_head))
+        ]
+        assert own[0].dtype == torch.bfloat16
+        dense = dense_objective(own[0], own[1], native, **common)
+        fused = linear_objective(student, head, teacher, teacher_head, native, **common)
+        in_float32 = linear_objective(student, head, teacher, teacher_head, plain, **common)
+    # The products are summed in another order, which may move a logit by one bfloat16 step of 2^-8.
+    torch.testing.assert_close(fused.per_token, dense.per_token, rtol=1e-3, atol=1e-3)
+    assert (fused.per_token - in_float32.per_token).abs().max() > 3e-3
+    gradients = [torch.autograd.grad(x.loss, head.weight)[0] for x in (fused, dense)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0.05, atol=2**-8)
+
+
+def test_native_loss_dtype_is_each_models_own():
+    generator = torch.Generator().manual_seed(1)
+    z_q, z_p = torch.randn(2, 7, 12, generator=generator) * 3
+    objective = Objective((term(AB, "pr", -5.0),), Compat(native_loss_dtype=True))
+    common = {"labels": None, "token_weights": torch.ones(7), "vocab_size": 12}
+    student = z_q.bfloat16().requires_grad_()
+    chunked = chunked_objective_from_logits(student, z_p, objective, **common)
+    torch.testing.assert_close(chunked.per_token, dense_objective(student, z_p, objective, **common).per_token)
+    head = Head(torch.eye(12, dtype=torch.bfloat16).requires_grad_())
+    linear = linear_objective(z_q.bfloat16(), head, z_p, Head(torch.eye(12)), objective, **common)
+    torch.testing.assert_close(linear.per_token, chunked.per_token)
 
 
 def test_a_frozen_head_gets_no_gradient_and_the_hidden_states_still_do():

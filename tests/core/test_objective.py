@@ -25,6 +25,7 @@ from amid.core import (
     dense_objective,
     kl,
     linear,
+    signal_means,
     to_log_prob,
 )
 from tests.reference import oracle
@@ -255,14 +256,47 @@ def test_schedules_move_with_update_and_resume():
 def test_overlap_and_assistant_cross_entropy_are_measured_when_a_schedule_reads_them():
     z_p, z_q = logits(14, 3, 10)
     p, q = z_p.softmax(-1), z_q.softmax(-1)
-    parts, _ = run(Objective((DivergenceTerm(kl, "pr", OverlapAdaptive(), constant(value=0.1)),)), z_p, z_q)
-    torch.testing.assert_close(parts.signals["overlap"], torch.minimum(p, q).sum(-1).mean())
+    overlap = Objective((DivergenceTerm(kl, "pr", OverlapAdaptive(), constant(value=0.1)),))
+    parts, _ = run(overlap, z_p, z_q)
+    assert overlap.measured_signals == ("overlap",)
+    assert signal_means(parts.signals)["overlap"] == pytest.approx(torch.minimum(p, q).sum(-1).mean().item(), rel=1e-5)
     taid = DivergenceTerm(kl, "rq", constant(value=1.0), TaidAdaptive(), detach_student=True)
     parts, _ = run(Objective((taid,)), z_p, z_q)
     target = (0.6 * z_q + 0.4 * z_p).softmax(-1)
     expected = -(target * z_q.log_softmax(-1)).sum(-1).mean()
-    torch.testing.assert_close(parts.signals["assistant_cross_entropy"], expected)
+    assert signal_means(parts.signals)["assistant_cross_entropy"] == pytest.approx(expected.item(), rel=1e-5)
     assert run(Objective((term(),)), z_p, z_q)[0].signals == {}
+
+
+@pytest.mark.parametrize("sizes", [(7,), (1, 6), (3, 0, 4), (2, 2, 2, 1)])
+def test_signals_of_any_division_of_the_tokens_add_up_to_the_same_mean(sizes):
+    z_p, z_q = logits(20, 7, 10)
+    objective = Objective((DivergenceTerm(kl, "pr", OverlapAdaptive(), constant(value=0.1)),))
+    summed = torch.zeros(2)
+    for p, q in zip(z_p.split(sizes), z_q.split(sizes), strict=True):
+        summed += run(objective, p, q)[0].signals["overlap"]
+    expected = torch.minimum(z_p.softmax(-1), z_q.softmax(-1)).sum(-1).mean().item()
+    assert signal_means({"overlap": summed})["overlap"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_token_whose_signal_is_infinite_is_not_counted_in_its_mean():
+    z_p, z_q = logits(21, 3, 4)
+    z_q[1, 2] = -math.inf  # the teacher gives it mass, so -r log q is infinite; KL(r||p) is finite
+    objective = Objective((DivergenceTerm(kl, "rp", constant(value=-1.0), TaidAdaptive(t_end=0.9)),))
+    parts, _ = run(objective, z_p, z_q)
+    assert parts.num_nonfinite == 0
+    keep = torch.tensor([0, 2])
+    total, count = run(objective, z_p[keep], z_q[keep])[0].signals["assistant_cross_entropy"].tolist()
+    assert parts.signals["assistant_cross_entropy"].tolist() == pytest.approx([total, count])
+    assert count == 2
+
+
+def test_a_step_without_a_token_moves_the_schedules_by_progress_only():
+    objective = Objective((DivergenceTerm(kl, "pr", OverlapAdaptive(), TaidAdaptive(t_start=0.2, t_end=0.8)),))
+    means = signal_means({"overlap": (0.0, 0.0), "assistant_cross_entropy": (0.0, 0.0)})
+    before = objective.current_values()
+    objective.update({"progress": 0.5, **means})
+    assert objective.current_values() == {"alpha": before["alpha"], "lam": pytest.approx(0.5)}
 
 
 def test_compat_clamps_alpha_at_the_geometric_mean():

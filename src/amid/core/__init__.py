@@ -3,6 +3,7 @@
 from amid.core.alpha_beta import ab, amari
 from amid.core.assistants import alpha_mixture
 from amid.core.dense import dense_objective
+from amid.core.divergence_names import NAMED_DIVERGENCES, NamedDivergence, named_divergence
 from amid.core.divergences import (
     DIVERGENCES,
     Divergence,
@@ -22,7 +23,7 @@ from amid.core.divergences import (
 from amid.core.fused import chunked_objective_from_logits, linear_objective
 from amid.core.heads import Head, LowRank
 from amid.core.logprob import LogProb, to_log_prob
-from amid.core.objective import LossParts, Objective
+from amid.core.objective import LossParts, Objective, signal_means
 from amid.core.schedules import (
     SCHEDULES,
     OverlapAdaptive,
@@ -45,6 +46,7 @@ from amid.core.terms import (
 
 __all__ = [
     "DIVERGENCES",
+    "NAMED_DIVERGENCES",
     "ORDERS",
     "SCHEDULES",
     "Compat",
@@ -56,6 +58,7 @@ __all__ = [
     "LossParts",
     "LowRank",
     "MaxDivergence",
+    "NamedDivergence",
     "Objective",
     "Order",
     "OverlapAdaptive",
@@ -80,7 +83,9 @@ __all__ = [
     "kl",
     "linear",
     "linear_objective",
+    "named_divergence",
     "resolve_divergence",
+    "signal_means",
     "to_log_prob",
     "tv",
     "weighted_sum",

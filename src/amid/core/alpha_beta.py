@@ -33,7 +33,12 @@ def _power_difference(log_a: Tensor, log_b: Tensor, *, power: float, total: floa
     log_left = log_a.masked_fill(outside, 0.0)
     log_right = log_b.masked_fill(outside, 0.0)
     if abs(power) <= SINGULAR:
-        return ratio if abs(total) <= SINGULAR else torch.exp(total * log_right) * ratio
+        if abs(total) <= SINGULAR:
+            return ratio
+        if total > 0:
+            # b^total log b is 0 where b is; the infinite ratio times that 0 would be NaN, in the gradient too.
+            ratio = ratio.masked_fill(log_b.isneginf(), 0.0)
+        return torch.exp(total * log_right) * ratio
     exponent = power * ratio
     right_power = total * log_right if total != 0.0 else torch.zeros_like(log_right)
     # The power of b vanishes when power = total; 0 * -inf would be NaN.

@@ -1,7 +1,7 @@
 """The dense form of an objective, on given logits: the definition that every faster form must equal.
 
 Legend: N labelled tokens; V shared vocabulary; W_s, W_t head widths; p teacher, q student, r assistant. A token whose
-value is not finite leaves the sum with gradient exactly zero and is counted.
+value, or its gradient in the logits, float32 cannot carry leaves the sum with gradient exactly zero and is counted.
 """
 
 import functools
@@ -16,6 +16,10 @@ from amid.core.logprob import LogProb, to_log_prob
 from amid.core.objective import LossParts, Objective
 from amid.core.schedules import ASSISTANT_CROSS_ENTROPY, OVERLAP
 from amid.core.terms import CrossEntropy, DivergenceTerm, Level
+
+# A gradient whose norm is beyond this cannot be clipped: between logits and weights lie factors of the weights, and the
+# squares of 1e19 end float32. It says that a divergence has left its range, not where to go.
+LARGEST_GRADIENT = 1e15
 
 
 def rows_of(value: Level, rows: Tensor | slice) -> Level:
@@ -66,15 +70,18 @@ def settle(objective: Objective, candidate_sum: Callable[[DivergenceTerm], float
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` gives: the loss, a scalar with a graph; without one, per token [N]: the value, whether it is
-    finite, and the value by term; sums of the signals over the finite tokens.
+    """What `evaluate` gives: the loss, a scalar with a graph; without one, per token [N]: the value (NaN where only its
+    gradient is not finite), whether both are finite, and the value by term; the signals as in `LossParts`.
+
+    gradient: of the summed values in the student's logits, [N, W_s], zero where left out; None where grad is disabled.
     """
 
     loss: Tensor
     per_token: Tensor
     finite: Tensor
     terms: dict[str, Tensor]
-    signal_sums: dict[str, Tensor]
+    signals: dict[str, Tensor]
+    gradient: Tensor | None
 
 
 def evaluate(
@@ -90,6 +97,8 @@ def evaluate(
     """Values of settled terms on logits, non-finite tokens left out; a graph to student_logits where grad is enabled.
 
     Shapes: student_logits [N, W_s], log_p [N, V] or None, labels [N] or None, weights [N].
+    Cost of knowing that the gradients are finite: they are taken here, one backward pass of the divergence, and again
+    by whoever differentiates the loss. Without grad only the values decide.
     """
 
     def values_of(rows: Tensor | slice) -> tuple[dict[str, Tensor], LogProb]:
@@ -107,13 +116,26 @@ def evaluate(
         # Left out before the softmax, not masked after it: 0 times an undefined gradient is undefined.
         rows = finite.nonzero().squeeze(-1)
         values, log_q = values_of(rows)
+    kept = functools.reduce(torch.add, values.values())
+    gradient = None
+    if kept.requires_grad:
+        (gradient,) = torch.autograd.grad(kept.sum(), student_logits, retain_graph=True)
+        fits = torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float32) <= LARGEST_GRADIENT
+        if not bool(fits.all()):
+            gradient = gradient.masked_fill(~fits.unsqueeze(-1), 0.0)
+            per_token = per_token.masked_fill(finite & ~fits, torch.nan)
+            finite = finite & fits
+            rows = finite.nonzero().squeeze(-1)
+            values, log_q = values_of(rows)
+            kept = functools.reduce(torch.add, values.values())
     kept_p = None if log_p is None else log_p[rows]
     return Evaluation(
-        loss=(weights[rows] * functools.reduce(torch.add, values.values())).sum(),
+        loss=(weights[rows] * kept).sum(),
         per_token=per_token,
         finite=finite,
         terms=terms,
-        signal_sums=signal_sums(objective, kept_p, log_q.detach(), tuple(s.rows(rows) for s in settled)),
+        signals=signal_sums(objective, kept_p, log_q.detach(), tuple(s.rows(rows) for s in settled)),
+        gradient=gradient,
     )
 
 
@@ -121,19 +143,26 @@ def evaluate(
 def signal_sums(
     objective: Objective, log_p: LogProb | None, log_q: LogProb, settled: tuple[SettledTerm, ...]
 ) -> dict[str, Tensor]:
-    """Sums over tokens of the signals that the objective's schedules read from the distributions."""
-    sums: dict[str, Tensor] = {}
+    """The signals that the objective's schedules read from the distributions, as in `LossParts`."""
+    found: dict[str, Tensor] = {}
     if log_p is None:
-        return sums
+        return found
     if OVERLAP in objective.signals:
-        sums[OVERLAP] = torch.exp(torch.minimum(log_p, log_q)).sum()
+        found[OVERLAP] = _finite_sum(torch.exp(torch.minimum(log_p, log_q)).sum(-1))
     if ASSISTANT_CROSS_ENTROPY in objective.signals:
         for s in settled:
             if s.alpha is not None and ASSISTANT_CROSS_ENTROPY in _signals_of(s.term):
                 log_r = alpha_mixture(log_p, log_q, alpha=s.alpha, lam=s.lam)
-                sums[ASSISTANT_CROSS_ENTROPY] = -(torch.exp(log_r) * log_q.masked_fill(log_r.isneginf(), 0.0)).sum()
+                per_token = -(torch.exp(log_r) * log_q.masked_fill(log_r.isneginf(), 0.0)).sum(-1)
+                found[ASSISTANT_CROSS_ENTROPY] = _finite_sum(per_token)
                 break
-    return sums
+    return found
+
+
+def _finite_sum(per_token: Tensor) -> Tensor:
+    """[2]: sum over the finite tokens of [N], and how many there are."""
+    finite = torch.isfinite(per_token)
+    return torch.stack([per_token.masked_fill(~finite, 0.0).sum(), finite.sum().to(per_token.dtype)])
 
 
 def _signals_of(term: DivergenceTerm | CrossEntropy) -> frozenset[str]:
@@ -174,16 +203,17 @@ def loss_parts(
     per_token: Tensor,
     finite: Tensor,
     terms: dict[str, Tensor],
-    sums: dict[str, Tensor],
+    signals: dict[str, Tensor],
+    num_dense: Tensor,
 ) -> LossParts:
     """Loss parts from values per token [N] and sums of signals."""
-    num_finite = finite.sum()
     return LossParts(
         loss=loss,
         per_token=per_token,
-        num_nonfinite=finite.numel() - num_finite,
+        num_nonfinite=finite.numel() - finite.sum(),
+        num_dense=num_dense,
         terms={name: (weights * value.masked_fill(~finite, 0.0)).sum() for name, value in terms.items()},
-        signals={name: value / num_finite.clamp(min=1) for name, value in sorted(sums.items())},
+        signals=dict(sorted(signals.items())),
     )
 
 
@@ -202,6 +232,8 @@ def dense_objective(
     labelled tokens. Each width at least vocab_size. Gradient to student_logits only.
     token_weights: usually 1 / (number of labelled tokens of the step); the loss is a sum.
     labels: read by a cross-entropy term only.
+    A token leaves the sum if its value is not finite, or its gradient's norm is above LARGEST_GRADIENT; to know the
+    second costs one more backward pass of the divergence (see `evaluate`).
     Raises ValueError if the teacher is missing, or shapes, labels or widths do not fit.
     """
     num_tokens = student_logits.shape[0]
@@ -244,5 +276,6 @@ def dense_objective(
         per_token=result.per_token,
         finite=result.finite,
         terms=result.terms,
-        sums=result.signal_sums,
+        signals=result.signals,
+        num_dense=torch.full((), num_tokens, dtype=torch.int64, device=student_logits.device),
     )

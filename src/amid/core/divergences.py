@@ -143,17 +143,23 @@ def wsd(log_left: LogProb, log_right: LogProb, *, wsd_reverse_weight: float = 0.
     """
     if not 0.0 <= wsd_reverse_weight <= 1.0:
         raise ValueError(f"wsd_reverse_weight must lie in [0, 1], got {wsd_reverse_weight}")
-    reverse = wsd_reverse_weight
-    return (1.0 - reverse) * kl(log_left, log_right) + reverse * kl(log_right, log_left)
+    return weighted_sum([(1.0 - wsd_reverse_weight, kl), (wsd_reverse_weight, _reverse_kl)])(log_left, log_right)
 
 
 def weighted_sum(parts: list[tuple[float, Divergence]]) -> Divergence:
-    """A divergence that is the weighted sum of others, each a (weight, divergence) pair with parameters bound."""
-    if not parts:
-        raise ValueError("weighted_sum needs at least one (weight, divergence) pair")
+    """A divergence that is the weighted sum of others, each a (weight, divergence) pair with parameters bound.
+
+    A part of weight 0 is skipped, not multiplied: where it is infinite the product would be undefined.
+    Raises ValueError if no part has a weight other than 0.
+    """
+    counted = [(weight, divergence) for weight, divergence in parts if weight != 0.0]
+    if not counted:
+        raise ValueError(
+            f"weighted_sum needs at least one (weight, divergence) pair of weight not 0, got {len(parts)} of weight 0"
+        )
 
     def summed(log_left: LogProb, log_right: LogProb) -> Tensor:
-        return torch.stack([weight * divergence(log_left, log_right) for weight, divergence in parts]).sum(dim=0)
+        return torch.stack([weight * divergence(log_left, log_right) for weight, divergence in counted]).sum(dim=0)
 
     return summed
 
@@ -224,7 +230,8 @@ def csd(
 
     Shapes: [..., V] x2 -> [...]. Only for order pr without an assistant. Shift-invariant, so log-probs do for logits.
     csd_weights: student u = v = softmax(log right / csd_temperature); teacher_student u = p, v = q; uniform_student
-    u = 1/V, v = q; mixed u = v = csd_mix p + (1 - csd_mix) q. Gradient only through d, never through u and v.
+    u = 1/V over the entries that p or q has, v = q; mixed u = v = csd_mix p + (1 - csd_mix) q. Gradient only through d,
+    never through u and v.
     Raises ValueError for an unknown csd_weights, a temperature not above 0, or a mix outside [0, 1].
 
     Source: CSD losses.py. Reports the objective; the reference code reports a surrogate with the same gradient.
@@ -235,10 +242,12 @@ def csd(
         raise ValueError(f"csd_mix must lie in [0, 1], got {csd_mix}")
     with torch.no_grad():
         teacher, student = torch.exp(log_left), torch.exp(log_right)
+        # An entry outside both supports has no score, so no weight either.
+        inside = (~(log_left.isneginf() & log_right.isneginf())).to(teacher.dtype)
         choices: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
             "student": lambda: (torch.softmax(log_right / csd_temperature, dim=-1),) * 2,
             "teacher_student": lambda: (teacher, student),
-            "uniform_student": lambda: (torch.full_like(teacher, 1.0 / teacher.shape[-1]), student),
+            "uniform_student": lambda: (inside / inside.sum(dim=-1, keepdim=True), student),
             "mixed": lambda: (csd_mix * teacher + (1.0 - csd_mix) * student,) * 2,
         }
         if csd_weights not in choices:

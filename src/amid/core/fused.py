@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amid.core.closed_form import Buffers, ClosedForm, closed_form_block, closed_form_of, write_gradient
+from amid.core.block import Buffers, closed_form_block, write_gradient
+from amid.core.closed_form import ClosedForm, closed_form_of
 from amid.core.dense import SettledTerm, check_shapes, evaluate, loss_parts, settle, signal_sums
-from amid.core.heads import Head, backproject, empty_gradients, project_into
+from amid.core.heads import Head, backproject, empty_gradients, native_dtype, project_into
 from amid.core.logprob import to_log_prob
 from amid.core.objective import LossParts, Objective
 from amid.core.terms import CrossEntropy, DivergenceTerm
@@ -45,12 +46,13 @@ class _Precomputed(torch.autograd.Function):
 
 @dataclass
 class _Collected:
-    """Values per token [N] gathered over blocks."""
+    """Values per token [N] gathered over blocks; signals as in `LossParts`; how many tokens took the dense form."""
 
     per_token: Tensor
     finite: Tensor
     terms: dict[str, Tensor]
-    signal_sums: dict[str, Tensor]
+    signals: dict[str, Tensor]
+    num_dense: int = 0
 
     @staticmethod
     def empty(settled: tuple[SettledTerm, ...], num_tokens: int, device: torch.device) -> "_Collected":
@@ -72,13 +74,14 @@ class _Collected:
             per_token=self.per_token,
             finite=self.finite,
             terms=self.terms,
-            sums=self.signal_sums,
+            signals=self.signals,
+            num_dense=torch.full((), self.num_dense, dtype=torch.int64, device=loss.device),
         )
 
-    def add_signals(self, sums: dict[str, Tensor]) -> None:
-        """None; adds one block's sums."""
-        for name, value in sums.items():
-            self.signal_sums[name] = self.signal_sums[name] + value if name in self.signal_sums else value
+    def add_signals(self, found: dict[str, Tensor]) -> None:
+        """None; adds one block's sums and counts."""
+        for name, value in found.items():
+            self.signals[name] = self.signals[name] + value if name in self.signals else value
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class _Problem:
     settled: tuple[SettledTerm, ...]
     form: ClosedForm | None
     labels: Tensor | None
-    logits_dtype: torch.dtype
+    student_dtype: torch.dtype
+    teacher_dtype: torch.dtype
     wants_gradient: bool
 
 
@@ -97,43 +101,44 @@ def _problem(
     objective: Objective,
     candidate_sum: Callable[[DivergenceTerm], float],
     labels: Tensor | None,
-    logits_dtype: torch.dtype,
+    dtypes: tuple[torch.dtype, torch.dtype],
     wants_gradient: bool,
 ) -> _Problem:
+    """dtypes: of the student's and the teacher's own logits, read by compat.native_loss_dtype only."""
     settled = settle(objective, candidate_sum)
-    return _Problem(objective, settled, closed_form_of(settled, objective), labels, logits_dtype, wants_gradient)
+    return _Problem(objective, settled, closed_form_of(settled, objective), labels, *dtypes, wants_gradient)
 
 
-def _differentiate(problem: _Problem, z: Tensor, teacher_z: Tensor | None, index: Tensor, out: _Collected) -> Tensor:
+def _differentiate(
+    problem: _Problem, z: Tensor, teacher_z: Tensor | None, tokens: Tensor | slice, out: _Collected
+) -> Tensor:
     """Gradient [b, V] of the summed values of some tokens, by autograd on the dense form; values go to `out`.
 
-    index: [b] positions of the tokens among all N. Tokens without a finite value have gradient zero.
+    tokens: which of all N these are. Those without a finite value or gradient have gradient zero.
     """
     native = problem.objective.compat.native_loss_dtype
     log_p = None
     if teacher_z is not None:
-        teacher_logits = teacher_z.to(problem.logits_dtype) if native else teacher_z
+        teacher_logits = teacher_z.to(problem.teacher_dtype) if native else teacher_z
         log_p = to_log_prob(teacher_logits, z.shape[1], native_dtype=native)
-    leaf = z.clone().requires_grad_(problem.wants_gradient)
+    logits = z.to(problem.student_dtype if native else z.dtype, copy=True).requires_grad_(problem.wants_gradient)
     with torch.set_grad_enabled(problem.wants_gradient):
         result = evaluate(
-            leaf.to(problem.logits_dtype) if native else leaf,
+            logits,
             log_p,
-            tuple(s.rows(index) for s in problem.settled),
+            tuple(s.rows(tokens) for s in problem.settled),
             objective=problem.objective,
-            labels=None if problem.labels is None else problem.labels[index],
+            labels=None if problem.labels is None else problem.labels[tokens],
             weights=torch.ones(z.shape[0], device=z.device),
             vocab_size=z.shape[1],
         )
-    out.per_token[index] = result.per_token.float()
-    out.finite[index] = result.finite
+    out.per_token[tokens] = result.per_token.float()
+    out.finite[tokens] = result.finite
     for name, value in result.terms.items():
-        out.terms[name][index] = value.float()
-    out.add_signals(result.signal_sums)
-    if not (problem.wants_gradient and result.loss.requires_grad):
-        return torch.zeros_like(z)
-    (gradient,) = torch.autograd.grad(result.loss, leaf)
-    return gradient
+        out.terms[name][tokens] = value.float()
+    out.add_signals(result.signals)
+    out.num_dense += z.shape[0]
+    return torch.zeros_like(z) if result.gradient is None else result.gradient.float()
 
 
 def _close(
@@ -141,40 +146,35 @@ def _close(
     form: ClosedForm,
     z: Tensor,
     teacher_z: Tensor | None,
-    index: Tensor,
+    first: int,
     out: _Collected,
     buffers: Buffers,
 ) -> None:
-    """None; replaces the logits z [b, V] by the gradient of the summed values, by the closed form."""
-    labels = None if problem.labels is None else problem.labels[index]
+    """None; replaces the logits z [b, V] by the gradient of the summed values, by the closed form.
+
+    first: which of all N tokens is the first of these.
+    """
+    tokens = slice(first, first + z.shape[0])
+    labels = None if problem.labels is None else problem.labels[tokens]
     result = closed_form_block(form, z, teacher_z, labels, buffers)
-    total = torch.zeros(z.shape[0], device=z.device)
+    total = out.per_token[tokens].zero_()
     for s in problem.settled:
         value = result.cross_entropy if isinstance(s.term, CrossEntropy) else result.divergence
         assert value is not None
-        out.terms[s.name][index] = s.weight * value
-        total += s.weight * value
-    out.per_token[index] = total
+        total.add_(torch.mul(value, s.weight, out=out.terms[s.name][tokens]))
     all_usable = bool(result.usable.all())
-    kept = slice(None) if all_usable else result.usable.nonzero().squeeze(-1)
-    if problem.objective.signals and result.log_p is not None:
-        out.add_signals(
-            signal_sums(problem.objective, result.log_p[kept], result.log_q[kept], _rows(problem.settled, index[kept]))
-        )
+    if problem.objective.signals and result.logs is not None:
+        kept = slice(None) if all_usable else result.usable.nonzero().squeeze(-1)
+        out.add_signals(signal_sums(problem.objective, *result.log_probs(kept), problem.settled))
     if all_usable:
         if problem.wants_gradient:
             write_gradient(form, result, labels, z)
         return
     lost = (~result.usable).nonzero().squeeze(-1)
-    teacher_lost = None if teacher_z is None else teacher_z[lost]
-    gradient = _differentiate(problem, z[lost], teacher_lost, index[lost], out)
+    gradient = _differentiate(problem, z[lost], None if teacher_z is None else teacher_z[lost], first + lost, out)
     if problem.wants_gradient:
         write_gradient(form, result, labels, z)
         z[lost] = gradient
-
-
-def _rows(settled: tuple[SettledTerm, ...], rows: Tensor) -> tuple[SettledTerm, ...]:
-    return tuple(s.rows(rows) for s in settled)
 
 
 def _logits_to_gradient(
@@ -183,12 +183,12 @@ def _logits_to_gradient(
     """None; replaces a chunk's logits [n, V], in place and block by block, by the gradient of the summed values."""
     for first in range(0, z.shape[0], block):
         rows = slice(first, min(first + block, z.shape[0]))
-        index = torch.arange(start + rows.start, start + rows.stop, device=z.device)
         teacher_rows = None if teacher_z is None else teacher_z[rows]
         if problem.form is None:
-            z[rows] = _differentiate(problem, z[rows], teacher_rows, index, out)
+            tokens = slice(start + rows.start, start + rows.stop)
+            z[rows] = _differentiate(problem, z[rows], teacher_rows, tokens, out)
         else:
-            _close(problem, problem.form, z[rows], teacher_rows, index, out, buffers)
+            _close(problem, problem.form, z[rows], teacher_rows, start + first, out, buffers)
 
 
 def block_tokens(vocab_size: int, device: torch.device) -> int:
@@ -269,7 +269,14 @@ def linear_objective(
     inputs = [student_hidden, student_head.weight, student_head.bias]
     inputs += [None, None] if lora is None else [lora.down, lora.up]
     wants_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    problem = _problem(objective, candidate_sum, labels, student_hidden.dtype, wants_gradient)
+    dtypes = native_dtype(student_head), native_dtype(student_head if teacher_head is None else teacher_head)
+    # What is multiplied, as the models themselves would: autocast casts the operands too.
+    read, student_states, teacher_read = student_head, student_hidden.detach(), teacher_head
+    if objective.compat.native_loss_dtype:
+        read, student_states = student_head.rounded_to(dtypes[0]), student_states.to(dtypes[0])
+        if teacher_head is not None and teacher_hidden is not None:
+            teacher_read, teacher_hidden = teacher_head.rounded_to(dtypes[1]), teacher_hidden.to(dtypes[1])
+    problem = _problem(objective, candidate_sum, labels, dtypes, wants_gradient)
     weights = token_weights.detach().float()
     out = _Collected.empty(problem.settled, num_tokens, device)
     with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
@@ -281,15 +288,15 @@ def linear_objective(
         teacher_z = torch.empty(chunk, vocab_size, device=device) if objective.needs_teacher else None
         for start in range(0, num_tokens, chunk):
             stop = min(start + chunk, num_tokens)
-            states = student_hidden[start:stop].float()
+            states = student_states[start:stop].float()
             z = student_z[: stop - start]
-            project_into(z, states, student_head)
+            project_into(z, states, read)
             teacher_rows = None
             if teacher_z is not None:
                 assert teacher_hidden is not None
-                assert teacher_head is not None
+                assert teacher_read is not None
                 teacher_rows = teacher_z[: stop - start]
-                project_into(teacher_rows, teacher_hidden[start:stop].float(), teacher_head)
+                project_into(teacher_rows, teacher_hidden[start:stop].float(), teacher_read)
             capped = z.clone() if student_head.softcap is not None and gradients is not None else None
             _logits_to_gradient(problem, z, teacher_rows, start=start, out=out, buffers=buffers, block=block)
             if gradients is not None:
@@ -345,7 +352,8 @@ def chunked_objective_from_logits(
         return float(alone.loss)
 
     wants_gradient = torch.is_grad_enabled() and student_logits.requires_grad
-    problem = _problem(objective, candidate_sum, labels, student_logits.dtype, wants_gradient)
+    dtypes = student_logits.dtype, (student_logits if teacher_logits is None else teacher_logits).dtype
+    problem = _problem(objective, candidate_sum, labels, dtypes, wants_gradient)
     weights = token_weights.detach().float()
     out = _Collected.empty(problem.settled, num_tokens, device)
     with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):

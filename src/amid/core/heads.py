@@ -4,7 +4,7 @@ Legend: N tokens; V head width; H hidden size; R rank.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -82,6 +82,24 @@ class Head:
                 scores = scores + self.bias.float()
             scores = scores * self.scale
             return scores if self.softcap is None else self.softcap * torch.tanh(scores / self.softcap)
+
+    def rounded_to(self, dtype: torch.dtype) -> "Head":
+        """The head, detached, with its parts rounded to dtype, as autocast reads them."""
+
+        def rounded(part: Tensor) -> Tensor:
+            return part.detach().to(dtype)
+
+        lora = None if self.lora is None else LowRank(rounded(self.lora.down), rounded(self.lora.up), self.lora.scale)
+        bias = None if self.bias is None else rounded(self.bias)
+        return replace(self, weight=rounded(self.weight), bias=bias, lora=lora)
+
+
+def native_dtype(head: Head) -> torch.dtype:
+    """The dtype that the logits of the model's own head have here: autocast's where it is on, else the weight's."""
+    weight = head.weight
+    if torch.is_autocast_enabled(weight.device.type) and weight.dtype != torch.float64:  # which autocast leaves alone
+        return torch.get_autocast_dtype(weight.device.type)
+    return weight.dtype
 
 
 def project_into(out: Tensor, hidden: Tensor, head: Head) -> None:

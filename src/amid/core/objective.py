@@ -3,14 +3,15 @@
 Legend: N labelled tokens.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from amid.core.assistants import check_alpha
-from amid.core.schedules import Schedule
+from amid.core.schedules import PROGRESS, Schedule
 from amid.core.terms import Compat, DivergenceTerm, Level, MaxDivergence, Term
 
 
@@ -57,8 +58,13 @@ class Objective:
 
     @property
     def signals(self) -> frozenset[str]:
-        """Names of the signals that the schedules read, beyond what an evaluation is asked for."""
+        """Names of the signals that the schedules read."""
         return frozenset().union(*(schedule.signals for _, schedule in self.schedules))
+
+    @property
+    def measured_signals(self) -> tuple[str, ...]:
+        """Names, in order, of the signals that an evaluation measures: all but the progress."""
+        return tuple(sorted(self.signals - {PROGRESS}))
 
     @property
     def schedules(self) -> tuple[tuple[str, Schedule], ...]:
@@ -87,7 +93,11 @@ class Objective:
         return {name: float(value.mean()) if isinstance(value, Tensor) else value for name, value in values.items()}
 
     def update(self, signals: Mapping[str, float]) -> None:
-        """None; moves every schedule to the next optimiser step. A schedule shared by two terms moves once."""
+        """None; moves every schedule to the next optimiser step. A schedule shared by two terms moves once.
+
+        signals: `progress` in [0, 1] and the mean of every measured signal over the step's tokens; NaN for a step
+        without any, which moves the schedules by progress only.
+        """
         distinct = {id(schedule): schedule for _, schedule in self.schedules}
         for schedule in distinct.values():
             schedule.update(signals)
@@ -111,13 +121,22 @@ class LossParts:
 
     loss: scalar, sum over finite tokens of token_weights * value; carries the gradient.
     per_token: detached [N], the value before token_weights; not finite where the token was left out.
-    num_nonfinite: scalar int64, how many tokens were left out.
+    num_nonfinite: scalar int64, how many tokens were left out: their value, or its gradient, is not finite.
+    num_dense: scalar int64, how many tokens were evaluated by differentiating the dense form, the slow way.
     terms: per term, detached scalar: its share of `loss`, weight included.
-    signals: per signal that a schedule reads, detached scalar: mean over the finite tokens (0 without any).
+    signals: per signal that a schedule reads, detached [2]: its sum over the tokens where it is finite, and their
+    number; what adds up over micro-batches and ranks. See `signal_means`.
     """
 
     loss: Tensor
     per_token: Tensor
     num_nonfinite: Tensor
+    num_dense: Tensor
     terms: Mapping[str, Tensor]
     signals: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def signal_means(sums: Mapping[str, Tensor | Sequence[float]]) -> dict[str, float]:
+    """Means of signals from their (sum, number of tokens), as `Objective.update` reads them; NaN without a token."""
+    pairs = {name: (float(pair[0]), float(pair[1])) for name, pair in sums.items()}
+    return {name: total / count if count else math.nan for name, (total, count) in pairs.items()}

@@ -146,7 +146,7 @@ class TaidAdaptive:
     t_start, t_end: first and last value, in [0, 1]; never below the straight line between them over progress.
     step_size: largest step a; momentum: beta of the running relative fall of the loss, in [0, 1).
     Signals: `progress`, and `assistant_cross_entropy`, the mean of -sum_k r_k log q_k over the step's tokens.
-    The first update only records the loss.
+    The first loss is only recorded.
 
     Source: TAID (Shing et al. 2025). Unlike its code: one update per optimiser step, in training only, from the value
     reduced over ranks; the code updates per micro-batch, per rank, and in validation.
@@ -180,18 +180,17 @@ class TaidAdaptive:
         return self._t_start, self._t_end
 
     def update(self, signals: Mapping[str, float]) -> None:
-        """None; one step of TAID's rule. A non-finite loss moves t along the straight line only."""
+        """None; one step of TAID's rule. A non-finite loss (no token had one) moves t along the straight line only."""
         progress = _read_progress(signals, schedule="taid_adaptive")
         loss = _read(signals, ASSISTANT_CROSS_ENTROPY, schedule="taid_adaptive")
-        if self._previous_loss is None:
-            self._previous_loss = loss if math.isfinite(loss) else None
-            return
         step = 0.0
         if math.isfinite(loss):
-            fall = (self._previous_loss - loss) / (self._previous_loss + 1e-15)
+            previous, self._previous_loss = self._previous_loss, loss
+            if previous is None:
+                return
+            fall = (previous - loss) / (previous + 1e-15)
             self._relative_fall = self._momentum * self._relative_fall + (1.0 - self._momentum) * fall
             step = self._step_size * _sigmoid(self._relative_fall) * (1.0 - self._t)
-            self._previous_loss = loss
         on_line = self._t_start + (self._t_end - self._t_start) * progress
         self._t = min(self._t_end, max(on_line, self._t + step))
 
