@@ -1,0 +1,25 @@
+"""Pairs: a teacher, a student and their one tokenizer, from scratch, a package, a folder or a model hub."""
+
+from __future__ import annotations
+
+from amid.pairs.heads import hidden_states, output_head
+from amid.pairs.models import load_model, model_from_scratch, num_non_embedding_parameters, save_model
+from amid.pairs.pair import Pair, shared_vocab_size
+from amid.pairs.surgery import keep_layers
+from amid.pairs.tokenizers import EOS, check_one_tokenizer, load_tokenizer, train_tokenizer
+
+__all__ = [
+    "EOS",
+    "Pair",
+    "check_one_tokenizer",
+    "hidden_states",
+    "keep_layers",
+    "load_model",
+    "load_tokenizer",
+    "model_from_scratch",
+    "num_non_embedding_parameters",
+    "output_head",
+    "save_model",
+    "shared_vocab_size",
+    "train_tokenizer",
+]
