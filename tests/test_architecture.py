@@ -15,11 +15,13 @@ PACKAGE = ROOT / "src" / "amid"
 # The contract: a module imports only modules of lower levels, and files of its own folder. A folder counts as one.
 LEVELS = (
     ("errors", "core", "metrics", "generation"),
-    ("config", "fingerprint", "claims", "entry", "certificate", "loss", "ranks"),
+    ("config", "fingerprint", "claims", "entry", "certificate", "loss", "ranks", "model_folders"),
     ("data", "pairs"),
     ("cell", "strategies"),
     ("store", "protocol", "rollout", "objectives"),
-    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight"),
+    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module"),
+    ("trials",),
+    ("preflight",),
     ("requests", "multirun", "training", "model_evaluation", "comparison", "scoring", "fetching"),
     ("cli", "fitting"),
     ("stages",),
@@ -55,6 +57,7 @@ TORCH_FREE = (
     "data.prompt",
     "data.evaluation_sets",
     "data.toy",
+    "model_folders",
     "multirun",
     "preflight",
     "comparison",
