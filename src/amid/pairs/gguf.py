@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from amid.config import SMOLLM2_PACKAGE
 from amid.errors import RequestError
-from amid.pairs.loading import quiet_loading
+from amid.model_folders.files import size_of
+from amid.pairs.loading import loading
 
 
 def local_source(name: str, cache: Path) -> str:
@@ -42,7 +44,9 @@ def _convert_gguf(path: Path, target: Path) -> None:
         import gguf  # noqa: F401
     except ModuleNotFoundError:
         raise RequestError("reading a GGUF file needs the package gguf; make setup-smollm2") from None
-    with quiet_loading():
+    size_of(path)
+    partial = target.with_name(f"{target.name}.partial.{os.getpid()}")  # two processes may convert at once
+    with loading(f"GGUF file {path} cannot be read"):
         loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         # The loaded model is marked as quantised and refuses save_pretrained: its weights move to a fresh one.
@@ -52,7 +56,6 @@ def _convert_gguf(path: Path, target: Path) -> None:
         fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         fresh.load_state_dict(loaded.state_dict())
         fresh.tie_weights()
-        partial = target.with_name(f"{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)
         fresh.save_pretrained(partial)
@@ -62,3 +65,4 @@ def _convert_gguf(path: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():  # not merely another process that was faster
             raise
+        shutil.rmtree(partial, ignore_errors=True)
