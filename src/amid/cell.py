@@ -34,14 +34,17 @@ NEUTRAL: Mapping[str, Any] = {
     "data.num_dev": None,
     "data.truncate_prompt": False,
     "objective.reduction": "global_token_mean",
+    "pair.eos": None,
     "pair.vocab_policy": "strict",
     "student_init.arch": None,
+    "student_init.eos": None,
     "student_init.keep_layers": None,
     "student_init.sft.max_steps": None,
     "student_init.sft.num_validation": None,
     "student_init.sft.warmup_steps": 0,
     "student_init.tokenizer": None,
     "teacher.arch": None,
+    "teacher.eos": None,
     "teacher.sft.max_steps": None,
     "teacher.sft.num_validation": None,
     "teacher.sft.warmup_steps": 0,
@@ -117,7 +120,7 @@ def cell_of(run: RunCfg) -> Cell:
         "strategy": _strategy_identity(run, ignored),
         "train": asdict(run.train),
         "compat": _compat_identity(run),
-        "pair": {"vocab_policy": run.pair.vocab_policy},
+        "pair": {"vocab_policy": run.pair.vocab_policy, "eos": run.pair.eos},
         "objective": asdict(run.objective),
         **_objective_identity(run, ignored),
     }
@@ -272,6 +275,7 @@ def _teacher_stage(pair: PairCfg, data: Mapping[str, Any], tokenizer: Stage | No
         "model": _model_identity(pair.teacher, pair.teacher_revision, digests),
         "arch": None if pair.teacher_arch is None else asdict(pair.teacher_arch),
         "tokenizer": None if tokenizer is None else tokenizer.id,
+        "eos": _eos_identity(pair, "teacher", digests),
         **_sft_identity(pair.teacher_sft, data, scratch=pair.teacher == SCRATCH),
     }
     return _stage("teacher", values)
@@ -286,15 +290,40 @@ def _student_stage(
         "arch": None if pair.student_arch is None else asdict(pair.student_arch),
         "keep_layers": pair.keep_layers,
         "tokenizer": None if tokenizer is None else tokenizer.id,
+        "eos": _eos_identity(pair, "student", digests),
         **_sft_identity(pair.student_sft, data, scratch=pair.student == SCRATCH),
     }
     return _stage("student_init", values)
+
+
+def _eos_identity(pair: PairCfg, role: str, digests: FileDigests) -> Any:
+    """What names the token that ends a stage's texts; None for the model's own. Of untrained stages too: they are
+    evaluated with it, and their texts are named by their id.
+    """
+    if pair.eos not in ("teacher", "student"):
+        return pair.eos
+    if pair.eos == role or pair.student in (SCRATCH, TEACHER):
+        return None  # its own tokenizer's
+    return {"of": _model_identity(getattr(pair, pair.eos), getattr(pair, f"{pair.eos}_revision"), digests)}
 
 
 def _sft_identity(sft: SftCfg, data: Mapping[str, Any], *, scratch: bool) -> dict[str, Any]:
     if sft.epochs == 0:
         return {"init_seed": sft.seed} if scratch else {}
     return {"sft": asdict(sft), "data": dict(data)}
+
+
+def keeps_model(kind: str, values: Mapping[str, Any]) -> bool:
+    """True if a finished stage of these values has weights of its own, False if it is a model used as it is.
+
+    kind: of the stage; a cell, of any other kind, has its own.
+    """
+    if kind == "model":
+        return False
+    if kind not in ("teacher", "student_init"):
+        return True
+    made = {"scratch", "teacher"} & set(values["model"])
+    return bool(made) or "sft" in values or "keep_layers" in values
 
 
 def model_stage(name: str, revision: str | None, digests: FileDigests) -> Stage:

@@ -22,11 +22,11 @@ from amid.errors import RequestError, RunError, one_line
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.fitting import fit_student, reads_teacher, validator
 from amid.objectives import objective_of
-from amid.pairs import Pair, load_model, save_model, shared_vocab_size
+from amid.pairs import Pair, save_model, shared_vocab_size
 from amid.preflight import check_run
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
-from amid.stages import Stages
+from amid.stages import Role, Stages, load_own_model
 from amid.store import Entry, Score, Store, generations_path
 from amid.sweep import is_evaluated, label, resolved_config
 from amid.tracking import CsvMirror, Mirror, WandbMirror
@@ -50,6 +50,7 @@ def run_task(run: RunCfg) -> None:
             experiment.follow()
             return
         if run.task == "prepare":
+            check_run(run)
             experiment.prepare()
         elif run.task == "evaluate":
             experiment.evaluate_again()
@@ -84,6 +85,9 @@ class Experiment:
         """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
         if self.store.state(self.cell) == "done" and is_evaluated(self.store, self.cell, self.protocol):
             log.info("cell %s is finished: nothing to run", self.cell.id)
+            lost = self.store.lost_model(self.store.folder(self.cell))
+            if lost is not None:
+                log.warning("%s", lost)
             return
         check_run(self.run)
         for text in self.cell.ignored:
@@ -115,8 +119,7 @@ class Experiment:
             log.info("cell %s is being evaluated by another process", self.cell.id)
             return
         with held(claim):
-            student = load_model(str(self.store.model_folder(self.cell)), revision=None, cache=self._cache)
-            self._evaluate(self.cell, student)
+            self._evaluate(self.cell, load_own_model(self.store, self.cell, cache=self._cache))
 
     # Training
 
@@ -157,17 +160,20 @@ class Experiment:
                 open_mirror.close(failed=failed)
 
     def _pair(self) -> Pair:
-        student, tokenizer = self.stages.initial_student(), self.stages.tokenizer
-        teacher = self.stages.teacher() if reads_teacher(self.run) else None
-        vocab_size = (
-            int(student.config.vocab_size) if teacher is None else shared_vocab_size(teacher, student, tokenizer)
-        )
+        stages = self.stages
+        student, tokenizer = stages.initial_student(), stages.tokenizer("student")
+        teacher = stages.teacher() if reads_teacher(self.run) else None
+        if teacher is None:
+            vocab_size = stages.vocab_size("student", student)
+        else:
+            vocab_size = shared_vocab_size(teacher, student, stages.tokenizer("teacher"), tokenizer)
         return Pair(teacher=teacher, student=student, tokenizer=tokenizer, vocab_size=vocab_size)
 
     def _fit(self, pair: Pair, *, mirrors: Sequence[Mirror]) -> FitResult:
         """Train the pair's student, which holds the best weights afterwards; every rank calls it."""
         run, cell = self.run, self.cell
-        examples, dev = self.stages.examples
+        # As the teacher reads the data: its words are what the student learns
+        examples, dev = self.stages.examples("teacher" if pair.teacher is not None else "student", pair.vocab_size)
         return fit_student(
             pair,
             examples,
@@ -207,7 +213,7 @@ class Experiment:
             self.store.write(entry, self._validation_scores(entry, model))
         evaluate_entry(
             model,
-            self.stages.tokenizer,
+            self.stages.tokenizer(self._role(entry)),
             self.protocol,
             entry=entry,
             store=self.store,
@@ -216,8 +222,9 @@ class Experiment:
         return [score for score in self.store.read([entry]) if score.score_id in expected]
 
     def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        validation = self.run.train.validation
-        tokenizer, dev = self.stages.tokenizer, self.stages.examples[1][: validation.num_examples]
+        validation, role = self.run.train.validation, self._role(entry)
+        tokenizer = self.stages.tokenizer(role)
+        dev = self.stages.examples(role, self.stages.vocab_size(role, model))[1][: validation.num_examples]
         batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(tokenizer))
         return validation_scores(
             self.protocol,
@@ -226,6 +233,11 @@ class Experiment:
             loss=validation_loss(model, batches),
             num_samples=len(dev),
         )
+
+    @staticmethod
+    def _role(entry: Entry) -> Role:
+        """Whose tokenizer reads for an entry and writes its texts."""
+        return "teacher" if isinstance(entry, Stage) and entry.kind == "teacher" else "student"
 
     # What a person sees
 

@@ -112,6 +112,15 @@ def check_layers(keep_layers: Sequence[int], *, num_layers: int | None, name: st
         )
 
 
+def check_full_attention(*, has_sliding_windows: bool, name: str) -> None:
+    """None; raises RequestError for a model that strategy=speculative cannot decode."""
+    if has_sliding_windows:
+        raise RequestError(
+            f"strategy=speculative needs models with full attention, '{name}' has sliding windows; "
+            "valid: fixed, on_policy, mixed, adaptive_off_policy"
+        )
+
+
 def _check_weights(found: ModelFolder) -> None:
     """None; raises RequestError where the headers contradict the configuration for certain.
 

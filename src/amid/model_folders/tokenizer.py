@@ -17,6 +17,7 @@ SPECIAL_TOKENS = "special_tokens_map.json"
 CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 # Other forms in which a tokenizer may come; only transformers can read them.
 OTHER_FORMS = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "tekken.json")
+NUM_SHOWN = 10  # tokens in a message
 # Classes that know no token of their own: without a named one there is none.
 _PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -127,9 +128,10 @@ def check_eos(eos: str, added: Mapping[str, object], *, name: str) -> None:
     added: those tokens.
     """
     if eos not in added:
+        some = ", ".join(map(repr, sorted(added, key=len)[:NUM_SHOWN])) or "none"
         raise RequestError(
-            f"pair.eos: '{eos}' is none of the added tokens of '{name}'; valid: teacher, student, null, "
-            f"or one of: {', '.join(sorted(added)[:20]) or 'none'}"
+            f"pair.eos: '{eos}' is none of the added tokens of '{name}'; "
+            f"valid: teacher, student, null, or one of: {some}"
         )
 
 

@@ -7,7 +7,14 @@ from amid.pairs.models import end_texts_with, load_model, model_from_scratch, sa
 from amid.pairs.pair import Pair, shared_vocab_size
 from amid.pairs.sizes import Sizes, head_size, load_sizes, num_non_embedding_parameters
 from amid.pairs.surgery import keep_layers
-from amid.pairs.tokenizers import EOS, check_one_tokenizer, load_tokenizer, train_tokenizer
+from amid.pairs.tokenizers import (
+    EOS,
+    check_one_tokenizer,
+    load_tokenizer,
+    load_tokenizers,
+    num_ids,
+    train_tokenizer,
+)
 
 __all__ = [
     "EOS",
@@ -21,7 +28,9 @@ __all__ = [
     "load_model",
     "load_sizes",
     "load_tokenizer",
+    "load_tokenizers",
     "model_from_scratch",
+    "num_ids",
     "num_non_embedding_parameters",
     "output_head",
     "save_model",
