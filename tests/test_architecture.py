@@ -15,11 +15,13 @@ PACKAGE = ROOT / "src" / "amid"
 # The contract: a module imports only modules of lower levels, and files of its own folder. A folder counts as one.
 LEVELS = (
     ("errors", "overrides", "core", "metrics", "generation"),
-    ("config", "fingerprint", "claims", "certificate", "loss", "ranks"),
+    ("config", "fingerprint", "claims", "certificate", "loss", "ranks", "model_folders", "devices"),
     ("data", "pairs", "entry", "model_reference"),
     ("cell", "strategies"),
     ("store", "protocol", "rollout", "objectives"),
-    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight", "frozen"),
+    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "frozen"),
+    ("trials",),
+    ("preflight",),
     ("requests", "multirun", "training", "model_evaluation", "comparison", "scoring", "fetching"),
     ("cli", "fitting"),
     ("stages",),
@@ -56,6 +58,7 @@ TORCH_FREE = (
     "data.prompt",
     "data.evaluation_sets",
     "data.toy",
+    "model_folders",
     "multirun",
     "frozen",
     "overrides",

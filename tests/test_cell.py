@@ -183,7 +183,7 @@ def test_a_new_node_in_neither_list_would_be_noticed():
 def test_every_neutral_value_belongs_to_a_field(run):
     known = flatten(asdict(run))
     for stage in ("teacher", "student_init"):
-        known |= dict.fromkeys(f"{stage}.{key}" for key in ("arch", "keep_layers", "tokenizer"))
+        known |= dict.fromkeys(f"{stage}.{key}" for key in ("arch", "eos", "keep_layers", "tokenizer"))
         known |= {f"{stage}.{key}": value for key, value in flatten({"sft": asdict(run.pair.teacher_sft)}).items()}
     known["teacher"] = None  # left out of a cell without a divergence
     assert {key for key in NEUTRAL if key not in known} == set()
@@ -432,6 +432,53 @@ def test_a_local_model_counts_by_content_and_not_by_path(run, tmp_path):
     run.pair.teacher = folder("d", b"3")
     assert cell_of(run).teacher.id != first.teacher.id
     assert cell_of(run).student_init == first.student_init
+
+
+@pytest.fixture
+def two_models(run, tmp_path):
+    """A run on two model folders; `folder(NAME, CONTENT)` makes another one."""
+
+    def folder(name, weights):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+        return str(tmp_path / name)
+
+    run.pair = config.PairCfg(name="x", teacher=folder("a", b"1"), student=folder("b", b"2"))
+    return run, folder
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_the_end_of_text_names_the_cell_and_the_stages_that_it_is_not_the_own_of(two_models, epochs):
+    run, _ = two_models
+    run.pair.teacher_sft.epochs = run.pair.student_sft.epochs = epochs
+    cells = {}
+    for eos in (None, "teacher", "student", "<end>"):
+        run.pair.eos = eos
+        cells[eos] = cell_of(run)
+    assert len({cell.id for cell in cells.values()}) == 4
+    plain = cells[None]
+    # A model's own end of text changes nothing about its stage
+    assert cells["teacher"].teacher == plain.teacher
+    assert cells["student"].student_init == plain.student_init
+    assert len({cells[eos].student_init.id for eos in (None, "teacher", "<end>")}) == 3
+    assert len({cells[eos].teacher.id for eos in (None, "student", "<end>")}) == 3
+
+
+def test_another_student_whose_end_of_text_the_teacher_takes_is_another_teacher_stage(two_models):
+    run, folder = two_models
+    run.pair.eos = "student"
+    first = cell_of(run).teacher.id
+    run.pair.student = folder("c", b"3")
+    assert cell_of(run).teacher.id != first
+    run.pair.student = folder("moved", b"2")
+    assert cell_of(run).teacher.id == first
+
+
+def test_an_end_of_text_is_refused_for_a_tokenizer_that_is_trained_here(run):
+    values = {**asdict(run.pair), "eos": "teacher"}
+    with pytest.raises(RequestError, match="pair.eos=teacher is for loaded tokenizers; one trained here"):
+        config.PairCfg(**values)
 
 
 @pytest.mark.parametrize("name", ["/nowhere/model", "./nowhere", "three/part/name", "with space"])

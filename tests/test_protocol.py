@@ -279,3 +279,38 @@ def test_a_protocol_comes_back_from_its_manifest(jsonl_run):
     assert again == protocol
     assert again.expected("c") == protocol.expected("c")
     assert "one 0" not in json.dumps(protocol.manifest())
+
+
+# What a set cannot be asked for
+
+
+def write_records(run, *records):
+    (Path(run.data.root) / "one.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.mark.parametrize("metric", ["gsm8k_accuracy", "gsm8k_official"])
+def test_references_without_a_number_have_no_gsm8k_accuracy(jsonl_run, metric):
+    write_records(jsonl_run, {"instruction": "1?", "output": "#### 1"}, {"instruction": "2?", "output": "two"})
+    jsonl_run.evaluation.metrics = ["rouge_l", metric]
+    with pytest.raises(RequestError) as caught:
+        protocol_of(jsonl_run, IDENTITY)
+    said = f"evaluation set 'first': {metric}: references[1] must end in '#### number', got 'two'"
+    assert str(caught.value).startswith(said)
+
+
+def test_translations_without_a_source_have_no_comet(jsonl_run, monkeypatch):
+    monkeypatch.setattr("amid.protocol.find_spec", lambda name: True)
+    write_records(jsonl_run, {"instruction": "a", "output": "b"}, {"prompt": "whole prompt", "output": "b"})
+    jsonl_run.evaluation.metrics = ["comet"]
+    with pytest.raises(RequestError) as caught:
+        protocol_of(jsonl_run, IDENTITY)
+    said = "evaluation set 'first': comet needs the source of every translation; example 1 has none"
+    assert str(caught.value) == said
+
+
+def test_one_response_alone_has_no_self_bleu(jsonl_run):
+    write_records(jsonl_run, {"instruction": "a", "output": "b"})
+    with pytest.raises(RequestError, match="evaluation set 'first': self_bleu compares responses, and the set has 1"):
+        protocol_of(jsonl_run, IDENTITY)
+    jsonl_run.evaluation.metrics = ["rouge_l"]
+    assert set(protocol_of(jsonl_run, IDENTITY).sets) == {"first", "second"}

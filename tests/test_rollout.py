@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -121,3 +122,12 @@ def test_the_references_labels_never_hold_eos() -> None:
     written = rollout(model(favourite=EOS), unshifted_labels=True)(gold((5, 6)), policy="student", step=0)
     assert labels(written) == [[]]
     assert SOURCES[int(written.source[0])] == "fresh"
+
+
+@pytest.mark.parametrize("policy", ["student", "speculative"])
+def test_a_student_writes_no_token_that_the_teacher_lacks(policy: str) -> None:
+    roll = rollout(model(favourite=VOCAB - 1))
+    roll._pair = dataclasses.replace(roll._pair, vocab_size=VOCAB - 1)
+    written = roll(gold((5, 6), (7,)), policy=policy, step=0)
+    assert int(written.input_ids.max()) < VOCAB - 1
+    assert int(written.labels.max()) < VOCAB - 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from amid.cell import Stage
 from amid.claims import Claim, held
-from amid.errors import RunError
+from amid.errors import RequestError, RunError
 from amid.store import Store
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def ensure_stage(store: Store, stage: Stage, build: Callable[[Path, Claim], None
     """The model folder of a stage, built now if it is not there, awaited if another process builds it.
 
     build: fills the folder it is given, which is renamed into place when it returns; a killed build leaves nothing that
-    counts. Raises RunError if the results folder cannot be written, and whatever `build` raises.
+    counts. Raises RequestError as `build` does, and RunError for any other failure of it or of the disk.
     """
     target = store.model_folder(stage)
     announced = False
@@ -54,6 +54,8 @@ def _build(store: Store, stage: Stage, build: Callable[[Path, Claim], None], cla
     except Exception as err:
         reason = err.strerror or str(err) if isinstance(err, OSError) else str(err)
         store.set_failed(stage, reason, traceback.format_exc())
+        if isinstance(err, RequestError):
+            raise
         raise RunError(
             f"stage {stage.kind} {stage.id} failed: {reason} (traceback: {store.error_path(stage)})"
         ) from err

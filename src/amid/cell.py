@@ -35,13 +35,16 @@ NEUTRAL: Mapping[str, Any] = {
     "data.num_dev": None,
     "data.truncate_prompt": False,
     "objective.reduction": "global_token_mean",
+    "pair.eos": None,
     "pair.vocab_policy": "strict",
     "student_init.arch": None,
+    "student_init.eos": None,
     "student_init.keep_layers": None,
     "student_init.sft.max_steps": None,
     "student_init.sft.warmup_steps": 0,
     "student_init.tokenizer": None,
     "teacher.arch": None,
+    "teacher.eos": None,
     "teacher.sft.max_steps": None,
     "teacher.sft.warmup_steps": 0,
     "teacher.tokenizer": None,
@@ -125,7 +128,7 @@ def cell_of(run: RunCfg) -> Cell:
         "train": asdict(run.train),
         "compat": compat,
         "division": _division_identity(run, run.train.global_batch_size, compat, dropout=_student_drops(run.pair)),
-        "pair": {"vocab_policy": run.pair.vocab_policy},
+        "pair": {"vocab_policy": run.pair.vocab_policy, "eos": run.pair.eos},
         "objective": asdict(run.objective),
         **_objective_identity(run, ignored),
     }
@@ -315,6 +318,7 @@ def _teacher_stage(run: RunCfg, data: Mapping[str, Any], tokenizer: Stage | None
         "model": model_identity(pair.teacher, pair.teacher_revision, digests),
         "arch": None if pair.teacher_arch is None else asdict(pair.teacher_arch),
         "tokenizer": None if tokenizer is None else tokenizer.id,
+        "eos": _eos_identity(pair, "teacher", digests),
         **_sft_identity(run, pair.teacher_sft, data, scratch=pair.teacher == SCRATCH, drops=_teacher_drops),
     }
     return _stage("teacher", values)
@@ -330,9 +334,21 @@ def _student_stage(
         "arch": None if pair.student_arch is None else asdict(pair.student_arch),
         "keep_layers": pair.keep_layers,
         "tokenizer": None if tokenizer is None else tokenizer.id,
+        "eos": _eos_identity(pair, "student", digests),
         **_sft_identity(run, pair.student_sft, data, scratch=pair.student == SCRATCH, drops=_student_drops),
     }
     return _stage("student_init", values)
+
+
+def _eos_identity(pair: PairCfg, role: str, digests: FileDigests) -> Any:
+    """What names the token that ends a stage's texts; None for the model's own. Of untrained stages too: they are
+    evaluated with it, and their texts are named by their id.
+    """
+    if pair.eos not in ("teacher", "student"):
+        return pair.eos
+    if pair.eos == role or pair.student in (SCRATCH, TEACHER):
+        return None  # its own tokenizer's
+    return {"of": model_identity(getattr(pair, pair.eos), getattr(pair, f"{pair.eos}_revision"), digests)}
 
 
 def _sft_identity(
@@ -349,6 +365,19 @@ def _sft_identity(
         "data": {key: value for key, value in data.items() if key != "num_train"},
         "division": _division_identity(run, sft.global_batch_size, {}, dropout=drops(run.pair)),
     }
+
+
+def keeps_model(kind: str, values: Mapping[str, Any]) -> bool:
+    """True if a finished stage of these values has weights of its own, False if it is a model used as it is.
+
+    kind: of the stage; a cell, of any other kind, has its own.
+    """
+    if kind == "model":
+        return False
+    if kind not in ("teacher", "student_init"):
+        return True
+    made = {"scratch", "teacher"} & set(values["model"])
+    return bool(made) or "sft" in values or "keep_layers" in values
 
 
 def model_stage(name: str, revision: str | None, digests: FileDigests) -> Stage:

@@ -60,7 +60,7 @@ def status(name: SweepName = None, results: Results = Path("results")) -> None:
         details = store.status_of_folder(folder)
         state = store.state_of_folder(folder)
         seconds = f"{details['seconds']:.0f} s" if "seconds" in details else ""
-        error = details.get("error", "") if state == "failed" else ""
+        error = details.get("error", "") if state == "failed" else store.lost_model(folder) or ""
         typer.echo("  ".join(part for part in (f"{title:<{width}}", f"{state:<8}", labels, seconds, error) if part))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from amid.errors import RequestError
-
 # Names of trainer.accelerator, as Lightning has them, and the kinds of device each may stand for, best first.
 KINDS: dict[str, tuple[str, ...]] = {
     "auto": ("cuda", "mps", "cpu"),
@@ -17,17 +15,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device that an accelerator's name stands for on this machine, the same for training and evaluation.
-
-    Raises RequestError for a name that is none, or an accelerator that is not there.
-    """
-    if accelerator not in KINDS:
-        raise RequestError(f"trainer.accelerator '{accelerator}' unknown; valid: {', '.join(KINDS)}")
-    for kind in KINDS[accelerator]:
-        if _is_there(kind):
-            return torch.device(kind)
-    there = ", ".join(name for name, kinds in KINDS.items() if any(map(_is_there, kinds)))
-    raise RequestError(f"trainer.accelerator={accelerator}: there is none on this machine; valid here: {there}")
+    """The device of an accelerator that is there, as preflight has seen: the same for training and evaluation."""
+    return torch.device(next(kind for kind in KINDS[accelerator] if _is_there(kind)))
 
 
 def bf16_pays(device: torch.device) -> bool:

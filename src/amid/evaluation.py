@@ -18,13 +18,14 @@ from amid.data.batch import Batch
 from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import no_chat_template
 from amid.data.tokenise import Example, encode, eos_id
-from amid.errors import RequestError, RunError
+from amid.errors import RequestError, RunError, one_line
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.stopping import cut_at_stop
 from amid.metrics import METRICS, Generations
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT, self_bleu_per_prompt
+from amid.pairs.sizes import Sizes, sizes_of
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, SetProtocol, score_id
 from amid.ranks import ALONE, Ranks
 from amid.store import (
@@ -277,44 +278,73 @@ def _rows(
     checkpoint_id: str,
 ) -> list[_Row]:
     rows = []
-    num_positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    sizes = sizes_of(model.config)
     for name in names:
         each = protocol.sets[name]
-        assert each.data is not None
-        texts = each.data.prompts
-        prompts = encode(tokenizer, _chats(tokenizer, texts, set_name=name) if each.prompt == "chat" else texts)
+        prompts = prompt_ids(tokenizer, each, set_name=name)
         longest_prompt = each.max_prompt_tokens
         num_cut = 0 if longest_prompt is None else sum(len(prompt) > longest_prompt for prompt in prompts)
         if num_cut:
             log.info("%s: %d of %d prompts cut to %d tokens", name, num_cut, len(prompts), longest_prompt)
         prompts = [prompt[:longest_prompt] for prompt in prompts]
-        longest = max(map(len, prompts)) + each.decoding.max_new_tokens
-        if num_positions is not None and longest > num_positions:
-            raise RequestError(
-                f"evaluation set '{name}' may need {longest} tokens, the model has {num_positions} positions; "
-                f"lower evaluation.sets.{name}.max_prompt_tokens or .max_new_tokens"
-            )
+        check_prompts(prompts, each, set_name=name, sizes=sizes)
         for seed in each.decode_seeds:
             generation_id = protocol.generation_id(checkpoint_id, name, seed)
             rows += [_Row(name, seed, index, tuple(prompt), generation_id) for index, prompt in enumerate(prompts)]
     return rows
 
 
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, each: SetProtocol, *, set_name: str) -> list[list[int]]:
+    """Token ids of each prompt of a set, uncut. Raises RequestError for a chat that the tokenizer cannot render."""
+    assert each.data is not None
+    texts = each.data.prompts
+    return encode(tokenizer, _chats(tokenizer, texts, set_name=set_name) if each.prompt == "chat" else texts)
+
+
+def check_sets(sets: Mapping[str, SetProtocol], tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> None:
+    """None; raises RequestError unless a model of these sizes can read every set, and has room to answer it."""
+    for name, each in sets.items():
+        prompts = prompt_ids(tokenizer, each, set_name=name)
+        check_prompts([prompt[: each.max_prompt_tokens] for prompt in prompts], each, set_name=name, sizes=sizes)
+
+
+def check_prompts(prompts: Sequence[Sequence[int]], each: SetProtocol, *, set_name: str, sizes: Sizes) -> None:
+    """None; raises RequestError unless a model of these sizes can read the prompts, already cut, and answer them."""
+    longest = max(map(len, prompts)) + each.decoding.max_new_tokens
+    if sizes.num_positions is not None and longest > sizes.num_positions:
+        raise RequestError(
+            f"evaluation set '{set_name}' may need {longest} tokens, the model has {sizes.num_positions} positions; "
+            f"lower evaluation.sets.{set_name}.max_prompt_tokens or .max_new_tokens"
+        )
+    for index, prompt in enumerate(prompts):
+        if max(prompt, default=0) >= sizes.vocab_size:
+            raise RequestError(
+                f"evaluation set '{set_name}': prompt {index} holds token id {max(prompt)}, which the model lacks: it "
+                f"knows {sizes.vocab_size} tokens"
+            )
+
+
 def _chats(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], *, set_name: str) -> list[str]:
     """Each user turn in the model's chat template, as text that is tokenised once: a BOS in it stays the only one."""
     if tokenizer.chat_template is None:
         raise no_chat_template(set_name)
-    return [
-        str(
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": turn}],
-                tokenize=False,
-                add_generation_prompt=True,
-                date_string=CHAT_DATE,
+    try:
+        return [
+            str(
+                tokenizer.apply_chat_template(
+                    [{"role": "user", "content": turn}],
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    date_string=CHAT_DATE,
+                )
             )
-        )
-        for turn in turns
-    ]
+            for turn in turns
+        ]
+    except Exception as err:  # a template is a program of the model's authors, which raises what it likes
+        raise RequestError(
+            f"evaluation set '{set_name}': the model's chat template cannot render one user turn "
+            f"({one_line(str(err))[:100]})"
+        ) from err
 
 
 def _generate(

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -18,16 +17,17 @@ from amid.claims import Claim, held
 from amid.config import RunCfg
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
+from amid.devices import device_of
 from amid.errors import RequestError, RunError, one_line
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
 from amid.frozen import Request, check_same_cell, freeze
 from amid.objectives import objective_of
-from amid.pairs import Pair, load_model, save_model, shared_vocab_size
+from amid.pairs import Pair, save_model, shared_vocab_size
 from amid.preflight import check_run, check_writable
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
-from amid.stages import Stages
+from amid.stages import Role, Stages, load_own_model
 from amid.store import Entry, Score, Store, generations_path
 from amid.sweep import is_evaluated, label, resolved_config
 from amid.tracking import CsvMirror, Mirror, WandbMirror
@@ -57,6 +57,7 @@ def run_task(run: RunCfg, *, planned: Request | None = None) -> None:
             check_writable(experiment.store.root)
             freeze(run, experiment.cell, experiment.store)
         if run.task == "prepare":
+            check_run(run)
             experiment.prepare()
         elif run.task == "evaluate":
             experiment.evaluate_again()
@@ -98,6 +99,9 @@ class Experiment:
         """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
         if self.finished:
             log.info("cell %s is finished: nothing to run", self.cell.id)
+            lost = self.store.lost_model(self.store.folder(self.cell))
+            if lost is not None:
+                log.warning("%s", lost)
             return
         check_run(self.run)
         for text in self.cell.ignored:
@@ -129,8 +133,7 @@ class Experiment:
             log.info("cell %s is being evaluated by another process", self.cell.id)
             return
         with held(claim):
-            student = load_model(str(self.store.model_folder(self.cell)), revision=None, cache=self._cache)
-            self._evaluate(self.cell, student)
+            self._evaluate(self.cell, load_own_model(self.store, self.cell, cache=self._cache))
 
     # Training
 
@@ -171,19 +174,23 @@ class Experiment:
                 open_mirror.close(failed=failed)
 
     def _pair(self) -> Pair:
-        student, tokenizer = self.stages.initial_student(), self.stages.tokenizer
-        teacher = self.stages.teacher() if reads_teacher(self.run, self._objective) else None
-        vocab_size = (
-            int(student.config.vocab_size) if teacher is None else shared_vocab_size(teacher, student, tokenizer)
-        )
+        stages = self.stages
+        student, tokenizer = stages.initial_student(), stages.tokenizer("student")
+        teacher = stages.teacher() if reads_teacher(self.run, self._objective) else None
+        if teacher is None:
+            vocab_size = stages.vocab_size("student", student)
+        else:
+            vocab_size = shared_vocab_size(teacher, student, stages.tokenizer("teacher"), tokenizer)
         return Pair(teacher=teacher, student=student, tokenizer=tokenizer, vocab_size=vocab_size)
 
     def _fit(self, pair: Pair, *, mirrors: Sequence[Mirror]) -> FitResult:
         """Train the pair's student, which holds the best weights afterwards; every rank calls it."""
+        # As the teacher reads the data: its words are what the student learns
+        role: Role = "teacher" if pair.teacher is not None else "student"
         return fit_student(
             pair,
-            self.stages.examples(self._plan.num_train),
-            self.stages.dev,
+            self.stages.examples(role, pair.vocab_size, num_train=self._plan.num_train),
+            self.stages.dev(role, pair.vocab_size),
             plan=self._plan,
             objective=self._objective,
             resources=self.run.trainer,
@@ -208,8 +215,7 @@ class Experiment:
         log.info("%s %s: %s", stage.kind.replace("_", " "), stage.id, _summary(scores, self.protocol))
 
     def _evaluate(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-        model = model.to(device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+        model = model.to(device_of(self.run.trainer.accelerator))  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
         validation_id = self.protocol.validation_id(entry.id)
         expected = self.protocol.expected(entry.id)
         known = [score for score in self.store.read([entry]) if score.score_id in expected]
@@ -217,7 +223,7 @@ class Experiment:
             self.store.write(entry, self._validation_scores(entry, model))
         evaluate_entry(
             model,
-            self.stages.tokenizer,
+            self.stages.tokenizer(self._role(entry)),
             self.protocol,
             entry=entry,
             store=self.store,
@@ -226,8 +232,9 @@ class Experiment:
         return [score for score in self.store.read([entry]) if score.score_id in expected]
 
     def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        validation = self.run.train.validation
-        tokenizer, dev = self.stages.tokenizer, self.stages.dev[: validation.num_examples]
+        validation, role = self.run.train.validation, self._role(entry)
+        tokenizer = self.stages.tokenizer(role)
+        dev = self.stages.dev(role, self.stages.vocab_size(role, model))[: validation.num_examples]
         batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(tokenizer))
         return validation_scores(
             self.protocol,
@@ -236,6 +243,11 @@ class Experiment:
             loss=validation_loss(model, batches),
             num_samples=len(dev),
         )
+
+    @staticmethod
+    def _role(entry: Entry) -> Role:
+        """Whose tokenizer reads for an entry and writes its texts."""
+        return "teacher" if isinstance(entry, Stage) and entry.kind == "teacher" else "student"
 
     # What a person sees
 

@@ -7,16 +7,19 @@ import time
 import traceback
 from pathlib import Path
 
-import torch
 from transformers.utils import logging as transformers_logging
 
 from amid.cell import Stage, model_stage
 from amid.claims import held
 from amid.config import SCRATCH, TEACHER, RunCfg
+from amid.devices import device_of
 from amid.errors import RequestError, RunError, one_line
-from amid.evaluation import evaluate_entry
+from amid.evaluation import check_sets, evaluate_entry
 from amid.fingerprint import FileDigests
-from amid.pairs import load_model, load_tokenizer
+from amid.model_folders import check_model
+from amid.model_folders.tokenizer import check_fits
+from amid.pairs import load_model, load_sizes, load_tokenizer
+from amid.pairs.tokenizers import largest_ordinary
 from amid.preflight import check_writable
 from amid.protocol import Protocol, set_protocols
 from amid.store import Store
@@ -42,6 +45,7 @@ def evaluate_model(name: str, run: RunCfg, *, revision: str | None = None) -> Ta
         log.info("model %s is evaluated: nothing to run", stage.id)
     else:
         check_writable(store.root)
+        check_model(name, revision)
         _evaluate(name, run, stage=stage, protocol=protocol, store=store, revision=revision)
     return build_model_table(
         f"{Path(name).name.removeprefix('package:')} {stage.id}", store.folder(stage), stage.id, protocol, store
@@ -51,6 +55,9 @@ def evaluate_model(name: str, run: RunCfg, *, revision: str | None = None) -> Ta
 def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store: Store, revision: str | None) -> None:
     cache = Path(run.paths.cache)
     tokenizer = load_tokenizer(name, revision=revision, cache=cache)
+    sizes = load_sizes(name, revision=revision, cache=cache)
+    check_fits(largest_ordinary(tokenizer), vocab_size=sizes.vocab_size, name=name)
+    check_sets(protocol.sets, tokenizer, sizes)
     was_done = store.state(stage) == "done"  # with other sets: a failure now takes nothing from these
     claim = store.claim(stage) or store.claim_done(stage)
     if claim is None:
@@ -59,8 +66,7 @@ def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store
     with held(claim):
         try:
             model = load_model(name, revision=revision, cache=cache)
-            device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-            model = model.to(device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+            model = model.to(device_of(run.trainer.accelerator))  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
             generated = evaluate_entry(
                 model,
                 tokenizer,

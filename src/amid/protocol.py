@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -166,6 +166,7 @@ def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
         metrics = tuple(dict.fromkeys([declared.metric, *others]))
         if "comet" in metrics and find_spec("comet") is None:
             raise RequestError(f"evaluation set '{name}': comet needs an extra: pip install 'amid-lab[comet]'")
+        _check_metrics(metrics, texts[name], set_name=name)
         greedy = decoding.temperature == 0  # then every seed gives the same text
         protocols[name] = SetProtocol(
             digest=texts[name].digest,
@@ -180,6 +181,25 @@ def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
             data=texts[name],
         )
     return protocols
+
+
+def _check_metrics(metrics: Sequence[str], texts: EvaluationSet, *, set_name: str) -> None:
+    """None; raises RequestError for a metric that the set cannot have, before a model has answered it."""
+    where = f"evaluation set '{set_name}'"
+    if "self_bleu" in metrics and len(texts) < 2:
+        raise RequestError(f"{where}: self_bleu compares responses, and the set has {len(texts)} prompt; it needs 2")
+    if "comet" in metrics:
+        lacking = [index for index, source in enumerate(texts.sources) if not source.strip()]
+        if lacking:
+            raise RequestError(f"{where}: comet needs the source of every translation; example {lacking[0]} has none")
+    asked = [metric for metric in metrics if metric.startswith("gsm8k_")]
+    if asked:
+        from amid.metrics.gsm8k import gold_answers_of
+
+        try:
+            gold_answers_of(texts.references)
+        except ValueError as err:
+            raise RequestError(f"{where}: {asked[0]}: {err}") from err
 
 
 def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:

@@ -93,6 +93,7 @@ class Rollout:
                 eos_id=self._eos_id,
                 batch_size=self._batch_size,
                 max_length=self._max_tokens,
+                vocab_size=self._pair.vocab_size,  # a token that the teacher lacks could not be judged by it
             )
         assert isinstance(teacher, PreTrainedModel)
         assert self._interleaving is not None

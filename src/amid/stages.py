@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from amid.artifacts import ensure_stage
-from amid.cell import Cell, Stage
+from amid.cell import Cell, Stage, keeps_model
 from amid.claims import Claim
 from amid.config import SCRATCH, TEACHER, RunCfg, SftCfg
 from amid.core import CrossEntropy, Objective
 from amid.data.prompt import TEMPLATE_PIECES
-from amid.data.records import Record, training_records
-from amid.data.tokenise import Example, eos_id, tokenise_records
-from amid.errors import RequestError
+from amid.data.records import training_records
+from amid.data.tokenise import Example, eos_id, tokenise_records, tokenizer_texts, within_vocabulary
+from amid.errors import RequestError, RunError
 from amid.fitting import fit_student, plan_of_stage
 from amid.pairs import (
     Pair,
+    end_texts_with,
+    head_size,
     keep_layers,
     load_model,
-    load_tokenizer,
+    load_tokenizers,
     model_from_scratch,
+    num_ids,
     num_non_embedding_parameters,
     save_model,
     train_tokenizer,
 )
 from amid.ranks import Ranks
-from amid.store import Store
+from amid.store import Entry, Store
 
 log = logging.getLogger(__name__)
+Role = Literal["teacher", "student"]
+Part = Literal["train", "dev"]
 
 
 class Stages:
@@ -43,52 +48,73 @@ class Stages:
         self._store = store
         self._ranks = ranks
         self._cache = Path(run.paths.cache)
-        self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._examples: dict[int | None, list[Example]] = {}
-        self._dev: list[Example] | None = None
+        self._tokenizers: dict[Role, PreTrainedTokenizerBase] = {}
+        self._tokenised: dict[tuple[Role, Part, int | None], list[Example]] = {}
+        self._usable: dict[tuple[Role, Part, int | None, int], list[Example]] = {}
 
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The pair's one tokenizer; trained on the data for a teacher from scratch."""
-        if self._tokenizer is None:
+    def tokenizer(self, role: Role) -> PreTrainedTokenizerBase:
+        """The tokenizer of the teacher or the student: the same, or one that gives shared tokens the same ids.
+
+        Trained on the data for a teacher from scratch.
+        """
+        if not self._tokenizers:
             stage = self._cell.tokenizer
             if stage is None:
-                pair = self._run.pair
-                self._tokenizer = load_tokenizer(pair.teacher, revision=pair.teacher_revision, cache=self._cache)
+                teacher, student = load_tokenizers(self._run.pair, cache=self._cache)
             else:
                 self.ensure(stage)
-                self._tokenizer = PreTrainedTokenizerFast.from_pretrained(self._store.model_folder(stage))
-        return self._tokenizer
+                lost = self._store.lost_model(self._store.folder(stage))
+                if lost is not None:
+                    raise RunError(lost)
+                teacher = student = PreTrainedTokenizerFast.from_pretrained(self._store.model_folder(stage))
+            self._tokenizers = {"teacher": teacher, "student": student}
+        return self._tokenizers[role]
 
-    def examples(self, num_train: int | None) -> list[Example]:
-        """Tokenised training examples of the first `num_train` records, None = all."""
-        if num_train not in self._examples:
-            train, _ = training_records(self._run.data)
-            self._examples[num_train] = self._tokenised(train[:num_train])
-        return self._examples[num_train]
+    def examples(self, role: Role, vocab_size: int, *, num_train: int | None) -> list[Example]:
+        """Training examples of the first `num_train` records (None = all), of tokens below `vocab_size`.
 
-    @property
-    def dev(self) -> list[Example]:
-        """Tokenised validation examples. Raises RequestError if none has a prompt that is short enough."""
-        if self._dev is None:
-            _, records = training_records(self._run.data)
-            self._dev = self._tokenised(records)
-            if not self._dev:
-                longest = self._run.data.max_prompt_tokens
-                raise RequestError(
-                    f"no validation record has a prompt within {longest} tokens (data.max_prompt_tokens)"
-                )
-        return self._dev
+        role: whose tokenizer reads them, the teacher's or the student's.
+        """
+        return self._usable_examples(role, "train", num_train, vocab_size)
 
-    def _tokenised(self, records: Sequence[Record]) -> list[Example]:
-        data = self._run.data
-        return tokenise_records(
-            records,
-            self.tokenizer,
-            max_prompt_tokens=data.max_prompt_tokens,
-            max_tokens=data.max_tokens,
-            truncate_prompt=data.truncate_prompt,
-        )
+    def dev(self, role: Role, vocab_size: int) -> list[Example]:
+        """Validation examples, as `examples`. Raises RequestError if none is left."""
+        dev = self._usable_examples(role, "dev", None, vocab_size)
+        if not dev:
+            limit = self._run.data.max_prompt_tokens
+            raise RequestError(f"no validation record can be used within data.max_prompt_tokens={limit}")
+        return dev
+
+    def vocab_size(self, role: Role, model: PreTrainedModel) -> int:
+        """How many of the first token ids the teacher or student has: of its own tokenizer, where the two differ."""
+        sizes = {num_ids(self.tokenizer("teacher")), num_ids(self.tokenizer("student"))}
+        own = num_ids(self.tokenizer(role))
+        return head_size(model) if len(sizes) == 1 else min(head_size(model), own)
+
+    def _usable_examples(self, role: Role, part: Part, number: int | None, vocab_size: int) -> list[Example]:
+        key = (role, part, number, vocab_size)
+        if key not in self._usable:
+            self._usable[key] = within_vocabulary(self._tokenised_records(role, part, number), vocab_size)
+        return self._usable[key]
+
+    def _tokenised_records(self, role: Role, part: Part, number: int | None) -> list[Example]:
+        other: Role = "student" if role == "teacher" else "teacher"
+        tokenizer, found = self.tokenizer(role), self._tokenised
+        # With one vocabulary both split text alike; with a part of it in common one of them lacks tokens.
+        same = tokenizer is self.tokenizer(other) or self._run.pair.vocab_policy == "strict"
+        if same and (other, part, number) in found:
+            return found[other, part, number]
+        if (role, part, number) not in found:
+            data = self._run.data
+            train, dev = training_records(data)
+            found[role, part, number] = tokenise_records(
+                (train if part == "train" else dev)[:number],
+                tokenizer,
+                max_prompt_tokens=data.max_prompt_tokens,
+                max_tokens=data.max_tokens,
+                truncate_prompt=data.truncate_prompt,
+            )
+        return found[role, part, number]
 
     def teacher(self) -> PreTrainedModel:
         """The teacher p, fine-tuned as the pair says."""
@@ -119,19 +145,24 @@ class Stages:
             self._fine_tune(self._student_to_train(), pair.student_sft, self._cell.student_init)
 
     def _model(self, stage: Stage) -> PreTrainedModel:
-        folder = self._store.model_folder(stage)
-        if (folder / "config.json").is_file():
-            return load_model(str(folder), revision=None, cache=self._cache)
+        if keeps_model(stage.kind, stage.values):
+            return load_own_model(self._store, stage, cache=self._cache)
         pair = self._run.pair  # used as it is: only its identity is in the store
-        role = "teacher" if stage.kind == "teacher" else "student"
-        return load_model(getattr(pair, role), revision=getattr(pair, f"{role}_revision"), cache=self._cache)
+        role: Role = "teacher" if stage.kind == "teacher" else "student"
+        model = load_model(getattr(pair, role), revision=getattr(pair, f"{role}_revision"), cache=self._cache)
+        return self._ending(model, role) if role == "student" else model
+
+    def _ending(self, model: PreTrainedModel, role: Role) -> PreTrainedModel:
+        """The model, which names the EOS that the pair chose, if it chose one."""
+        if self._run.pair.eos is not None:
+            end_texts_with(model, eos_id(self.tokenizer(role)))
+        return model
 
     def _build_tokenizer(self, folder: Path, claim: Claim) -> None:
         vocab_size = self._run.pair.tokenizer_vocab_size
         assert vocab_size is not None
         records, _ = training_records(self._run.data)
-        texts = [f"{record.instruction}\n{record.input}\n{record.outputs[0]}" for record in records]
-        tokenizer = train_tokenizer(texts, vocab_size=vocab_size, whole_tokens=TEMPLATE_PIECES)
+        tokenizer = train_tokenizer(tokenizer_texts(records), vocab_size=vocab_size, whole_tokens=TEMPLATE_PIECES)
         tokenizer.save_pretrained(folder)
         log.info("tokenizer: byte-level BPE of %d tokens from %d records", len(tokenizer), len(records))
 
@@ -141,13 +172,14 @@ class Stages:
             return
         model = self._teacher_to_train()
         self._fine_tune(model, pair.teacher_sft, self._cell.teacher)
-        save_model(model, self.tokenizer, folder)
+        save_model(model, self.tokenizer("teacher"), folder)
 
     def _teacher_to_train(self) -> PreTrainedModel:
         pair = self._run.pair
         if pair.teacher == SCRATCH:
             return self._from_scratch("teacher")
-        return load_model(pair.teacher, revision=pair.teacher_revision, cache=self._cache)
+        model = load_model(pair.teacher, revision=pair.teacher_revision, cache=self._cache)
+        return self._ending(model, "teacher")
 
     def _build_student(self, folder: Path, claim: Claim) -> None:
         pair = self._run.pair
@@ -155,7 +187,7 @@ class Stages:
             return
         model = self._student_to_train()
         self._fine_tune(model, pair.student_sft, self._cell.student_init)
-        save_model(model, self.tokenizer, folder)
+        save_model(model, self.tokenizer("student"), folder)
 
     def _student_to_train(self) -> PreTrainedModel:
         pair = self._run.pair
@@ -165,18 +197,21 @@ class Stages:
             model = self.teacher()
         else:
             model = load_model(pair.student, revision=pair.student_revision, cache=self._cache)
-        return model if pair.keep_layers is None else keep_layers(model, pair.keep_layers)
+        if pair.keep_layers is not None:
+            model = keep_layers(model, pair.keep_layers, name=pair.student)
+        return self._ending(model, "student")
 
-    def _from_scratch(self, role: str) -> PreTrainedModel:
-        pair = self._run.pair
+    def _from_scratch(self, role: Role) -> PreTrainedModel:
+        pair, tokenizer = self._run.pair, self.tokenizer(role)
         arch, sft = getattr(pair, f"{role}_arch"), getattr(pair, f"{role}_sft")
-        return model_from_scratch(arch, vocab_size=len(self.tokenizer), eos_id=eos_id(self.tokenizer), seed=sft.seed)
+        return model_from_scratch(arch, vocab_size=len(tokenizer), eos_id=eos_id(tokenizer), seed=sft.seed)
 
     def _fine_tune(self, model: PreTrainedModel, sft: SftCfg, stage: Stage) -> None:
         """Fine-tune on the gold responses; the model holds the weights of the best validation afterwards."""
         if sft.epochs == 0:
             return
-        plan = plan_of_stage(sft, self._run.data)
+        role: Role = "teacher" if stage.kind == "teacher" else "student"
+        plan, vocab_size = plan_of_stage(sft, self._run.data), self.vocab_size(role, model)
         name = stage.kind.replace("_", " ")
         log.info(
             "%s: fine-tuning %.2f M parameters (%.2f M without embeddings) for %d epochs",
@@ -188,9 +223,9 @@ class Stages:
         if self._ranks.leads:
             self._ranks.broadcast(stage.kind)
         fit_student(
-            Pair(teacher=None, student=model, tokenizer=self.tokenizer, vocab_size=int(model.config.vocab_size)),
-            self.examples(plan.num_train),
-            self.dev,
+            Pair(teacher=None, student=model, tokenizer=self.tokenizer(role), vocab_size=head_size(model)),
+            self.examples(role, vocab_size, num_train=plan.num_train),
+            self.dev(role, vocab_size),
             plan=plan,
             objective=Objective(terms=(CrossEntropy(weight=1.0),)),
             resources=self._run.trainer,
@@ -200,3 +235,15 @@ class Stages:
             mirrors=(),
             label=name,
         )
+
+
+def load_own_model(store: Store, entry: Entry, *, cache: Path) -> PreTrainedModel:
+    """The model of a finished entry. Raises RunError, with the remedy, if it is missing or damaged."""
+    folder = store.folder(entry)
+    lost = store.lost_model(folder)
+    if lost is not None:
+        raise RunError(lost)
+    try:
+        return load_model(str(store.model_folder(entry)), revision=None, cache=cache)
+    except RequestError as err:
+        raise RunError(f"{err}; remove {folder} to have it made again") from err

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import yaml
 
-from amid.cell import Cell, Stage
+from amid.cell import Cell, Stage, keeps_model
 from amid.claims import Claim, attempts, is_live, replace_text, try_claim
 from amid.errors import RequestError, RunError, one_line
 
@@ -188,6 +188,21 @@ class Store:
             return {}
         assert isinstance(status, dict)
         return status
+
+    def lost_model(self, folder: Path) -> str | None:
+        """What is said of a finished entry whose weights are gone, with the remedy; None where nothing is lost."""
+        if self.status_of_folder(folder).get("state") != "done":
+            return None
+        kind = folder.name.partition("-")[0] if folder.parent == self.root / "stages" else "cell"
+        try:
+            values = yaml.safe_load((folder / "cell.yaml").read_text())
+        except FileNotFoundError:
+            values = None
+        model = folder / "model"
+        kept = (model / ("tokenizer.json" if kind == "tokenizer" else "config.json")).is_file()
+        if kept or not isinstance(values, dict) or not keeps_model(kind, values):
+            return None
+        return f"{folder.name} is done, but its model is missing at {model}; remove {folder} to have it made again"
 
     # Scores
 

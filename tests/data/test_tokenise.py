@@ -4,7 +4,8 @@ import pytest
 
 from amid.data.prompt import render_prompt
 from amid.data.records import Record
-from amid.data.tokenise import encode, eos_id, tokenise_records
+from amid.data.tokenise import Example, check_enough, encode, eos_id, tokenise_records, within_vocabulary
+from amid.errors import RequestError
 from amid.pairs import EOS
 
 RECORD = Record("1", "Say the number 7.", "", ("yes no maybe", "no"))
@@ -94,3 +95,48 @@ def test_a_merge_across_the_boundary_keeps_the_prompt_as_at_test_time(caplog):
 def test_nothing_to_encode_is_nothing(tokenizer, tokenise):
     assert encode(tokenizer, []) == []
     assert tokenise([]) == []
+
+
+def example(index, prompt, response):
+    return Example(index, tuple(prompt), tuple(response), ("x",))
+
+
+def test_a_prompt_with_a_token_that_is_lacking_drops_its_example_and_a_response_is_cut_before_one(caplog):
+    caplog.set_level("INFO")
+    whole, cut = example(0, [1, 2], [3, 0]), example(1, [1], [2, 3, 9, 4, 0])
+    examples = [whole, cut, example(2, [1, 9], [2, 0]), example(5, [1], [9, 2, 0])]
+    assert within_vocabulary(examples, 9) == [whole, example(1, [1], [2, 3])]
+    assert "2 of 4 examples dropped for a token that a model of the pair lacks" in caplog.text
+    assert "1 of 4 responses cut before a token that a model of the pair lacks" in caplog.text
+
+
+def test_where_no_token_is_lacking_every_example_stays_and_nothing_is_said(caplog):
+    caplog.set_level("INFO")
+    examples = [example(0, [1, 2], [3, 0]), example(1, [1], [9, 0])]
+    assert within_vocabulary(examples, 10) == examples
+    assert caplog.text == ""
+
+
+LIMITS = {"max_prompt_tokens": 120, "max_tokens": 200, "truncate_prompt": False, "needed_by": "train.x=2"}
+LONG = Record("2", "Say " * 100, "", ("x",))
+
+
+def test_too_few_usable_records_are_counted_by_reason(tokenizer):
+    shortest = len(encode(tokenizer, [render_prompt(RECORD)])[0])
+    with pytest.raises(RequestError) as caught:
+        check_enough([RECORD, LONG, LONG], tokenizer, vocab_size=len(tokenizer), num_needed=2, **LIMITS)
+    assert str(caught.value) == (
+        "train.x=2 needs 2 records, 1 of 3 can be used; 2 prompts have more than data.max_prompt_tokens=120 tokens "
+        f"(the shortest prompt has {shortest}): raise it, or cut them with data.truncate_prompt=true"
+    )
+    smallest = max(encode(tokenizer, [render_prompt(RECORD)])[0])
+    with pytest.raises(RequestError, match="0 of 1 can be used; 1 have a token that a model of the pair lacks"):
+        check_enough([RECORD], tokenizer, vocab_size=smallest, num_needed=1, **LIMITS)
+
+
+def test_just_enough_usable_records_pass_and_no_more_are_read_than_needed(tokenizer):
+    check_enough([RECORD, LONG, RECORD], tokenizer, vocab_size=len(tokenizer), num_needed=2, **LIMITS)
+    unreadable = [None] * 300
+    records = [RECORD] * 256 + unreadable
+    check_enough(records, tokenizer, vocab_size=len(tokenizer), num_needed=200, **LIMITS)
+    check_enough([LONG], tokenizer, vocab_size=len(tokenizer), num_needed=1, **{**LIMITS, "truncate_prompt": True})

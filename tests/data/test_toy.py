@@ -255,5 +255,20 @@ def test_an_empty_split_is_refused_by_name(name: str) -> None:
 
 
 def test_more_prompts_than_exist_are_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match=r"no further prompt for record .*lower data\.num_dev or data\.num_eval"):
+    told = r"{key}=5000 is more than the toy corpus has: {split} of seed 0 ends after \d+ records, .* no further prompt"
+    with pytest.raises(ValueError, match=told.format(key=r"data\.num_dev", split="dev")):
         toy_corpus(seed=0, num_train=1, num_dev=5000, num_eval=1)
+    with pytest.raises(ValueError, match=told.format(key=r"data\.num_eval", split="in_distribution")):
+        toy_corpus(seed=0, num_train=1, num_dev=1, num_eval=5000)
+
+
+def test_as_many_records_as_the_refusal_counts_are_there() -> None:
+    with pytest.raises(ValueError, match="ends after") as caught:
+        toy_corpus(seed=0, num_train=1, num_dev=5000, num_eval=1)
+    count = int(str(caught.value).split("ends after ")[1].split()[0])
+    assert len(toy_corpus(seed=0, num_train=1, num_dev=count, num_eval=1).dev) == count
+
+
+def test_more_training_records_than_the_corpus_has_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"data\.num_train must be at most 100000 for the toy corpus, got 1000000000"):
+        toy_corpus(seed=0, num_train=10**9, num_dev=1, num_eval=1)

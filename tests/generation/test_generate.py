@@ -331,3 +331,19 @@ def test_a_model_with_recurrent_layers_is_refused(gpt2):
     gpt2.config.layer_types = ["full_attention", "linear_attention"]
     with pytest.raises(ValueError, match="supports attention layers only, the model has linear_attention"):
         generate(gpt2, [[1]], keys=[(0,)], decoding=GREEDY, eos_id=EOS, batch_size=1)
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, Decoding(max_new_tokens=30)])
+def test_no_token_from_the_shared_vocabulary_on_is_written_however_likely(model, prompts, keys, decoding):
+    shared = model.config.vocab_size - 10
+    favour(model, shared + 3, 50.0)
+    options = {"keys": keys, "decoding": decoding, "eos_id": EOS, "batch_size": 16}
+    written = generate(model, prompts, vocab_size=shared, **options)
+    assert max(token for completion in written for token in completion.token_ids) < shared
+    assert {token for each in generate(model, prompts, **options) for token in each.token_ids} == {shared + 3}
+
+
+def test_a_limit_at_the_whole_vocabulary_changes_no_text(model, prompts, keys):
+    options = {"keys": keys, "decoding": Decoding(max_new_tokens=30), "eos_id": EOS, "batch_size": 16}
+    limited = generate(model, prompts, vocab_size=model.config.vocab_size, **options)
+    assert limited == generate(model, prompts, **options)

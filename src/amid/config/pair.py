@@ -96,6 +96,7 @@ class PairCfg:
     teacher_sft: SftCfg = field(default_factory=lambda: SftCfg(validation=ValidationCfg(select="rouge_l")))
     student_sft: SftCfg = field(default_factory=SftCfg)
     vocab_policy: str = "strict"  # strict: equal vocabularies; shared_prefix: cut both heads to the shared tokens
+    eos: str | None = None  # what ends every text: student | teacher (its own EOS), or a token; null = both must agree
 
     def __post_init__(self) -> None:
         one_of("pair.vocab_policy", self.vocab_policy, VOCAB_POLICIES)
@@ -115,5 +116,9 @@ class PairCfg:
             raise RequestError(f"pair.keep_layers must be increasing layer numbers from 0, got {self.keep_layers}")
         if (self.tokenizer_vocab_size is None) == (self.teacher == SCRATCH):
             raise RequestError("pair.tokenizer_vocab_size goes with pair.teacher=scratch, and only with it")
+        if self.eos is not None and self.teacher == SCRATCH:
+            raise RequestError(
+                f"pair.eos={self.eos} is for loaded tokenizers; one trained here has its own EOS: give null"
+            )
         if self.tokenizer_vocab_size is not None and self.student not in (SCRATCH, TEACHER):
             raise RequestError(f"a teacher from scratch has its own tokenizer; pair.student={self.student} has another")

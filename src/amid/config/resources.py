@@ -9,6 +9,7 @@ from omegaconf import MISSING
 from amid.config.checks import at_least, not_empty, one_of
 from amid.config.evaluation import TABLE_METRICS
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 LOGGERS = ("wandb", "csv", "none")
 WANDB_MODES = ("auto", "online", "offline")
 
@@ -27,6 +28,7 @@ class TrainerCfg:
     progress_bar: bool = True  # only on a terminal
 
     def __post_init__(self) -> None:
+        one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
         for name in ("devices", "micro_batch_size", "generation_batch_size", "checkpoint_every_steps"):
             at_least(f"trainer.{name}", getattr(self, name), 1)
         at_least("trainer.log_every_steps", self.log_every_steps, 1)

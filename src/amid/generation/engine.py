@@ -53,6 +53,7 @@ def generate(
     eos_id: int,
     batch_size: int,
     max_length: int | None = None,
+    vocab_size: int | None = None,
     amp_dtype: torch.dtype | None = None,
     other_eos_ids: Collection[int] = (),
     decode: Callable[[Sequence[int]], str] | None = None,
@@ -67,6 +68,7 @@ def generate(
     eos_id: the token that ends a response; it is part of the response.
     batch_size: most rows decoded at once.
     max_length: most tokens of prompt + response; a prompt without room gives an empty completion that has not ended.
+    vocab_size: no token from this id on is written; None for all that the model knows.
     amp_dtype: computes in this type under autocast; None computes in the model's own type.
     other_eos_ids: further tokens that end a response, such as a chat's end of turn.
     decode: token ids to text, as the caller reads responses; needed where decoding.stop names texts. A response also
@@ -90,7 +92,7 @@ def generate(
         return completions
     num_slots = min(batch_size, len(waiting))
     eos_ids = {eos_id, *other_eos_ids}
-    engine = _Engine(model, sampler=Sampler(decoding), num_slots=num_slots, pad_id=eos_id)
+    engine = _Engine(model, sampler=Sampler(decoding), num_slots=num_slots, pad_id=eos_id, vocab_size=vocab_size)
     rows: list[_Row] = []
     with inference(model, amp_dtype=amp_dtype):
         while waiting or rows:
@@ -139,11 +141,14 @@ def _take_similar(waiting: list[int], *, lengths: Sequence[int], at_most: int) -
 class _Engine:
     """The model, its cache and its sampler: each call appends one token to the histories it is given."""
 
-    def __init__(self, model: PreTrainedModel, *, sampler: Sampler, num_slots: int, pad_id: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, sampler: Sampler, num_slots: int, pad_id: int, vocab_size: int | None
+    ) -> None:
         self.cache = SlotCache(num_slots=num_slots)
         self._model = model
         self._sampler = sampler
         self._pad_id = pad_id
+        self._vocab_size = vocab_size
         self._device = device_of(model)
         # A prefill needs the logits of its last column only, where a model can leave the others out
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in _forward_parameters(model) else {}
@@ -173,7 +178,7 @@ class _Engine:
             past_key_values=self.cache,
             use_cache=True,
             **self._options,
-        ).logits[:, -1]
+        ).logits[:, -1, : self._vocab_size]
         for row, token in zip(rows, self._sampler.next_tokens(logits, rows), strict=True):
             row.append(token)
 

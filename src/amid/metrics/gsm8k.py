@@ -44,11 +44,17 @@ def gsm8k_accuracy_per_example(
     check_paired(predictions, references)
     same = _same_answer_leniently if official_grader else _same_number
     correct = []
-    for index, (prediction, alternatives) in enumerate(zip(predictions, references, strict=True)):
+    for prediction, gold_answers in zip(predictions, gold_answers_of(references), strict=True):
         answer = extract_answer(prediction)
-        gold_answers = [_gold_answer(reference, index) for reference in alternatives]
         correct.append(answer is not None and any(same(answer, gold) for gold in gold_answers))
     return [100.0 if hit else 0.0 for hit in correct]
+
+
+def gold_answers_of(references: References) -> list[list[str]]:
+    """The answers of each example's references. Raises ValueError if a reference holds no number after "####"."""
+    return [
+        [_gold_answer(reference, index) for reference in alternatives] for index, alternatives in enumerate(references)
+    ]
 
 
 def extract_answer(text: str) -> str | None:

@@ -26,6 +26,9 @@ _HELD_OUT: Final[Mapping[str, tuple[Family, ...]]] = {
 Share = Literal["train", "dev", "eval"]
 _SHARES: Final[tuple[Share, ...]] = ("dev", "eval", *("train",) * 8)
 
+# Beyond it, more than one record in seven repeats another, and the smallest families repeat theirs dozens of times.
+MAX_TRAIN: Final = 100_000
+
 # A family with fewer prompts than asked for would be drawn from forever; see `_draw_record`.
 _MAX_DRAWS: Final = 10_000
 
@@ -59,13 +62,16 @@ def toy_corpus(*, seed: int, num_train: int, num_dev: int, num_eval: int) -> Toy
     one, and the size of one split does not move another. No prompt (instruction and input) of dev or of an evaluation
     set occurs in train, for any two seeds; within dev and each evaluation set prompts differ. Train may repeat a
     prompt with another wording of the answer.
-    Raises ValueError if a number is below 1 or larger than the prompts that exist.
+    Raises ValueError if a number is below 1 or larger than what exists: the prompts of dev or of an evaluation set, or
+    MAX_TRAIN training records.
 
     Roles of the evaluation sets: paper App. B.2, in the order of EVAL_SETS.
     """
     for name, number in (("num_train", num_train), ("num_dev", num_dev), ("num_eval", num_eval)):
         if number < 1:
             raise ValueError(f"data.{name} must be at least 1, got {number}; the toy corpus has no empty split")
+    if num_train > MAX_TRAIN:
+        raise ValueError(f"data.num_train must be at most {MAX_TRAIN} for the toy corpus, got {num_train}")
     evaluation = {
         "in_distribution": _split("in_distribution", TRAINING_FAMILIES, "eval", seed=seed, num=num_eval),
         "paraphrased": _split("paraphrased", TRAINING_FAMILIES, "eval", seed=seed, num=num_eval, paraphrased=True),
@@ -89,6 +95,12 @@ def _split(
     records = []
     for index, family in zip(range(num), _in_turn(families, rng), strict=False):
         record = _draw_record(f"{name}-{index:05d}", family, share, taken, paraphrased=paraphrased, rng=rng)
+        if record is None:
+            key = {"train": "data.num_train", "dev": "data.num_dev"}.get(name, "data.num_eval")
+            raise ValueError(
+                f"{key}={num} is more than the toy corpus has: {name} of seed {seed} ends after {index} records, "
+                f"where the task family '{family.name}' has no further prompt"
+            )
         if share != "train":
             taken.add((record.instruction, record.input))
         records.append(record)
@@ -109,18 +121,15 @@ def _draw_record(
     *,
     paraphrased: bool,
     rng: random.Random,
-) -> ToyRecord:
-    """A record of the family whose prompt belongs to the share and is not taken."""
+) -> ToyRecord | None:
+    """A record of the family whose prompt belongs to the share and is not taken; None if no more are found."""
     for _ in range(_MAX_DRAWS):
         slots = family.draw(rng)
         instruction, text = draw_prompt(family, slots, paraphrased=paraphrased, rng=rng)
         if (instruction, text) not in taken and share_of(instruction, text) == share:
             output = draw_output(family, slots, rng=rng)
             return ToyRecord(id=record_id, instruction=instruction, input=text, output=output, category=family.name)
-    raise ValueError(
-        f"the toy task family '{family.name}' has no further prompt for record {record_id}; "
-        f"lower data.num_dev or data.num_eval"
-    )
+    return None
 
 
 def share_of(instruction: str, text: str) -> Share:

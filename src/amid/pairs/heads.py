@@ -1,0 +1,49 @@
+"""Heads: the states a model's output head reads, and the head as data."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from amid.core import Head
+
+
+def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+    """[B, T, H]: the states the output head reads, for right-padded input_ids [B, T].
+
+    No attention mask: a causal decoder's position never sees the padding to its right.
+    """
+    output = model.base_model(input_ids=input_ids, use_cache=False)
+    states = output.last_hidden_state
+    assert isinstance(states, Tensor)
+    return states
+
+
+def output_head(model: PreTrainedModel) -> Head | None:
+    """The model's output head as data, or None if its logits are not those of a linear head on its hidden states.
+
+    The head is tried on a few tokens: a model that does anything else to its logits gives None.
+    """
+    layer = model.get_output_embeddings()
+    if not isinstance(layer, nn.Linear):
+        return None
+    config = model.config.get_text_config()
+    divisor = getattr(config, "logits_scaling", None) or 1.0
+    head = Head(
+        weight=layer.weight,
+        bias=layer.bias,
+        scale=(getattr(config, "logit_scale", None) or 1.0) / divisor,
+        softcap=getattr(config, "final_logit_softcapping", None),
+    )
+    probe = torch.arange(min(8, head.width), device=layer.weight.device).unsqueeze(0)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        expected = model(input_ids=probe, use_cache=False).logits.float()
+        found = head.logits(hidden_states(model, probe))
+    model.train(training)
+    # float32 products in another order; bf16 weights round the reference itself
+    tolerance = 1e-4 if layer.weight.dtype == torch.float32 else 3e-2
+    scale = float(expected.abs().max().clamp(min=1.0))
+    return head if torch.allclose(found, expected, rtol=0.0, atol=tolerance * scale) else None
