@@ -23,11 +23,11 @@ from amid.evaluation import evaluate_entry, read_responses, validation_loss, val
 from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
 from amid.frozen import Request, check_same_cell, freeze
 from amid.objectives import objective_of
-from amid.pairs import Pair, save_model, shared_vocab_size
+from amid.pairs import Pair, load_model, save_model, shared_vocab_size
 from amid.preflight import check_run, check_writable
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
-from amid.stages import Role, Stages, load_own_model
+from amid.stages import Role, Stages, own
 from amid.store import Entry, Score, Store, generations_path
 from amid.sweep import is_evaluated, label, resolved_config
 from amid.tracking import CsvMirror, Mirror, WandbMirror
@@ -133,7 +133,7 @@ class Experiment:
             log.info("cell %s is being evaluated by another process", self.cell.id)
             return
         with held(claim):
-            self._evaluate(self.cell, load_own_model(self.store, self.cell, cache=self._cache))
+            self._evaluate(self.cell, own(self.store, self.cell, load_model, cache=self._cache))
 
     # Training
 

@@ -74,10 +74,9 @@ def check_models(run: RunCfg) -> None:
     )
     if key in _tried:
         return
-    folder = None
-    if cell.tokenizer is not None and store.state(cell.tokenizer) == "done":
-        folder = store.model_folder(cell.tokenizer)
-    try_pair(run, tokenizer_folder=folder if folder is not None and folder.is_dir() else None, with_weights=not made)
+    trained = cell.tokenizer is not None and store.state(cell.tokenizer) == "done"
+    folder = store.model_folder(cell.tokenizer) if cell.tokenizer is not None and trained else None
+    try_pair(run, tokenizer_folder=folder, with_weights=not made)
     _tried.add(key)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.artifacts import ensure_stage
 from amid.cell import Cell, Stage, keeps_model
@@ -24,6 +25,7 @@ from amid.pairs import (
     head_size,
     keep_layers,
     load_model,
+    load_tokenizer,
     load_tokenizers,
     model_from_scratch,
     num_ids,
@@ -37,6 +39,7 @@ from amid.store import Entry, Store
 log = logging.getLogger(__name__)
 Role = Literal["teacher", "student"]
 Part = Literal["train", "dev"]
+Loaded = TypeVar("Loaded")
 
 
 class Stages:
@@ -63,10 +66,7 @@ class Stages:
                 teacher, student = load_tokenizers(self._run.pair, cache=self._cache)
             else:
                 self.ensure(stage)
-                lost = self._store.lost_model(self._store.folder(stage))
-                if lost is not None:
-                    raise RunError(lost)
-                teacher = student = PreTrainedTokenizerFast.from_pretrained(self._store.model_folder(stage))
+                teacher = student = own(self._store, stage, load_tokenizer, cache=self._cache)
             self._tokenizers = {"teacher": teacher, "student": student}
         return self._tokenizers[role]
 
@@ -146,7 +146,7 @@ class Stages:
 
     def _model(self, stage: Stage) -> PreTrainedModel:
         if keeps_model(stage.kind, stage.values):
-            return load_own_model(self._store, stage, cache=self._cache)
+            return own(self._store, stage, load_model, cache=self._cache)
         pair = self._run.pair  # used as it is: only its identity is in the store
         role: Role = "teacher" if stage.kind == "teacher" else "student"
         model = load_model(getattr(pair, role), revision=getattr(pair, f"{role}_revision"), cache=self._cache)
@@ -204,7 +204,7 @@ class Stages:
     def _from_scratch(self, role: Role) -> PreTrainedModel:
         pair, tokenizer = self._run.pair, self.tokenizer(role)
         arch, sft = getattr(pair, f"{role}_arch"), getattr(pair, f"{role}_sft")
-        return model_from_scratch(arch, vocab_size=len(tokenizer), eos_id=eos_id(tokenizer), seed=sft.seed)
+        return model_from_scratch(arch, vocab_size=num_ids(tokenizer), eos_id=eos_id(tokenizer), seed=sft.seed)
 
     def _fine_tune(self, model: PreTrainedModel, sft: SftCfg, stage: Stage) -> None:
         """Fine-tune on the gold responses; the model holds the weights of the best validation afterwards."""
@@ -237,13 +237,16 @@ class Stages:
         )
 
 
-def load_own_model(store: Store, entry: Entry, *, cache: Path) -> PreTrainedModel:
-    """The model of a finished entry. Raises RunError, with the remedy, if it is missing or damaged."""
+def own(store: Store, entry: Entry, load: Callable[..., Loaded], *, cache: Path) -> Loaded:
+    """What a finished entry keeps in its model folder, by `load_model` or `load_tokenizer`.
+
+    Raises RunError, with the remedy, if it is missing or damaged.
+    """
     folder = store.folder(entry)
     lost = store.lost_model(folder)
     if lost is not None:
         raise RunError(lost)
     try:
-        return load_model(str(store.model_folder(entry)), revision=None, cache=cache)
+        return load(str(store.model_folder(entry)), revision=None, cache=cache)
     except RequestError as err:
         raise RunError(f"{err}; remove {folder} to have it made again") from err

@@ -6,13 +6,14 @@ at all, an accelerator that is not there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from amid.config import SCRATCH, TEACHER, RunCfg
 from amid.data.prompt import TEMPLATE_PIECES, render_prompt
@@ -28,6 +29,7 @@ from amid.pairs import (
     keep_layers,
     load_model,
     load_sizes,
+    load_tokenizer,
     load_tokenizers,
     num_ids,
     train_tokenizer,
@@ -93,8 +95,9 @@ def _tokenizers(run: RunCfg, records: Sequence[Record], folder: Path | None) -> 
         )
         return {"teacher": teacher, "student": student}
     if folder is not None:
-        saved = PreTrainedTokenizerFast.from_pretrained(folder)
-        return {"teacher": saved, "student": saved}
+        with contextlib.suppress(RequestError):  # damaged: the run itself says so, with the remedy
+            saved = load_tokenizer(str(folder), revision=None, cache=Path(run.paths.cache))
+            return {"teacher": saved, "student": saved}
     trained = train_tokenizer(
         tokenizer_texts(records), vocab_size=pair.tokenizer_vocab_size, whole_tokens=TEMPLATE_PIECES
     )

@@ -50,10 +50,16 @@ def test_a_stage_without_its_model_is_never_a_model_of_another_place(
     assert prepared.store.state(prepared.cell) == "done"
 
 
-def test_a_stage_with_a_damaged_model_is_said_with_the_remedy(prepared: Experiment, small_run: Compose) -> None:
-    folder = prepared.store.folder(prepared.cell.teacher)
-    cut("model.safetensors", -50)(folder / "model")
-    with pytest.raises(RunError, match=f"model.safetensors is truncated.*; remove {folder} to have it made again"):
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [("teacher", "model.safetensors", "is truncated"), ("tokenizer", "tokenizer.json", "is no JSON")],
+)
+def test_a_stage_with_a_damaged_model_is_said_with_the_remedy(
+    prepared: Experiment, small_run: Compose, kind: str, name: str, said: str
+) -> None:
+    folder = prepared.store.folder(getattr(prepared.cell, kind))
+    cut(name, -50)(folder / "model")
+    with pytest.raises(RunError, match=f"{name} {said}.*; remove {folder} to have it made again"):
         run_task(small_run())
 
 

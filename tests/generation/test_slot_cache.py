@@ -1,7 +1,11 @@
 import random
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from packaging.requirements import Requirement
 
 from amid.generation.slot_cache import SlotCache
 
@@ -60,3 +64,10 @@ def test_storage_stays_near_the_longest_row_however_many_rows_pass_through():
             cache.update(torch.ones(2, 1, 1, 4), torch.ones(2, 1, 1, 4), 0)
         cache.drop_rows([False, False])
     assert cache.slot_layers[0].stores[0].shape[2] <= 40 + 64
+
+
+def test_the_library_whose_cache_classes_we_fill_is_bounded_and_installed_within_its_bounds():
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
+    (required,) = (each for each in map(Requirement, project["dependencies"]) if each.name == "transformers")
+    assert {spec.operator for spec in required.specifier} == {">=", "<"}
+    assert transformers.__version__ in required.specifier

@@ -170,6 +170,11 @@ def test_code_in_a_model_folder_is_never_run(llama, known):
     assert not mark.exists()
 
 
+def test_finite_weights_whose_logits_are_not_are_refused_as_such(llama):
+    folder = damaged(llama, reweigh(lambda all_: {**all_, "lm_head.weight": all_["lm_head.weight"] * 1e38}))
+    assert "gives logits that are not finite: its weights have diverged" in refusal(folder)
+
+
 # How a model reads
 
 
