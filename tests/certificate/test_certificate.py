@@ -1,11 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from amid.certificate import certify, render
+from amid.certificate.grid import kept
 from amid.certificate.mutants import MUTANTS
-from amid.certificate.oracle import FORMULAS, truth
+from amid.certificate.oracle import FORMULAS, Truth, truth
+from amid.certificate.settings import make_wide_inputs
+from amid.core import DivergenceTerm, Objective, constant, dense_objective, kl
 from tests.reference import oracle as reference
+
+ONE = constant(value=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +23,32 @@ def certificate():
 def test_the_short_certificate_passes(certificate):
     failed = [item for item in (*certificate.rows, *certificate.identities, *certificate.steps) if not item.passed]
     assert failed == []
+
+
+def test_wide_inputs_lie_30_to_100_apart_and_keep_the_closed_forms_of_kl_and_ab(certificate):
+    inputs = make_wide_inputs()
+    gap = (inputs.teacher_hidden.log_softmax(-1) - inputs.student_hidden.log_softmax(-1)).abs().amax(-1)
+    assert gap.min() > 30
+    assert gap.max() > 100
+    wide = {row.divergence: row for row in certificate.rows if row.is_wide and row.form == "fused"}
+    assert {name for name, row in wide.items() if row.num_dense == 0} == {"kl", "ab(0.2,0.7)"}
+    assert all(row.num_tokens > 0 for row in wide.values())
+
+
+def test_a_token_lost_or_kept_against_the_truth_fails_its_row():
+    def errors(*, value, lost):
+        parts = dense_objective(
+            torch.zeros(1, 2, requires_grad=True), torch.zeros(1, 2), Objective((DivergenceTerm(kl, "pr", None, ONE),)),
+            labels=None, token_weights=torch.ones(1), vocab_size=2,
+        )  # fmt: skip
+        parts = replace(parts, per_token=torch.tensor([torch.nan if lost else value]))
+        one = torch.ones(1, dtype=torch.float64)
+        return kept(parts, Truth(value * one, one, one.unsqueeze(1), one.unsqueeze(1), one))
+
+    assert errors(value=1.0, lost=False).tolist() == [True]
+    assert errors(value=1e20, lost=True).tolist() == [False]
+    assert errors(value=1.0, lost=True) is None
+    assert errors(value=1e20, lost=False) is None
 
 
 def test_at_least_fifteen_mutants_are_caught(certificate):

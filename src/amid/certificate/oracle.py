@@ -117,6 +117,10 @@ class Truth:
     gradient_size: Tensor
     slack: Tensor
 
+    def rows(self, kept: Tensor) -> "Truth":
+        """The truth of some of the tokens."""
+        return Truth(*(part[kept] for part in (self.value, self.size, self.gradient, self.gradient_size, self.slack)))
+
 
 def truth(
     formula: Formula, order: str, *, alpha: float | None, lam: float, student_z: Tensor, teacher_z: Tensor

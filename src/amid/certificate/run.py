@@ -10,6 +10,11 @@ from amid.certificate.grid import (
     PLAIN_FLOOR,
     PLAIN_TOLERANCE,
     SIZE_TOLERANCE,
+    SMALLEST_SIZE,
+    SURELY_CARRIED,
+    SURELY_LEFT_OUT,
+    WIDE_PLAIN_SHARE,
+    WIDE_SIZE_TOLERANCE,
     Row,
     run_grid,
 )
@@ -117,18 +122,25 @@ def render(certificate: Certificate) -> str:
         "Degenerate settings (lam 1 for the p-orders, 0 for the q-orders) must be refused and are counted.",
         "",
         "- *by size*: error over the sum of the absolute terms (for gradients: over the norm of their terms), at most",
-        f"  {SIZE_TOLERANCE:g}. A divergence near 0 is a difference of large numbers; float32 promises no more.",
+        f"  {SIZE_TOLERANCE:g}. A divergence near 0 is a difference of large numbers; float32 promises no more. Of",
+        f"  values, a sum below {SMALLEST_SIZE:g} counts as {SMALLEST_SIZE:g}: probabilities add up to 1 within 1e-7.",
         f"- *plain*: relative error of the tokens whose divergence is above {PLAIN_FLOOR:g}, at most",
         f"  {PLAIN_TOLERANCE:g}.",
+        "- *wide* inputs: log-probabilities of teacher and student differ by 30 to 100. A token whose value or",
+        f"  gradient is above {SURELY_LEFT_OUT:g} must be left out, one below {SURELY_CARRIED:g} must not. float32",
+        f"  knows a logarithm of 100 to 4e-6: by size at most {WIDE_SIZE_TOLERANCE:g}; plain only where a value or a",
+        f"  gradient is above {WIDE_PLAIN_SHARE:g} of its terms.",
+        "- *left out*, *dense*: tokens so lost, and tokens that the fused form left to the dense form, of all tokens.",
         "- bfloat16 inputs: the arithmetic is float32, so values meet the same tolerances; a gradient is returned in",
         f"  bfloat16, whose last bit is 2^-8, so gradients may differ by {BFLOAT16_GRADIENT_TOLERANCE:.2g}.",
         "",
-        "| divergence | form | inputs | settings | refused | value by size | value plain | gradient by size "
-        "| gradient plain | worst gradient at | |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| divergence | form | inputs | settings | refused | left out | dense | value by size | value plain "
+        "| gradient by size | gradient plain | worst gradient at | |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.divergence} | {row.form} | {row.dtype} | {row.num_settings} | {row.num_refused} "
+        f"| {row.divergence} | {row.form} | {row.inputs} | {row.num_settings} | {row.num_refused} "
+        f"| {row.num_left_out / row.num_tokens:.0%} | {row.num_dense / row.num_tokens:.0%} "
         f"| {row.value_by_size:.1e} | {row.value_plain:.1e} | {row.gradient_by_size:.1e} | {row.gradient_plain:.1e} "
         f"| {row.worst_setting} | {_mark(row.passed)} |"
         for row in certificate.rows

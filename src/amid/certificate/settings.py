@@ -89,3 +89,20 @@ def make_inputs(dtype: torch.dtype, *, num_tokens: int = 9, vocab_size: int = 96
         teacher.to(dtype),
         (weight + 0.01 * normal(vocab_size, size)).to(dtype),
     )
+
+
+def make_wide_inputs(*, num_tokens: int = 8, vocab_size: int = 32) -> Inputs:
+    """Seeded float32 inputs whose log-probabilities differ by 30 to 100, in both directions in every token.
+
+    The heads are identities, so that the logits are the hidden states: a product would round logits of 100 by more than
+    the tolerance. The tokens run from 30 to 100, half of them with a teacher sure of one entry.
+    """
+    generator = torch.Generator().manual_seed(21)
+    teacher, student = torch.randn(2, num_tokens, vocab_size, generator=generator) * 2
+    far = torch.linspace(30.0, 100.0, num_tokens).unsqueeze(1)
+    third = vocab_size // 3
+    teacher[:, :third] -= far  # what only the student thinks likely
+    student[:, third : 2 * third] -= far  # what only the teacher thinks likely
+    teacher[::2, third] += 12.0
+    same = torch.eye(vocab_size)
+    return Inputs(student, same, teacher, same)
