@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,9 @@ from transformers.utils import logging as transformers_logging
 from amid.config import SMOLLM2_PACKAGE, ArchCfg
 from amid.core import Head
 from amid.errors import RequestError, one_line
+from amid.seals import DamagedError, check_folder, seal_folder
 
+log = logging.getLogger(__name__)
 EOS = "<|endoftext|>"
 
 
@@ -122,9 +125,11 @@ def check_one_tokenizer(
 def load_model(name: str, *, revision: str | None, cache: Path) -> PreTrainedModel:
     """The float32 model of a reference, from safetensors where there are any, never running remote code.
 
-    Raises RequestError if it cannot be loaded.
+    Raises RequestError if it cannot be loaded, DamagedError for a folder that was published sealed and has changed.
     """
     source = _local_source(name, cache)
+    if Path(source).is_dir():
+        check_folder(Path(source), expected=None, remedy="put back what it held, or name another model")
     try:
         with quiet_loading():
             model = AutoModelForCausalLM.from_pretrained(
@@ -236,6 +241,8 @@ def output_head(model: PreTrainedModel) -> Head | None:
         expected = model(input_ids=probe, use_cache=False).logits.float()
         found = head.logits(hidden_states(model, probe))
     model.train(training)
+    if not torch.isfinite(expected).all():
+        return head  # of a model that has diverged nothing can be told; its next step says so
     # float32 products in another order; bf16 weights round the reference itself
     tolerance = 1e-4 if layer.weight.dtype == torch.float32 else 3e-2
     scale = float(expected.abs().max().clamp(min=1.0))
@@ -275,9 +282,20 @@ def _converted_gguf(package: str, cache: Path) -> Path:
     if len(files) != 1:
         raise RequestError(f"package {package} holds {len(files)} GGUF files, 1 is needed")
     target = cache / "gguf" / files[0].stem
+    if target.is_dir() and not _is_sound(target):
+        shutil.rmtree(target)
     if not target.is_dir():
         _convert_gguf(files[0], target)
     return target
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        check_folder(folder, expected=None, remedy="it is converted again")
+    except DamagedError as err:
+        log.warning("%s", err)
+        return False
+    return True
 
 
 def _convert_gguf(path: Path, target: Path) -> None:
@@ -300,6 +318,7 @@ def _convert_gguf(path: Path, target: Path) -> None:
         partial.parent.mkdir(parents=True, exist_ok=True)
         fresh.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+    seal_folder(partial)
     try:
         partial.rename(target)
     except OSError:
