@@ -14,12 +14,13 @@ PACKAGE = ROOT / "src" / "amid"
 
 # The contract: a module imports only modules of lower levels, and files of its own folder. A folder counts as one.
 LEVELS = (
-    ("errors", "core", "metrics", "generation"),
-    ("config", "fingerprint", "claims", "entry", "certificate", "loss", "ranks"),
+    ("errors", "core", "metrics", "generation", "measures"),
+    ("seals",),
+    ("config", "fingerprint", "entry", "certificate", "loss", "ranks"),
     ("data", "pairs"),
     ("cell", "strategies"),
     ("store", "protocol", "rollout", "objectives"),
-    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight"),
+    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "preflight", "checkpoints"),
     ("requests", "multirun", "training", "model_evaluation", "comparison", "scoring", "fetching"),
     ("cli", "fitting"),
     ("stages",),
@@ -31,7 +32,7 @@ ONLY = {
     "core": set(),
     "metrics": set(),
     "generation": set(),
-    "claims": {"errors"},
+    "seals": {"errors"},
     "entry": {"errors"},
     "ranks": {"errors"},
     "strategies": {"data"},
@@ -40,7 +41,8 @@ ONLY = {
 TORCH_FREE = (
     "config",
     "cell",
-    "claims",
+    "seals",
+    "measures",
     "store",
     "protocol",
     "sweep",

@@ -1,6 +1,5 @@
 """Two models side by side: means, intervals and contrasts from what is on disk, against numbers worked out by hand."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,9 @@ import pytest
 from amid.cell import Cell, Stage
 from amid.comparison import compare, render_comparison
 from amid.errors import RequestError
-from amid.store import Examples, Score, Store, generations_path
+from amid.store import Examples, Score, Store
+from amid.store.files import append_lines
+from amid.store.generations import rows_path
 
 TEACHER, STUDENT = Stage("teacher", "t" * 12, {}), Stage("student_init", "5" * 12, {})
 LEFT, RIGHT = (Cell(name * 12, {}, TEACHER, STUDENT, None) for name in ("a", "b"))
@@ -27,8 +28,11 @@ def put(store, entry, by_seed, *, metric="rouge_l", group="g", main=True, eval_s
         scores.append(Score(entry.id, eval_set, generation_id, score_id, seed, metric, mean, len(values), group, main))
         if kept:
             examples.append(Examples(score_id, DIGEST, tuple(values)))
-        rows = [{"index": i, "response": f"{entry.id[0]} says {i} with {seed}"} for i in range(len(values))]
-        generations_path(folder, generation_id).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        rows = [
+            {"index": i, "response": f"{entry.id[0]} says {i} with {seed}", "num_tokens": 5, "ended": True}
+            for i in range(len(values))
+        ]
+        append_lines(rows_path(folder, generation_id), rows)
     store.write(entry, scores, examples)
     store.set_status(entry, "done")
 

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from amid.errors import RequestError
 from amid.multirun import plan_lines
-from amid.store import Score, Store
+from amid.store import Examples, Score, Store
 from amid.sweep import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
 from amid.tables import build_table, render
 
@@ -153,7 +153,8 @@ def test_a_cell_is_finished_only_with_every_score_of_the_protocol(composed, run)
     store.set_status(planned.cell, "done")
     expected = sorted(planned.protocol.expected(planned.cell.id))
     scores = [Score(planned.cell.id, "x", f"g{id_}", id_, 1, "rouge_l", 1.0, 4) for id_ in expected]
-    store.write(planned.cell, scores[:-1])
+    examples = [Examples(id_, "t", (1.0,) * 4) for id_ in planned.protocol.expected_examples(planned.cell.id)]
+    store.write(planned.cell, scores[:-1], examples)
     assert not is_evaluated(store, planned.cell, planned.protocol)
     assert [cell.finished for cell in plan_sweep(jobs, composed).cells] == [False]
     store.write(planned.cell, scores)

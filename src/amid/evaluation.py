@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,17 @@ from amid.data.batch import Batch
 from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import no_chat_template
 from amid.data.tokenise import Example, encode, eos_id
-from amid.errors import RequestError, RunError
+from amid.errors import RequestError
 from amid.generation import Completion, Decoding, StopStrings, generate
 from amid.metrics import METRICS, Generations
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT, self_bleu_per_prompt
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, SetProtocol, score_id
 from amid.ranks import ALONE, Ranks
-from amid.store import (
-    Entry,
-    Examples,
-    Score,
-    Store,
-    commit_rows,
-    complete_commit,
-    generations_path,
-    read_json_lines,
-)
+from amid.seals import DamagedError
+from amid.store import Entry, Examples, Score, Store
+from amid.store.generations import commit_rows, complete_commit, read_rows, rows_path
+from amid.store.scores import read_examples
 
 log = logging.getLogger(__name__)
 # Batches generated between two writes: what a kill costs at most.
@@ -80,12 +74,19 @@ def evaluate_entry(
     """What had to be generated; afterwards every score of the protocol's sets is in the store, with its examples."""
     folder = store.generations_folder(entry)
     generated = generate_missing(
-        model, tokenizer, protocol, checkpoint_id=entry.id, folder=folder, batch_size=batch_size
+        model,
+        tokenizer,
+        protocol,
+        checkpoint_id=entry.id,
+        folder=folder,
+        batch_size=batch_size,
+        check=store.guard(entry),
     )
     for each in protocol.sets.values():
         assert each.data is not None
         store.write_texts(each.digest, each.data.questions, each.data.references)
-    known = {score.score_id for score in store.read([entry]) if score.group_id}  # without: before examples were kept
+    # Without a group: from before examples were kept
+    known = {score.score_id for score in store.read([entry]) if score.group_id and _has_examples(store, entry, score)}
     scored = score_generations(protocol, entry_id=entry.id, folder=folder, known=known)
     store.write(entry, [score for score, _ in scored], [examples for _, examples in scored if examples is not None])
     return generated
@@ -99,6 +100,7 @@ def generate_missing(
     checkpoint_id: str,
     folder: Path,
     batch_size: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Generated:
     """What was generated: the responses of the protocol that are not yet in the folder's JSONL files.
 
@@ -106,11 +108,12 @@ def generate_missing(
     stop strings. Prompts over a set's limit are cut to it, as in the reference's evaluation. With the precision
     bf16-true the model is bfloat16 afterwards.
     Which rows share a batch is a function of the protocol and the batch size, not of what is there: a run that was
-    killed anywhere ends with the bytes of an undisturbed one.
+    killed anywhere ends with the bytes of an undisturbed one. A damaged row is one that is not there.
+    check: called before each write; raises if another process owns the folder.
     Raises RequestError for a prompt beyond the model's positions, or a chat without a chat template.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    complete_commit(folder)
+    complete_commit(folder, check=check)
     total = Generated()
     # Greedy decoding and per-example randomness make rows independent: sets and seeds of equal decoding share batches.
     for names in _sets_of_equal_decoding(protocol):
@@ -119,7 +122,7 @@ def generate_missing(
         done = {
             (generation_id, item["index"])
             for generation_id in {row.generation_id for row in rows}
-            for item in read_json_lines(generations_path(folder, generation_id))
+            for item in read_rows(rows_path(folder, generation_id))
         }
         num_missing = sum((row.generation_id, row.index) not in done for row in rows)
         chunk = BATCHES_PER_WRITE * batch_size
@@ -134,7 +137,8 @@ def generate_missing(
                 decode=lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)),
             )
             completions = _generate(model, tokenizer, missing, each, stop=stop, batch_size=batch_size)
-            commit_rows(folder, _lines(tokenizer, missing, completions, stop=stop, with_stop="stop" in each.decoding))
+            lines = _lines(tokenizer, missing, completions, stop=stop, with_stop="stop" in each.decoding)
+            commit_rows(folder, lines, check=check)
             total = Generated(
                 total.num_responses + len(missing),
                 total.num_tokens + sum(len(completion.token_ids) for completion in completions),
@@ -159,7 +163,7 @@ def score_generations(
         by_seed = []
         for decode_seed in each.decode_seeds:
             generation_id = protocol.generation_id(entry_id, set_name, decode_seed)
-            rows = read_rows(generations_path(folder, generation_id), num_rows=len(each.data))
+            rows = read_rows(rows_path(folder, generation_id), num_rows=len(each.data))
             by_seed.append([row["response"] for row in rows])
             generations = _generations(rows, each.data)
             for name in each.metrics:
@@ -251,17 +255,20 @@ def validation_scores(protocol: Protocol, *, entry_id: str, rouge: float, loss: 
     ]
 
 
-def read_rows(path: Path, *, num_rows: int) -> list[dict[str, Any]]:
-    """The rows of one generation file in the order of the prompts. Raises RunError if rows are missing."""
-    rows = {row["index"]: row for row in read_json_lines(path)}
-    if len(rows) != num_rows:
-        raise RunError(f"{path} holds {len(rows)} of {num_rows} responses; run task=evaluate again to add the others")
-    return [rows[index] for index in range(num_rows)]
-
-
 def read_responses(path: Path, *, num_rows: int) -> list[str]:
     """The responses of one generation file in the order of the prompts. Raises RunError if rows are missing."""
     return [row["response"] for row in read_rows(path, num_rows=num_rows)]
+
+
+def _has_examples(store: Store, entry: Entry, score: Score) -> bool:
+    """Whether all is there that the score is the mean of; a damaged file is reported, and is not."""
+    if METRICS[score.metric].per_example is None:
+        return True
+    try:
+        return read_examples(store.folder(entry), score.score_id) is not None
+    except DamagedError as err:
+        log.warning("%s", err)
+        return False
 
 
 def _sets_of_equal_decoding(protocol: Protocol) -> list[list[str]]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from amid.checkpoints import best_weights
 from amid.config import RunCfg, TrainCfg, ValidationCfg
 from amid.core import Objective
 from amid.data.loader import StepBatches, validation_batches
@@ -41,12 +41,14 @@ def fit_student(
     journal: Path,
     mirrors: Sequence[Mirror],
     label: str,
+    check: Callable[[], None],
 ) -> FitResult:
     """Trains the pair's student, which holds the best weights afterwards; collective over ranks.
 
     run: supplies what a stage and a cell have in common (strategy, trainer, compat). as_stage: whatever the strategy,
     train on the data, and validate by the loss alone.
-    journal: file of every logged number, from which `mirrors` are fed.
+    journal: file of every logged number, from which `mirrors` are fed. check: called before every write; raises if
+    another process owns the folder.
     """
     validation, trainer_cfg, pad_id = train.validation, run.trainer, eos_id(pair.tokenizer)
     dev = dev[: validation.num_examples]
@@ -101,13 +103,13 @@ def fit_student(
         precision=train.precision,
         trainer_cfg=trainer_cfg,
         checkpoints=checkpoints,
-        loggers=[Journal(journal, mirrors)] if ranks.leads else [],
+        loggers=[Journal(journal, mirrors, check=check)] if ranks.leads else [],
         label=label,
         ranks=ranks,
         validate_first=strategy.wants_initial_loss,
+        check=check,
     )
-    best = torch.load(result.best_path, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(best)
+    module.load_state_dict(best_weights(checkpoints))
     return result
 
 

@@ -109,6 +109,18 @@ class Protocol:
                 ids.add(score_id(self.pooled_id(checkpoint_id, name), "self_bleu", SIGNATURE_PER_PROMPT))
         return ids
 
+    def expected_examples(self, checkpoint_id: str) -> set[str]:
+        """The score ids among `expected` that come with a value per example."""
+        from amid.metrics import METRICS
+
+        return {
+            score_id(self.generation_id(checkpoint_id, name, seed), metric, METRICS[metric].signature)
+            for name, each in self.sets.items()
+            for seed in each.decode_seeds
+            for metric in each.metrics
+            if METRICS[metric].per_example is not None
+        }
+
     def manifest(self) -> dict[str, Any]:
         """The protocol as plain data, without the texts."""
         sets = {name: asdict(each) for name, each in self.sets.items()}
@@ -173,13 +185,14 @@ def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:
     """
     if "sets" not in manifest:
         raise RequestError("this sweep was recorded by an older version; run it again: nothing is trained twice")
-    sets = {
-        name: SetProtocol(
-            **{**values, "decode_seeds": tuple(values["decode_seeds"]), "metrics": tuple(values["metrics"])}
-        )
-        for name, values in manifest["sets"].items()
-    }
-    return Protocol(sets=sets, validation=manifest["validation"])
+    sets = {}
+    for name, values in manifest["sets"].items():
+        lists = {key: tuple(values.get(key, ())) for key in ("decode_seeds", "metrics")}
+        try:
+            sets[name] = SetProtocol(**{**values, **lists})
+        except TypeError as err:
+            raise RequestError(f"the sweep's record of set '{name}' cannot be read ({err}); run it again") from err
+    return Protocol(sets=sets, validation=manifest.get("validation"))
 
 
 def _decoding(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from amid.artifacts import ensure_stage
+from amid.artifacts import ensure_stage, write_model
 from amid.cell import Cell, Stage
-from amid.claims import Claim
 from amid.config import SCRATCH, TEACHER, RunCfg, SftCfg, TrainCfg, ValidationCfg
 from amid.core import CrossEntropy, Objective
 from amid.data.prompt import TEMPLATE_PIECES
@@ -24,11 +23,11 @@ from amid.pairs import (
     load_tokenizer,
     model_from_scratch,
     num_non_embedding_parameters,
-    save_model,
     train_tokenizer,
 )
 from amid.ranks import Ranks
 from amid.store import Store
+from amid.store.claims import Claim
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ class Stages:
             return
         model = self._teacher_to_train()
         self._fine_tune(model, pair.teacher_sft, self._cell.teacher)
-        save_model(model, self.tokenizer, folder)
+        write_model(model, self.tokenizer, folder)
 
     def _teacher_to_train(self) -> PreTrainedModel:
         pair = self._run.pair
@@ -143,7 +142,7 @@ class Stages:
             return
         model = self._student_to_train()
         self._fine_tune(model, pair.student_sft, self._cell.student_init)
-        save_model(model, self.tokenizer, folder)
+        write_model(model, self.tokenizer, folder)
 
     def _student_to_train(self) -> PreTrainedModel:
         pair = self._run.pair
@@ -198,4 +197,5 @@ class Stages:
             journal=self._store.journal_path(stage),
             mirrors=(),
             label=name,
+            check=self._store.guard(stage),
         )

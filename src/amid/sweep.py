@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from amid.cell import ID_DIGITS, IDENTITY_NODES, Cell, Stage, cell_of
 from amid.config import RunCfg, TableCfg
 from amid.errors import RequestError
-from amid.fingerprint import value_digest
+from amid.fingerprint import FileDigests, value_digest
 from amid.protocol import Protocol, protocol_of
 from amid.store import State, Store
 
@@ -89,6 +90,7 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
     """
     planned: dict[str, PlannedCell] = {}
     protocols: dict[str, Protocol] = {}
+    digests: dict[str, FileDigests] = {}
     for overrides in jobs:
         run = compose(overrides)
         cell = cell_of(run)
@@ -98,9 +100,9 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
         if key not in protocols:
             protocols[key] = protocol_of(run, cell.values["data"])
         protocol, store = protocols[key], Store(run.paths.results)
-        planned[cell.id] = PlannedCell(
-            overrides, run, cell, protocol, store.state(cell), is_evaluated(store, cell, protocol)
-        )
+        memory = digests.setdefault(run.paths.cache, FileDigests(Path(run.paths.cache)))
+        state = store.checked_state(cell, memory)
+        planned[cell.id] = PlannedCell(overrides, run, cell, protocol, state, is_evaluated(store, cell, protocol))
     cells = tuple(planned.values())
     first = cells[0].run
     name = first.sweep.name or f"sweep-{value_digest(sorted(planned), digits=ID_DIGITS)}"
@@ -108,9 +110,13 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
 
 
 def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
-    """Whether every score of the protocol is in the store, and the validation score too."""
+    """Whether every score of the protocol is in the store, with its examples, and the validation score too."""
     known = {score.score_id for score in store.read([entry])}
-    return bool(known) and protocol.expected(entry.id) <= known
+    return (
+        bool(known)
+        and protocol.expected(entry.id) <= known
+        and all(store.has_examples(entry, id_) for id_ in protocol.expected_examples(entry.id))
+    )
 
 
 def manifest_of(sweep: Sweep) -> dict[str, Any]:

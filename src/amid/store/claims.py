@@ -1,30 +1,40 @@
 """Claims: who may write in a folder, on any shared file system, and how a killed owner is succeeded.
 
-Owners of a folder are numbered; claim n is the file `claims/n.json`, created with O_EXCL, and the highest number owns
+Owners of a folder are numbered; claim n is the file `claims/n.json`, which appears whole, and the highest number owns
 the folder. A successor creates number n + 1, which only one of several can; nothing is ever renamed or locked, and no
-two clocks are compared. No torch here.
+two clocks are compared. An owner renews its claim in place, in a block of its own, so that a full disk hinders neither
+its heartbeat nor its release. One that was suspended and succeeded meanwhile finds the higher number before its next
+write, and its heartbeat stops it. No torch here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
+import logging
 import os
-import socket
+import secrets
+import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from amid.errors import RunError
+from amid.errors import EXIT_TAKEN_OVER, RunError, TakenOverError
+from amid.seals import seal
+from amid.store import watch
+from amid.store.files import FULL, NoSpaceError
+from amid.store.owners import own_identity
+from amid.store.watch import claim_path, highest_claim, is_live, own_claims, owner_of, read_claim
 
-HEARTBEAT_S = 5.0
-# An owner on another host is gone when its heartbeat has not changed for this long on the observer's own clock.
-STALE_AFTER_S = 60.0
-
-Liveness = Literal["live", "gone", "unknown"]
+log = logging.getLogger(__name__)
+# A process that has lost its folder is told so again and again, and ended after this long if it does not listen.
+END_AFTER_S = 60.0
+CLAIM_BYTES = 1024  # written at once, so that what is written later needs no space
+WAKE = signal.SIGURG  # ignored unless handled, and used by nobody else here
 
 
 @dataclass(frozen=True)
@@ -34,152 +44,187 @@ class Claim:
     folder: Path
     number: int
     path: Path
+    token: str | None = None  # in the file this process made
+    _lost: list[RunError] = field(default_factory=list, compare=False, repr=False)
 
     def check(self) -> None:
-        """Raises RunError if another process has taken the folder over (this one was thought dead)."""
-        if _numbers(self.folder)[-1] != self.number:
-            raise RunError(f"{self.folder} was taken over by another process; this one stops writing there")
+        """None; raises TakenOverError if another process owns the folder now (this one was thought dead).
+
+        Raises RunError if the folder was removed.
+        """
+        if not self._lost:
+            highest = highest_claim(self.folder)
+            if highest == self.number and self._is_there():
+                return
+            if highest <= self.number:
+                text = "was removed while this process worked in it; repeat the command to begin anew"
+                self._lost.append(RunError(f"{self.folder} {text}"))
+            else:
+                self._lost.append(
+                    TakenOverError(
+                        f"{self.folder} was taken over by another process ({owner_of(self.folder)}) while this one was "
+                        "suspended or cut off; this one stops and has written nothing there since"
+                    )
+                )
+        raise self._lost[0]
+
+    def _is_there(self) -> bool:
+        owner = read_claim(self.path)
+        if self.token is None or owner is None:
+            return owner is not None
+        return owner.get("token") == self.token or "pid" not in owner  # one that cannot be read is no other's either
+
+    @property
+    def lost(self) -> RunError | None:
+        """Why this process may no longer write in the folder, as far as `check` has found."""
+        return self._lost[0] if self._lost else None
 
     def release(self) -> None:
         """None; the next process may claim the folder at once."""
-        with contextlib.suppress(OSError):  # a full disk must not hide why the work ended
-            replace_text(self.path, json.dumps({**_own_identity(), "released": True}))
+        own_claims.discard(self.path.absolute())
+        try:
+            _renew(self.path, token=self.token, released=True)
+        except FileNotFoundError:
+            pass  # with its folder, which the work will have reported
+        except OSError:
+            # In place there is space; where a file system copies on writing there may be none, but an empty file
+            # needs none, and says the same.
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, 0)
+
+
+_held: list[Claim] = []  # those whose heartbeat runs
 
 
 @contextlib.contextmanager
 def held(claim: Claim) -> Iterator[Claim]:
-    """The claim with a running heartbeat; released at the end, whatever happens."""
+    """The claim with a running heartbeat; released at the end, whatever happens.
+
+    If the folder is lost to another process, the work is interrupted in the main thread, and whatever it raises then
+    becomes TakenOverError.
+    """
     stop = threading.Event()
-
-    def beat() -> None:
-        counter = 0
-        while not stop.wait(HEARTBEAT_S):
-            counter += 1
-            with contextlib.suppress(OSError):  # a full disk must not end the run; the next beat may succeed
-                replace_text(claim.path, json.dumps({**_own_identity(), "heartbeat": counter}))
-
-    thread = threading.Thread(target=beat, name="amid-claim-heartbeat", daemon=True)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    thread = threading.Thread(
+        target=_beat, args=(claim, stop, in_main_thread), name="amid-claim-heartbeat", daemon=True
+    )
+    handler = signal.signal(WAKE, _interrupt) if in_main_thread else None
+    _held.append(claim)
     thread.start()
     try:
         yield claim
+        _held.remove(claim)  # from here on nothing interrupts
+    except BaseException as err:
+        if claim in _held:
+            _held.remove(claim)
+        if claim.lost is not None and err is not claim.lost:
+            raise claim.lost from err
+        raise
     finally:
         stop.set()
         thread.join()
         claim.release()
+        if in_main_thread:
+            signal.signal(WAKE, handler or signal.SIG_DFL)
 
 
-def try_claim(folder: Path, *, stale_after_s: float = STALE_AFTER_S) -> Claim | None:
+def _beat(claim: Claim, stop: threading.Event, in_main_thread: bool) -> None:
+    counter = 0
+    while not stop.wait(watch.HEARTBEAT_S):
+        counter += 1
+        try:
+            claim.check()
+            _renew(claim.path, token=claim.token, heartbeat=counter)
+        except RunError as err:
+            if in_main_thread:
+                _stop_main_thread(err, stop)
+            return  # in another thread the check before the next write ends the work
+        except OSError:
+            continue  # a disk that does not answer must not end the run; the next beat may succeed
+
+
+def _stop_main_thread(reason: RunError, stop: threading.Event) -> None:
+    """None; interrupts the main thread until it has left the work, and ends the process if it does not."""
+    main = threading.main_thread().ident
+    assert main is not None
+    deadline = time.monotonic() + END_AFTER_S
+    while time.monotonic() < deadline:
+        signal.pthread_kill(main, WAKE)
+        if stop.wait(watch.POLL_S):
+            return
+    print(f"amid: {reason}", file=sys.stderr, flush=True)
+    os._exit(EXIT_TAKEN_OVER)  # the main thread is stuck where Python cannot interrupt it, and must not come back
+
+
+def _interrupt(number: int, frame: object) -> None:
+    for claim in _held:
+        if claim.lost is not None:
+            raise claim.lost
+
+
+def try_claim(folder: Path, *, stale_after_s: float | None = None) -> Claim | None:
     """A claim on the folder; None if a live process holds it.
 
-    Waits up to `stale_after_s` seconds for a heartbeat of an owner on another host.
-    Raises RunError if the folder cannot be written.
+    Waits up to `stale_after_s` seconds for a sign of life of an owner on another host, and says so.
+    Raises RunError if the folder cannot be written, or if this process holds it itself.
     """
+    claims = folder / "claims"
     try:
-        (folder / "claims").mkdir(parents=True, exist_ok=True)
-        numbers = _numbers(folder)
-        if numbers and is_live(folder, stale_after_s=stale_after_s):
+        claims.mkdir(parents=True, exist_ok=True)
+        highest = highest_claim(folder)
+        if highest and is_live(folder, stale_after_s=stale_after_s):
+            if claim_path(folder, highest_claim(folder)).absolute() in own_claims:
+                raise RunError(f"{folder} is held by this very process, which would wait for itself")
             return None
-        number = numbers[-1] + 1 if numbers else 1
-        path = _claim_path(folder, number)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return None  # another process was faster
+        path, token = claim_path(folder, highest + 1), secrets.token_hex(4)
+        if not _create(path, token):
+            return None  # another process was faster
     except OSError as err:
+        if err.errno in FULL:
+            raise NoSpaceError(claims, CLAIM_BYTES) from err
         raise RunError(f"results folder {folder} cannot be written: {err.strerror}") from err
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(json.dumps({**_own_identity(), "heartbeat": 0}))
-    return Claim(folder=folder, number=number, path=path)
+    own_claims.add(path.absolute())
+    return Claim(folder=folder, number=highest + 1, path=path, token=token)
 
 
-def is_live(folder: Path, *, stale_after_s: float = STALE_AFTER_S) -> bool:
-    """Whether a live process holds the folder. Watches the heartbeat of an owner on another host."""
-    owner = _owner(folder)  # read once: a second look may already see another owner, or the rest of a half-written one
-    first = _liveness(owner)
-    if first != "unknown":
-        return first == "live"
-    deadline = time.monotonic() + stale_after_s
-    while time.monotonic() < deadline:
-        time.sleep(min(1.0, stale_after_s / 10))
-        later = _owner(folder)
-        if later != owner:
-            return _liveness(later) != "gone"
-    return False
-
-
-def attempts(folder: Path) -> int:
-    """How many processes have claimed the folder so far."""
-    numbers = _numbers(folder)
-    return numbers[-1] if numbers else 0
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a small file so that a reader or a crash sees the old text or the new one, never half of it."""
+def _create(path: Path, token: str) -> bool:
+    """Whether this process made the claim; it appears with its content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-def _liveness(owner: Mapping[str, Any] | None) -> Liveness:
-    if owner is None or owner.get("released"):
-        return "gone"
-    if owner.get("host") != _host():
-        return "unknown"
-    pid = owner.get("pid")
-    return "live" if isinstance(pid, int) and _started(pid) == owner.get("started") else "gone"
-
-
-def _owner(folder: Path) -> dict[str, Any] | None:
-    numbers = _numbers(folder)
-    if not numbers:
-        return None
     try:
-        owner = json.loads(_claim_path(folder, numbers[-1]).read_text())
-    except ValueError:
-        # Killed between creating and writing the claim, or not yet written: watch it as if on another host.
-        return {"host": None}
-    assert isinstance(owner, dict)
-    return owner
+        with temporary.open("wb") as stream:
+            stream.write(_padded(token=token, heartbeat=0))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as err:
+            if err.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP):
+                raise
+            # A file system without links: there the claim is empty for a moment, in which another may take it over.
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            except FileExistsError:
+                return False
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(_padded(token=token, heartbeat=0))
+            return highest_claim(path.parent.parent) == int(path.stem)
+        return True
+    finally:
+        with contextlib.suppress(OSError):  # on a full or vanished disk the claim's own error is the one to hear
+            temporary.unlink(missing_ok=True)
 
 
-def _numbers(folder: Path) -> list[int]:
-    return sorted(int(path.stem) for path in (folder / "claims").glob("[0-9]*.json"))
-
-
-def _claim_path(folder: Path, number: int) -> Path:
-    return folder / "claims" / f"{number:06d}.json"
-
-
-def _own_identity() -> dict[str, Any]:
-    job = os.environ.get("SLURM_JOB_ID")
-    return {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid()), "job_id": job}
-
-
-def _host() -> str:
-    """Host name and boot, so that a process number of before a restart is not mistaken for a running one."""
+def _renew(path: Path, **state: Any) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
-    return f"{socket.gethostname()}/{boot}"
+        os.pwrite(descriptor, _padded(**state), 0)
+    finally:
+        os.close(descriptor)
 
 
-def _started(pid: int) -> str | None:
-    """Something that differs between two processes that had the same number; None if no such process runs."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-    else:
-        state, *fields = stat.rpartition(")")[2].split()
-        return None if state == "Z" else fields[18]  # starttime, in clock ticks since boot
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "running"
-    return "running"
+def _padded(**state: Any) -> bytes:
+    text = seal({**own_identity(), **state}).encode()
+    assert len(text) < CLAIM_BYTES
+    return text.ljust(CLAIM_BYTES - 1) + b"\n"

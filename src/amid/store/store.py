@@ -1,75 +1,36 @@
-"""The store: everything on disk about cells, stages and sweeps. It alone names paths inside the results folder.
+"""The store: everything on disk about cells, stages and sweeps, with one writer per folder.
 
-    results/CELL_ID/           cell.yaml provenance.json status.json journal.jsonl scores.jsonl
-                               checkpoints/ model/ generations/GENERATION_ID.jsonl examples/SCORE_ID.json
-    results/stages/KIND-ID/    the same for a tokenizer, a teacher, an initial student, or a model from elsewhere
-    results/texts/DIGEST.jsonl questions and references of an evaluation set, for reading generations side by side
-    results/sweeps/NAME.json   the cells of a sweep and how to lay out their scores
-
-One folder per cell and one writer per folder (claims); files are written beside their place and renamed into it.
-No torch here.
+What is read is checked (`seals`): a damaged file is named and either rebuilt by whoever makes it, or refused. What is
+written in a claimed folder is preceded by a look whether it is still ours. No torch here.
 """
 
 from __future__ import annotations
 
-import datetime
-import json
+import contextlib
 import logging
 import os
-import platform
-import subprocess
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from amid.cell import Cell, Stage
-from amid.claims import Claim, attempts, is_live, replace_text, try_claim
-from amid.errors import RequestError, RunError, one_line
+from amid.errors import RequestError, RunError, TakenOverError, one_line
+from amid.fingerprint import FileDigests
+from amid.seals import DamagedError, check_folder, file_digest, seal, seal_folder
+from amid.store import layout, scores
+from amid.store.claims import Claim, try_claim
+from amid.store.files import read_object, replace_text
+from amid.store.layout import Entry, Layout
+from amid.store.provenance import record_attempt
+from amid.store.scores import Examples, Score
+from amid.store.status import REBUILT, State, read_status, state_of, write_status
+from amid.store.watch import attempts, look, owner_of
 
 log = logging.getLogger(__name__)
-State = Literal["absent", "running", "stopped", "failed", "done"]
-Entry = Cell | Stage
-PENDING_ROWS = "pending.json"  # rows on their way into several files
-TEXTS_DIGITS = 16  # of a set's digest in its file name
-PROVENANCE_PACKAGES = ("torch", "lightning", "transformers", "hydra-core", "tokenizers", "sacrebleu", "rouge-score")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One number: a metric of one checkpoint on one set with one decode seed.
-
-    generation_id names the texts it was computed from, score_id these texts and the metric's version.
-    decode_seed is None for a metric over the texts of all seeds. group_id names set and decoding: scores of two entries
-    compare under the same one. main: the metric is the set's own.
-    """
-
-    entry_id: str
-    eval_set: str
-    generation_id: str
-    score_id: str
-    decode_seed: int | None
-    metric: str
-    value: float
-    num_samples: int
-    group_id: str = ""
-    main: bool = False
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a score is the mean of: one value per example, in the order of the set.
-
-    texts: digest of the set's prompts and references.
-    """
-
-    score_id: str
-    texts: str
-    values: tuple[float, ...]
+MANIFEST = ("name", "rows", "metric", "protocols", "references", "cells")
+REFERENCE = ("kind", "id", "pair", "protocol")
+CELL = ("id", "labels", "protocol")
 
 
 class Store:
@@ -77,179 +38,247 @@ class Store:
 
     def __init__(self, results: Path | str) -> None:
         self.root = Path(results)
+        self.layout = Layout(self.root)
+        self._claims: dict[Path, Claim] = {}
 
     # Paths
 
     def folder(self, entry: Entry) -> Path:
         """The folder of a cell or stage."""
-        if isinstance(entry, Cell):
-            return self.root / entry.id
-        return self.root / "stages" / f"{entry.kind}-{entry.id}"
+        return self.layout.folder(entry)
 
     def model_folder(self, entry: Entry) -> Path:
         """The finished weights, as a Hugging Face model folder."""
-        return self.folder(entry) / "model"
+        return layout.model_path(self.folder(entry))
 
     def checkpoints_folder(self, entry: Entry) -> Path:
         """Checkpoints of a training that may be resumed."""
-        return self.folder(entry) / "checkpoints"
+        return layout.checkpoints_path(self.folder(entry))
 
     def generations_folder(self, entry: Entry) -> Path:
         """One JSONL file of generated texts per generation id."""
-        return self.folder(entry) / "generations"
+        return layout.generations_path(self.folder(entry))
 
     def journal_path(self, entry: Entry) -> Path:
         """The metrics of every logged step, one JSON object per line."""
-        return self.folder(entry) / "journal.jsonl"
+        return layout.journal_path(self.folder(entry))
 
     def error_path(self, entry: Entry) -> Path:
         """The traceback of the last failure."""
-        return self.folder(entry) / "error.log"
-
-    def examples_path(self, folder: Path, score_id: str) -> Path:
-        """The values per example behind one score of the entry whose folder this is."""
-        return folder / "examples" / f"{score_id}.json"
-
-    def texts_path(self, digest: str) -> Path:
-        """Questions and references of an evaluation set."""
-        return self.root / "texts" / f"{digest[:TEXTS_DIGITS]}.jsonl"
+        return layout.error_path(self.folder(entry))
 
     def sweep_path(self, name: str) -> Path:
         """The manifest of a sweep."""
-        return self.root / "sweeps" / f"{name}.json"
+        return self.layout.sweep(name)
 
-    # Life of a cell or stage
+    # Claims
 
     def claim(self, entry: Entry) -> Claim | None:
         """The right to work on an entry; None when it is done or held by a live process.
 
-        Leaves cell.yaml, provenance.json and a status "running" in the folder.
+        Leaves cell.yaml, a record of this attempt and a status "running" in the folder.
         """
-        folder = self.folder(entry)
-        if self.status_of_folder(folder).get("state") == "done":
+        if self.state(entry) == "done":
             return None
-        claim = try_claim(folder)
+        claim = self._claim(entry)
         if claim is None:
             return None
-        if self.status_of_folder(folder).get("state") == "done":  # finished between the two looks
+        folder, before = self.folder(entry), self.status(entry)
+        if before.get("state") == "done":  # finished between the two looks
             claim.release()
             return None
-        replace_text(folder / "cell.yaml", yaml.safe_dump(dict(entry.values), sort_keys=True))
-        replace_text(folder / "provenance.json", json.dumps(provenance(), indent=2))
-        self.set_status(entry, "running")
+        if before.get("state") == "damaged":
+            log.warning("%s", before.get("error"))
+        with _released_on_error(claim):
+            text = yaml.safe_dump(dict(entry.values), sort_keys=True)
+            replace_text(folder / "cell.yaml", text, check=claim.check)
+            record_attempt(folder, attempt=claim.number, purpose="train", check=claim.check)
+            self.set_status(entry, "running")
         return claim
 
     def claim_done(self, entry: Entry) -> Claim | None:
         """A claim on a finished entry, to add scores; None when a live process holds it."""
-        return try_claim(self.folder(entry))
+        claim = self._claim(entry)
+        if claim is not None:
+            with _released_on_error(claim):
+                record_attempt(self.folder(entry), attempt=claim.number, purpose="evaluate", check=claim.check)
+        return claim
+
+    def _claim(self, entry: Entry) -> Claim | None:
+        claim = try_claim(self.folder(entry))
+        if claim is not None:
+            self._claims[self.folder(entry)] = claim
+        return claim
+
+    def guard(self, entry: Entry) -> Callable[[], None]:
+        """A function that raises TakenOverError when another process owns the entry that this one claimed."""
+        claim = self._claims.get(self.folder(entry))
+        return _allow if claim is None else claim.check
+
+    def notice(self, entries: Iterable[Entry]) -> None:
+        """None; begins to watch the owners of all entries, so that those that are gone are known after one wait."""
+        for entry in entries:
+            look(self.folder(entry))
+
+    def is_owned(self, entry: Entry) -> bool:
+        """Whether a process holds the entry, as far as this one has watched it."""
+        return look(self.folder(entry)) != "free"
+
+    def owner(self, entry: Entry) -> str:
+        """Who holds the entry, in words, with the last sign of life."""
+        return owner_of(self.folder(entry))
+
+    def attempts(self, entry: Entry) -> int:
+        """How many processes have claimed the entry so far."""
+        return attempts(self.folder(entry))
+
+    # State
 
     def set_status(self, entry: Entry, state: State, **details: Any) -> None:
         """Record the state, with details such as the error line or the seconds it took."""
-        folder = self.folder(entry)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        status = {"state": state, "attempt": attempts(folder), "at": now, **details}
-        replace_text(folder / "status.json", json.dumps(status))
+        write_status(self.folder(entry), state, check=self.guard(entry), **details)
 
     def set_failed(self, entry: Entry, reason: str, details: str) -> None:
         """Record a failure: its one-line reason in the status, its traceback beside it, as far as the disk allows."""
         try:
-            self.error_path(entry).write_text(details)
             self.set_status(entry, "failed", error=one_line(reason)[:300])
-        except OSError as err:
-            log.warning("the failure could not be recorded in %s: %s", self.folder(entry), err.strerror)
+            self.error_path(entry).write_text(details)
+        except TakenOverError:
+            return  # it is no longer ours to fail
+        except (OSError, RunError) as err:
+            why = err.strerror if isinstance(err, OSError) else str(err)
+            log.warning("the failure could not be recorded in %s: %s", self.folder(entry), why)
 
     def state(self, entry: Entry) -> State:
-        """absent, running (a live owner), stopped (its owner is gone), failed or done."""
-        return self.state_of_folder(self.folder(entry))
-
-    def state_of_folder(self, folder: Path) -> State:
-        """The state of the entry whose folder this is."""
-        state = self.status_of_folder(folder).get("state", "absent")
-        if state == "running":
-            return "running" if is_live(folder) else "stopped"
-        assert state in ("absent", "failed", "done")
-        return state  # type: ignore[no-any-return]
+        """absent, running (it has an owner), stopped (its owner is gone), failed, done, or damaged."""
+        return state_of(self.folder(entry))
 
     def status(self, entry: Entry) -> Mapping[str, Any]:
         """The recorded status with its details; empty if there is none."""
-        return self.status_of_folder(self.folder(entry))
+        return read_status(self.folder(entry))
 
-    @staticmethod
-    def status_of_folder(folder: Path) -> dict[str, Any]:
-        """The recorded status of the entry whose folder this is; empty if there is none."""
+    def is_damaged(self, entry: Entry) -> bool:
+        """Whether a listing cannot read all there is of the entry."""
+        return self.state(entry) == "damaged" or bool(scores.sift_scores(self.folder(entry))[1])
+
+    # Models
+
+    def publish_model(self, entry: Entry, partial: Path, **details: Any) -> None:
+        """None; puts a complete model folder in its place, sealed, and keeps its seal in the status."""
+        seal_of_model, target = seal_folder(partial), self.model_folder(entry)
+        before = self.status(entry).get("model")
+        if before not in (None, seal_of_model):
+            log.warning("%s: other weights than before, on another machine or with another number of threads", target)
+        self.guard(entry)()
+        partial.rename(target)
+        self.set_status(entry, "running", model=seal_of_model, **details)
+
+    def check_model(self, entry: Entry, *, digests: FileDigests | None = None) -> str | None:
+        """The seal of an entry's model; raises DamagedError if the model has changed since it was published.
+
+        None for a model from before seals, which cannot be checked, and where there is none. digests: a memory of
+        digests for listings; without it every byte is read.
+        """
+        folder = self.model_folder(entry)
+        expected = self.status(entry).get("model")
+        if not folder.is_dir():
+            if expected is None:
+                return None
+            raise DamagedError(folder, "it is missing", REBUILT)
+        digest = file_digest if digests is None else digests.quick
+        return check_folder(folder, expected=expected, remedy=REBUILT, digest=digest)
+
+    def checked_state(self, entry: Entry, digests: FileDigests) -> State:
+        """The state, "damaged" also for a finished entry whose model has changed since; for listings."""
+        state = self.state(entry)
+        if state == "done":
+            try:
+                self.check_model(entry, digests=digests)
+            except DamagedError:
+                return "damaged"
+        return state
+
+    def is_finished(self, entry: Entry) -> bool:
+        """Whether the entry is done and its model what was published.
+
+        A damaged one is reported, and recorded as damaged, so that the next claim rebuilds it.
+        """
+        if self.state(entry) != "done":
+            return False
         try:
-            status = json.loads((folder / "status.json").read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        assert isinstance(status, dict)
-        return status
+            self.check_model(entry)
+        except DamagedError as err:
+            log.warning("%s", err)
+            claim = self._claim(entry)
+            if claim is not None:
+                with _released_on_error(claim):
+                    self.set_status(entry, "damaged", error=str(err))
+                claim.release()
+            return False
+        return True
+
+    def adopt_model(self, entry: Entry) -> bool:
+        """Whether an unfinished entry has a complete model of an earlier attempt, checked byte by byte and recorded."""
+        try:
+            seal_of_model = self.check_model(entry)
+        except DamagedError:
+            return False  # whoever asks makes it anew
+        if seal_of_model is not None:
+            self.set_status(entry, "running", model=seal_of_model)
+        return seal_of_model is not None
 
     # Scores
 
-    def write(self, entry: Entry, scores: Sequence[Score], examples: Sequence[Examples] = ()) -> None:
+    def write(self, entry: Entry, new: Sequence[Score], examples: Sequence[Examples] = ()) -> None:
         """Add scores and what they are means of; a score of the same texts, set, seed and metric is replaced."""
-        folder = self.folder(entry)
-        for each in examples:  # first, so that a score on disk has its examples
-            path = self.examples_path(folder, each.score_id)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(path, json.dumps(asdict(each)))
-        known = {_score_key(score): score for score in [*self.read([entry]), *scores]}
-        lines = [json.dumps(asdict(known[key]), sort_keys=True) for key in sorted(known)]
-        replace_text(folder / "scores.jsonl", "".join(f"{line}\n" for line in lines))
+        folder, check = self.folder(entry), self.guard(entry)
+        scores.write_examples(folder, examples, check=check)  # first, so that a score on disk has its examples
+        scores.write_scores(folder, new, check=check)
 
-    def read_examples(self, folder: Path, score_id: str) -> Examples | None:
-        """The values per example behind a score of the entry whose folder this is; None if it has none."""
-        try:
-            values = json.loads(self.examples_path(folder, score_id).read_text())
-        except FileNotFoundError:
-            return None
-        return Examples(**{**values, "values": tuple(values["values"])})
+    def read(self, entries: Iterable[Entry]) -> list[Score]:
+        """The sound scores of the given entries; what is damaged is reported, and missing for whoever counts."""
+        found = []
+        for entry in entries:
+            sound, damage = scores.sift_scores(self.folder(entry))
+            for each in damage:
+                log.warning("%s", each)
+            found += sound
+        return found
+
+    def has_examples(self, entry: Entry, score_id: str) -> bool:
+        """Whether the values per example behind a score are there."""
+        return layout.examples_path(self.folder(entry), score_id).is_file()
 
     def write_texts(self, digest: str, questions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
         """Keep the questions and references of an evaluation set, named by the digest of its prompts and references."""
-        path = self.texts_path(digest)
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            rows = [
-                {"question": question, "references": list(texts)}
-                for question, texts in zip(questions, references, strict=True)
-            ]
-            replace_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
+        scores.write_texts(self.layout.texts(digest), questions, references)
 
     def read_texts(self, digest: str) -> list[dict[str, Any]]:
-        """question and references of each example of an evaluation set; empty if they were not kept."""
-        return list(read_json_lines(self.texts_path(digest)))
+        """question and references of each example of a set; empty if they were not kept. Raises DamagedError."""
+        return scores.read_texts(self.layout.texts(digest))
 
     def find_entry(self, name: str) -> Path:
         """The folder of the one cell, stage or model whose id begins with `name`; KIND-ID is understood too.
 
         Raises RequestError if there is none or more than one.
         """
-        folders = {path.name: path for path in self.root.glob("*") if (path / "status.json").is_file()}
-        folders |= {path.name: path for path in (self.root / "stages").glob("*") if (path / "status.json").is_file()}
-        found = [key for key in sorted(folders) if name and (key.startswith(name) or _id_of(key).startswith(name))]
+        folders = self.layout.entries()
+        ids = {key: key.rpartition("-")[2] for key in folders}
+        found = [key for key in sorted(folders) if name and (key.startswith(name) or ids[key].startswith(name))]
         if len(found) != 1:
             what = f"names {len(found)} entries ({', '.join(found)})" if found else "names no cell, stage or model"
             raise RequestError(f"'{name}' {what} in {self.root}; valid: {', '.join(sorted(folders)) or 'none yet'}")
         return folders[found[0]]
-
-    def read(self, entries: Iterable[Entry]) -> list[Score]:
-        """The scores of the given entries; nothing for an entry without scores."""
-        return [score for entry in entries for score in self.read_folder(self.folder(entry))]
-
-    def read_folder(self, folder: Path) -> list[Score]:
-        """The scores in the folder of one entry."""
-        return [Score(**line) for line in read_json_lines(folder / "scores.jsonl")]
 
     # Sweeps
 
     def write_sweep(self, name: str, manifest: Mapping[str, Any]) -> None:
         """Record the cells of a sweep. Raises RunError if the results folder cannot be written."""
         path = self.sweep_path(name)
+        text = seal(manifest, indent=1)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(manifest, indent=1)
-            if not path.exists() or path.read_text() != text:
+            if not path.exists() or path.read_bytes() != text.encode():
                 replace_text(path, text)
             else:
                 os.utime(path)  # the latest sweep is the one requested last
@@ -257,112 +286,50 @@ class Store:
             raise RunError(f"results folder {self.root} cannot be written: {err.strerror}") from err
 
     def read_sweep(self, name: str | None) -> dict[str, Any]:
-        """The manifest of a sweep, the most recent one for None. Raises RequestError if there is none."""
+        """The manifest of a sweep, the most recent one for None. Raises RequestError for none, or DamagedError."""
+        paths = self.layout.sweeps()
         if name is None:
-            paths = sorted((self.root / "sweeps").glob("*.json"), key=lambda path: path.stat().st_mtime)
             if not paths:
                 raise RequestError(f"no sweep in {self.root}; start one with: python run.py -m amid.alpha=-1,0,1")
             name = paths[-1].stem
-        try:
-            manifest = json.loads(self.sweep_path(name).read_text())
-        except FileNotFoundError:
-            valid = ", ".join(sorted(path.stem for path in (self.root / "sweeps").glob("*.json"))) or "none yet"
-            raise RequestError(f"sweep '{name}' is not in {self.root}; valid: {valid}") from None
-        assert isinstance(manifest, dict)
+        others = sorted(path.stem for path in paths)
+        remedy = "repeat the sweep: nothing is trained twice"
+        if len(others) > 1:
+            remedy += f"; others can be read by name: {', '.join(other for other in others if other != name)}"
+        manifest = read_object(self.sweep_path(name), remedy=remedy, needs=MANIFEST)
+        if manifest is None:
+            raise RequestError(f"sweep '{name}' is not in {self.root}; valid: {', '.join(others) or 'none yet'}")
+        if not _is_manifest(manifest):  # as it was written, but not by us, or unsealed and changed
+            raise DamagedError(self.sweep_path(name), "it does not describe a sweep", remedy)
         return manifest
 
 
-def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSONL file; nothing if there is no file. A torn last line (killed writer) is left out."""
+def _is_manifest(manifest: Mapping[str, Any]) -> bool:
+    rows, protocols = manifest["rows"], manifest["protocols"]
+    if not isinstance(rows, list) or not isinstance(protocols, dict):
+        return False
+    for name, needed in (("references", REFERENCE), ("cells", CELL)):
+        items = manifest[name]
+        if not isinstance(items, list) or not all(
+            isinstance(item, dict) and set(needed) <= set(item) for item in items
+        ):
+            return False
+        if not all(isinstance(protocols.get(item["protocol"]), dict) for item in items):
+            return False
+    return all(isinstance(item["labels"], dict) and set(rows) <= set(item["labels"]) for item in manifest["cells"])
+
+
+def _allow() -> None:
+    """None; what this process writes without a claim is checked by nobody."""
+
+
+@contextlib.contextmanager
+def _released_on_error(claim: Claim) -> Iterator[None]:
+    """A context after whose errors the claim is free again: nobody would wait for it but this process."""
     try:
-        text = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for line in text.split(b"\n")[:-1]:  # what follows the last line feed is empty or torn
-        yield json.loads(line)
-
-
-def drop_torn_line(path: Path) -> None:
-    """None; cuts what a killed writer left after the last complete line of a JSONL file, before appending to it."""
-    if path.exists():
-        text = path.read_bytes()
-        complete = text.rfind(b"\n") + 1
-        if complete < len(text):
-            with path.open("r+b") as stream:
-                stream.truncate(complete)
-
-
-def generations_path(folder: Path, generation_id: str) -> Path:
-    """The file of one generation id in a folder of generations."""
-    return folder / f"{generation_id}.jsonl"
-
-
-def commit_rows(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """None; appends rows (with an "index" each) to the files of several generation ids: all of them, also if killed.
-
-    What a kill left is completed by `complete_commit`, which the next writer calls first.
-    """
-    replace_text(folder / PENDING_ROWS, json.dumps(rows))
-    complete_commit(folder)
-
-
-def complete_commit(folder: Path) -> None:
-    """None; carries out what is left of the last `commit_rows`, and cuts torn lines off."""
-    for path in folder.glob("*.jsonl"):
-        drop_torn_line(path)
-    pending = folder / PENDING_ROWS
-    try:
-        rows = json.loads(pending.read_text())
-    except FileNotFoundError:
-        return
-    for generation_id, items in rows.items():
-        path = generations_path(folder, generation_id)
-        done = {row["index"] for row in read_json_lines(path)}
-        with path.open("a") as stream:
-            stream.write("".join(f"{json.dumps(item)}\n" for item in items if item["index"] not in done))
-    pending.unlink()
-
-
-def provenance() -> dict[str, Any]:
-    """Where a result came from: recorded, never hashed."""
-    versions = {}
-    for package in ("amid-lab", *PROVENANCE_PACKAGES):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "git": _git_state(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "num_cpus": os.cpu_count(),
-        "packages": versions,
-    }
-
-
-def _git_state() -> dict[str, Any] | None:
-    """Commit and dirty flag of the checkout this package runs from; None for an installed package."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "dirty": bool(changes.strip())}
-
-
-def _id_of(folder_name: str) -> str:
-    return folder_name.rpartition("-")[2]
-
-
-def _score_key(score: Score) -> tuple[str, str, int, str]:
-    # Without the score id: a new version of a metric replaces the old number
-    return (score.eval_set, score.metric, -1 if score.decode_seed is None else score.decode_seed, score.generation_id)
+        yield
+    except BaseException as err:
+        claim.release()
+        if isinstance(err, OSError):
+            raise RunError(f"results folder {claim.folder} cannot be written: {err.strerror}") from err
+        raise
