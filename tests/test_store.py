@@ -50,8 +50,8 @@ def flip(path, *, byte, bit=0):
 
 def publish(store, entry, weights=b"weights"):
     """A finished entry with a model of one file."""
-    with held(store.claim(entry)):
-        partial = store.folder(entry) / "model.partial"
+    with held(store.claim(entry)) as claim:
+        partial = store.partial_model(entry, claim)
         partial.mkdir()
         (partial / "model.safetensors").write_bytes(weights)
         store.publish_model(entry, partial, train_seconds=1.5)
@@ -276,13 +276,23 @@ def test_a_finished_training_survives_a_damaged_status_and_what_it_recorded_a_ne
     assert "model" in store.status(CELL)
 
 
+def test_every_attempt_makes_its_model_in_a_folder_of_its_own(store):
+    with held(store.claim(STAGE)) as first:
+        abandoned = store.partial_model(STAGE, first)
+        abandoned.mkdir()
+        (abandoned / "config.json").write_text("half")
+    with held(store.claim(STAGE)) as second:
+        partial = store.partial_model(STAGE, second)
+        assert partial != abandoned
+        assert not abandoned.exists()
+        with pytest.raises(TakenOverError):
+            store.partial_model(STAGE, first)
+
+
 def test_weights_built_again_that_differ_are_said(store, caplog):
     publish(store, STAGE)
     store.set_status(STAGE, "damaged", error="x")
     for weights in (b"weights", b"others!"):
-        for path in store.model_folder(STAGE).iterdir():
-            path.unlink()
-        store.model_folder(STAGE).rmdir()
         publish(store, STAGE, weights)
         store.set_status(STAGE, "damaged", error="x")
         assert ("other weights than before" in caplog.text) == (weights != b"weights")
@@ -463,6 +473,14 @@ def test_every_librarys_word_for_a_full_disk_is_understood_and_other_errors_are_
         raise RuntimeError("another matter")
     with pytest.raises(PermissionError), files.space_for(tmp_path / "x", 2**80):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    for name in ("last.ckpt", ".hidden", "x.tmp"):
+        (tmp_path / name).write_text("")
+    files.temporary_path(tmp_path / "last.ckpt").write_text("half")
+    files.drop_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", ".hidden", "x.tmp"}
 
 
 def test_a_failure_that_cannot_be_recorded_does_not_hide_the_failure(store, caplog):

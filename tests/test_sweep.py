@@ -2,12 +2,15 @@
 
 import copy
 import json
+import os
+import time
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from amid.errors import RequestError
 from amid.multirun import plan_lines
+from amid.seals import seal
 from amid.store import Examples, Score, Store
 from amid.sweep import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
 from amid.tables import build_table, render
@@ -121,6 +124,20 @@ def test_a_bad_third_cell_is_refused_before_anything_is_written(composed, run, t
 def test_planning_writes_nothing(composed, tmp_path):
     plan_lines(plan_sweep(jobs_of("amid.alpha=0,1"), composed))
     assert not (tmp_path / "results").exists()
+
+
+def test_a_plan_does_not_wait_for_cells_that_run_elsewhere(composed, run):
+    jobs = jobs_of("amid.alpha=0,1,2")
+    store = Store(run.paths.results)
+    for planned in plan_sweep(jobs, composed).cells:
+        path = store.folder(planned.cell) / "claims" / "000001.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(seal({"host": "elsewhere/boot", "pid": 1, "started": "1", "heartbeat": 0}))
+        store.set_status(planned.cell, "running")
+        os.utime(path, (0, 0))
+    start = time.monotonic()
+    assert [planned.state for planned in plan_sweep(jobs, composed).cells] == ["running"] * 3
+    assert time.monotonic() - start < 5.0  # composing three cells; one heartbeat more is what one of them would cost
 
 
 def test_teacher_and_initial_student_are_named_once_for_all_cells(composed):

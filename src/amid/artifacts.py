@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -47,15 +46,10 @@ def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
 
 
 def _build(store: Store, stage: Stage, build: Callable[[Path, Claim], None], claim: Claim) -> None:
-    target = store.model_folder(stage)
-    partial = target.with_name("model.partial")
     start = time.perf_counter()
     try:
         if not store.adopt_model(stage):  # else of an attempt that ended before it could say so
-            for leftover in (partial, target):
-                if leftover.exists():
-                    claim.check()
-                    shutil.rmtree(leftover)
+            partial = store.partial_model(stage, claim)
             partial.mkdir()
             build(partial, claim)
             store.publish_model(stage, partial)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from amid.errors import one_line
 from amid.seals import DamagedError, check_zip, seal_zip
-from amid.store.files import space_for
+from amid.store.files import drop_temporaries, space_for, temporary_path
 
 log = logging.getLogger(__name__)
 LAST = "last.ckpt"
@@ -84,11 +84,11 @@ class KeepLast(Callback):
         if trainer.is_global_zero and last.exists():
             # A hard link, so that there is a last checkpoint at every moment.
             previous = self._folder / PREVIOUS
-            temporary = self._folder / f".{PREVIOUS}.{os.getpid()}.tmp"
-            temporary.unlink(missing_ok=True)
+            temporary = temporary_path(previous)
             os.link(last, temporary)
             self._check()
             temporary.replace(previous)
+            temporary.unlink(missing_ok=True)  # still there if `previous` was a link to the same file already
         trainer.save_checkpoint(last)
 
 
@@ -98,6 +98,8 @@ def intact_checkpoint(folder: Path, *, check: Check) -> Path | None:
     A damaged file is reported and removed, so that it never takes the place of a sound one; damaged best weights are
     made again from a checkpoint that holds them.
     """
+    check()
+    drop_temporaries(folder)  # each as large as a checkpoint
     for name in (LAST, PREVIOUS):
         path = folder / name
         if not path.is_file():
@@ -150,7 +152,7 @@ def _has_best(path: Path, *, check: Check) -> bool:
 
 
 def _write(checkpoint: dict[str, Any], path: Path, *, check: Check) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         with space_for(path, _num_bytes(checkpoint)):
             torch.save(checkpoint, temporary)

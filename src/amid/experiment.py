@@ -182,11 +182,7 @@ class Experiment:
         pair = self._pair()
         self._ranks.broadcast(CELL)
         result = self._fit(pair, mirrors=mirrors)
-        claim.check()
-        model_folder = self.store.model_folder(self.cell)
-        partial = model_folder.with_name("model.partial")
-        for leftover in (partial, model_folder):
-            shutil.rmtree(leftover, ignore_errors=True)
+        partial = self.store.partial_model(self.cell, claim)
         write_model(pair.student, pair.tokenizer, partial)
         self.store.publish_model(self.cell, partial, train_seconds=round(result.seconds, 1), best=result.best_value)
         return pair.student

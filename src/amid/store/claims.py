@@ -26,7 +26,7 @@ from typing import Any
 from amid.errors import EXIT_TAKEN_OVER, RunError, TakenOverError
 from amid.seals import seal
 from amid.store import watch
-from amid.store.files import FULL, NoSpaceError
+from amid.store.files import FULL, NoSpaceError, temporary_path
 from amid.store.owners import own_identity
 from amid.store.watch import claim_path, highest_claim, is_live, own_claims, owner_of, read_claim
 
@@ -189,7 +189,7 @@ def try_claim(folder: Path, *, stale_after_s: float | None = None) -> Claim | No
 
 def _create(path: Path, token: str) -> bool:
     """Whether this process made the claim; it appears with its content."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary = temporary_path(path)
     try:
         with temporary.open("wb") as stream:
             stream.write(_padded(token=token, heartbeat=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,8 @@ from amid.seals import DamagedError, seal, unseal
 
 MB = 10**6
 FULL = (errno.ENOSPC, errno.EDQUOT)
+TEMPORARY = ".tmp"
+_WRITER = secrets.token_hex(4)
 
 
 class NoSpaceError(RunError):
@@ -51,7 +54,7 @@ def replace_text(path: Path, text: str, *, check: Callable[[], None] | None = No
 
     check: called when all but the last step is done; what it raises leaves the old text.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary = temporary_path(path)
     data = text.encode()
     try:
         with space_for(path, len(data)), temporary.open("wb") as stream:
@@ -65,6 +68,17 @@ def replace_text(path: Path, text: str, *, check: Callable[[], None] | None = No
         with contextlib.suppress(OSError):  # what went wrong is being raised already
             temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside a file that no other writer uses, on no host, not even one that was thought dead."""
+    return path.with_name(f".{path.name}.{_WRITER}.{os.getpid()}.{threading.get_ident()}{TEMPORARY}")
+
+
+def drop_temporaries(folder: Path) -> None:
+    """None; removes what killed writers left beside the files of a folder that nobody else writes in."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
@@ -161,7 +175,7 @@ def file_system_now(folder: Path) -> float | None:
 
     Times of files are compared with it, never with this machine's clock.
     """
-    probe = folder / f".now.{os.getpid()}.{threading.get_ident()}"
+    probe = temporary_path(folder / "now")
     try:
         probe.touch()
         now = probe.stat().st_mtime

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class Store:
         if before.get("state") == "done":  # finished between the two looks
             claim.release()
             return None
-        if before.get("state") == "damaged":
+        if before.get("state") == "damaged" and "attempt" not in before:  # else it was recorded as damaged, and said
             log.warning("%s", before.get("error"))
         with _released_on_error(claim):
             text = yaml.safe_dump(dict(entry.values), sort_keys=True)
@@ -162,6 +163,17 @@ class Store:
         return self.state(entry) == "damaged" or bool(scores.sift_scores(self.folder(entry))[1])
 
     # Models
+
+    def partial_model(self, entry: Entry, claim: Claim) -> Path:
+        """Where the owner of a claim makes the entry's model; there is neither a model nor another's part of one now.
+
+        The folder is this attempt's own, so that one that was thought dead never writes into its successor's.
+        """
+        target = self.model_folder(entry)
+        claim.check()
+        for leftover in (target, *target.parent.glob(f"{target.name}.partial*")):
+            shutil.rmtree(leftover, ignore_errors=True)
+        return target.with_name(f"{target.name}.partial-{claim.number}")
 
     def publish_model(self, entry: Entry, partial: Path, **details: Any) -> None:
         """None; puts a complete model folder in its place, sealed, and keeps its seal in the status."""
