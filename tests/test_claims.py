@@ -244,6 +244,24 @@ def test_whatever_a_lost_owner_stumbles_over_is_told_as_the_loss(tmp_path):
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
+def test_in_another_thread_a_lost_owner_is_stopped_by_the_check_before_its_next_write(tmp_path, fast):
+    raised = []
+
+    def work():
+        try:
+            with held(try_claim(tmp_path)) as claim:
+                forge(tmp_path, number=2)
+                time.sleep(0.3)  # some heartbeats
+                claim.check()
+        except TakenOverError as err:
+            raised.append(err)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()  # the main thread is not disturbed
+    assert len(raised) == 1
+
+
 def deaf(folder):
     watch.HEARTBEAT_S = watch.POLL_S = claims.END_AFTER_S = 0.1
     with held(try_claim(folder)):
