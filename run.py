@@ -8,6 +8,8 @@ import sys
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra's errors reach `exit_code`, which makes one line of them
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from amid.config import register
@@ -24,7 +26,8 @@ def main(config: DictConfig) -> None:
         job = job_of(config)
         from amid.experiment import run_task  # imports torch: not before the request is known to be sound
 
-        run_task(job.run, planned=job.request)
+        # The jobs of a sweep leave to other processes what those run; the sweep waits for it at its end.
+        run_task(job.run, planned=job.request, waits=HydraConfig.get().mode != RunMode.MULTIRUN)
 
     run_job(task)
 

@@ -14,12 +14,13 @@ PACKAGE = ROOT / "src" / "amid"
 
 # The contract: a module imports only modules of lower levels, and files of its own folder. A folder counts as one.
 LEVELS = (
-    ("errors", "overrides", "core", "metrics", "generation"),
-    ("config", "fingerprint", "claims", "certificate", "loss", "ranks", "model_folders", "devices"),
+    ("errors", "overrides", "core", "metrics", "generation", "measures"),
+    ("seals",),
+    ("config", "fingerprint", "certificate", "loss", "ranks", "model_folders", "devices"),
     ("data", "pairs", "entry", "model_reference"),
     ("cell", "strategies"),
     ("store", "protocol", "rollout", "objectives"),
-    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "frozen"),
+    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "frozen", "checkpoints"),
     ("trials",),
     ("preflight",),
     ("requests", "multirun", "training", "model_evaluation", "comparison", "scoring", "fetching"),
@@ -33,7 +34,7 @@ ONLY = {
     "core": set(),
     "metrics": set(),
     "generation": set(),
-    "claims": {"errors"},
+    "seals": {"errors"},
     "entry": {"errors", "config"},
     "ranks": {"errors"},
     "strategies": {"data"},
@@ -42,7 +43,8 @@ ONLY = {
 TORCH_FREE = (
     "config",
     "cell",
-    "claims",
+    "seals",
+    "measures",
     "store",
     "protocol",
     "sweep",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from amid import config
+from amid import config, fingerprint
 from amid.cell import IDENTITY_NODES, NEUTRAL, OTHER_NODES, canonical, cell_of, data_identity
 from amid.config import RunCfg
 from amid.errors import RequestError
@@ -19,6 +19,7 @@ from amid.fingerprint import FileDigests
 from amid.model_reference import has_dropout
 from amid.protocol import protocol_of
 from amid.requests import run_of_overrides
+from amid.seals import DamagedError
 from amid.sweep import flatten
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "ids.json").read_text())
@@ -380,10 +381,30 @@ def test_a_missing_data_file_is_refused_with_its_path(jsonl_run):
 
 def test_a_damaged_memory_of_digests_gives_no_wrong_digest(jsonl_run):
     before = cell_of(jsonl_run).id
-    memory = Path(jsonl_run.paths.cache) / "file_digests.json"
-    assert memory.exists()
-    memory.write_text('{"half a')
+    memory = Path(jsonl_run.paths.cache) / "file_digests.jsonl"
+    whole = memory.read_bytes()
+    assert whole.count(b"\n") == 2
+    for damaged in (
+        b'{"half a',
+        whole[:-100],
+        whole.replace(b"0", b"1"),
+        whole.replace(b'"sha256": "', b'"sha256": "0'),
+    ):
+        memory.write_bytes(damaged)
+        assert cell_of(jsonl_run).id == before
+
+
+def test_a_file_that_changed_without_its_times_is_found_when_it_is_used_and_not_when_it_is_listed(
+    jsonl_run, monkeypatch
+):
+    before = cell_of(jsonl_run).id
+    path = Path(jsonl_run.data.root) / "train.jsonl"
+    monkeypatch.setattr(fingerprint, "_place", lambda path: str(path))  # as a disk damages a file: its times stay
+    FileDigests(Path(jsonl_run.paths.cache)).file(path)
+    path.write_bytes(path.read_bytes().replace(b"a", b"b", 1))
     assert cell_of(jsonl_run).id == before
+    with pytest.raises(DamagedError, match="train.jsonl is damaged .other bytes than when it was read first"):
+        cell_of(jsonl_run, read_again=True)
 
 
 def test_the_digest_is_that_of_the_bytes(jsonl_run):

@@ -1,6 +1,5 @@
 """Two models side by side: means, intervals and contrasts from what is on disk, against numbers worked out by hand."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,10 @@ import pytest
 from amid.cell import Cell, Stage
 from amid.comparison import compare, render_comparison
 from amid.errors import RequestError
-from amid.store import Examples, Score, Store, generations_path
+from amid.seals import DamagedError
+from amid.store import Examples, Score, Store
+from amid.store.files import append_lines
+from amid.store.generations import rows_path
 
 TEACHER, STUDENT = Stage("teacher", "t" * 12, {}), Stage("student_init", "5" * 12, {})
 LEFT, RIGHT = (Cell(name * 12, {}, TEACHER, STUDENT, None) for name in ("a", "b"))
@@ -27,8 +29,11 @@ def put(store, entry, by_seed, *, metric="rouge_l", group="g", main=True, eval_s
         scores.append(Score(entry.id, eval_set, generation_id, score_id, seed, metric, mean, len(values), group, main))
         if kept:
             examples.append(Examples(score_id, DIGEST, tuple(values)))
-        rows = [{"index": i, "response": f"{entry.id[0]} says {i} with {seed}"} for i in range(len(values))]
-        generations_path(folder, generation_id).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        rows = [
+            {"index": i, "response": f"{entry.id[0]} says {i} with {seed}", "num_tokens": 5, "ended": True}
+            for i in range(len(values))
+        ]
+        append_lines(rows_path(folder, generation_id), rows)
     store.write(entry, scores, examples)
     store.set_status(entry, "done")
 
@@ -143,3 +148,37 @@ def test_texts_that_are_long_are_shortened_and_say_so(store):
     assert "line 29" in text
     assert "line 15" not in text
     assert "(empty)" in text
+
+
+def flip(path, byte=20):
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_response_is_shown_as_such_and_the_numbers_stay(store, caplog):
+    before = compared(store, top=2)[0]
+    for path in store.generations_folder(LEFT).iterdir():
+        flip(path)
+    (found,) = compared(store, top=2)
+    assert (found.means, found.difference) == (before.means, before.difference)
+    for contrast in found.contrasts:
+        assert contrast.responses[0].startswith("(damaged: ") and contrast.responses[0].endswith(".jsonl)")
+        assert "says" in contrast.responses[1]
+    assert "evaluate again" in caplog.text
+
+
+def test_a_damaged_question_is_not_shown_and_named(store, caplog):
+    flip(store.layout.texts(DIGEST))
+    (found,) = compared(store, top=1)
+    assert found.contrasts[0].question == "(not kept)"
+    assert f"{store.layout.texts(DIGEST)} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["examples", "scores.jsonl"])
+def test_damaged_numbers_are_refused_by_name(store, what):
+    path = store.folder(RIGHT) / what
+    path = next(path.iterdir()) if path.is_dir() else path
+    flip(path)
+    with pytest.raises(DamagedError, match=f"{path} is damaged"):
+        compared(store)

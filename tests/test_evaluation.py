@@ -14,13 +14,16 @@ from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import render_prompt
 from amid.data.records import Record
 from amid.data.tokenise import encode
-from amid.errors import RequestError, RunError
+from amid.errors import RequestError, RunError, TakenOverError
 from amid.evaluation import generate_missing, read_responses, score_generations, validation_scores
 from amid.generation.decoding import Decoding
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
 from amid.protocol import Protocol, SetProtocol
-from amid.store import PENDING_ROWS, Store, generations_path
+from amid.seals import DamagedError, seal, unseal
+from amid.store import Store
+from amid.store.generations import PENDING_ROWS, rows_path
+from amid.store.scores import read_examples
 
 RECORDS = {
     name: [Record(str(i), f"{name} {i}.", "", (f"yes {i}", "no")) for i in range(3)] for name in ("dolly", "self_inst")
@@ -69,7 +72,7 @@ def scores_of(protocol, folder):
 def contents(folder):
     """File name -> its rows by index."""
     return {
-        file.name: {row["index"]: row for row in map(json.loads, file.read_text().splitlines())}
+        file.name: {row["index"]: row for row, _ in map(unseal, file.read_bytes().splitlines())}
         for file in sorted(folder.glob("*.jsonl"))
     }
 
@@ -104,6 +107,56 @@ def test_a_file_cut_at_any_byte_is_completed_with_exactly_the_missing_rows(gener
         assert generate() == 3 - whole[:length].count(b"\n")
         assert contents(tmp_path) == rows
         assert scores_of(protocol, tmp_path) == scores
+
+
+def test_every_changed_bit_of_a_row_is_found_and_exactly_that_row_generated_again(
+    generate, protocol, path, tmp_path, caplog
+):
+    generate()
+    whole, rows = path.read_bytes(), contents(tmp_path)
+    scores = scores_of(protocol, tmp_path)
+    for byte in range(0, len(whole), 11):
+        changed = bytearray(whole)
+        changed[byte] ^= 1 << byte % 8
+        path.write_bytes(changed)
+        caplog.clear()
+        if byte != len(whole) - 1:  # without its line feed the last line is one that is being written
+            with pytest.raises(DamagedError, match=f"{path} is damaged .line . *.*evaluate again"):
+                scores_of(protocol, tmp_path)
+        num_generated = generate()
+        assert num_generated == (2 if changed.count(b"\n") < 3 and byte != len(whole) - 1 else 1), byte
+        assert f"{path}, line" in caplog.text
+        assert contents(tmp_path) == rows
+        assert scores_of(protocol, tmp_path) == scores
+
+
+def test_rows_on_their_way_that_are_damaged_are_generated_again(generate, tmp_path, caplog):
+    generate()
+    rows = contents(tmp_path)
+    (tmp_path / PENDING_ROWS).write_text(seal({"x": [{"index": 0}]}).replace("0", "1"))
+    assert generate() == 0
+    assert f"{tmp_path / PENDING_ROWS} is damaged" in caplog.text
+    assert contents(tmp_path) == rows
+    assert not (tmp_path / PENDING_ROWS).exists()
+
+
+def test_a_process_that_lost_the_folder_adds_no_row(generate, tmp_path):
+    generate()
+    before = contents(tmp_path)
+    for path in tmp_path.glob("*.jsonl"):
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:1]))
+    cut, checks = contents(tmp_path), []
+
+    def lost():
+        checks.append(1)
+        if len(checks) > 1:
+            raise TakenOverError("taken over")
+
+    with pytest.raises(TakenOverError):
+        generate(check=lost)
+    assert contents(tmp_path) == cut
+    generate()
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -188,7 +241,7 @@ def test_missing_responses_are_counted_and_never_scored(generate, protocol, path
 
 
 def test_responses_come_in_the_order_of_the_prompts(path):
-    path.write_text("".join(json.dumps({"index": i, "response": f"text {i}"}) + "\n" for i in (2, 0, 1)))
+    path.write_text("".join(json.dumps({"index": i, "response": f"text {i}", "ended": True}) + "\n" for i in (2, 0, 1)))
     assert read_responses(path, num_rows=3) == ["text 0", "text 1", "text 2"]
 
 
@@ -205,17 +258,17 @@ def test_a_run_killed_in_any_chunk_ends_with_the_bytes_of_an_undisturbed_one(
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     commit, seen = evaluation.commit_rows, []
 
-    def killed(folder, rows):
+    def killed(folder, rows, *, check):
         if len(seen) < num_chunks:
             seen.append(rows)
-            return commit(folder, rows)
+            return commit(folder, rows, check=check)
         if where == "within":  # the chunk is on disk, its rows not yet in their files, but for half of the first one
-            (folder / PENDING_ROWS).write_text(json.dumps(rows))
+            (folder / PENDING_ROWS).write_text(seal(rows))
             first, items = next(iter(rows.items()))
-            with generations_path(folder, first).open("a") as stream:
+            with rows_path(folder, first).open("a") as stream:
                 stream.write(json.dumps(items[0])[:9])
         if where == "after":
-            commit(folder, rows)
+            commit(folder, rows, check=check)
         raise Killed
 
     monkeypatch.setattr(evaluation, "commit_rows", killed)
@@ -406,7 +459,13 @@ def test_an_entry_scored_before_examples_were_kept_gets_them_without_new_texts(
     assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
     assert store.read([entry]) == scores
     for score in scores:
-        examples = store.read_examples(store.folder(entry), score.score_id)
+        examples = read_examples(store.folder(entry), score.score_id)
         assert (examples is not None) == (score.metric == "rouge_l")
+    for path in (store.folder(entry) / "examples").iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
+    assert all(
+        read_examples(store.folder(entry), score.score_id) for score in scores if score.metric == "rouge_l"
+    )  # damaged, and made again
     texts = store.read_texts("digest of dolly")
     assert [text["question"] for text in texts] == [record.instruction for record in RECORDS["dolly"]]

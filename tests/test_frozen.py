@@ -84,7 +84,7 @@ def test_an_unknown_request_names_the_known_ones(run, store):
 
 def test_a_request_that_was_edited_is_refused(run, store):
     digest = freeze(run, cell_of(run), store)
-    path = store.request_path(digest)
+    path = store.layout.request(digest)
     path.write_text(path.read_text().replace("alpha: -5.0", "alpha: -3.0"))
     with pytest.raises(RequestError, match=f"{path} is not what was frozen"):
         thaw(digest, store)
@@ -107,7 +107,7 @@ def test_the_latest_request_of_a_cell_is_the_last_written_and_one_that_trains(ru
     run.task = "prepare"
     prepares = freeze(run, cell_of(run), store)
     for age, digest in enumerate((prepares, second, first)):
-        os.utime(store.request_path(digest), (1000 - age, 1000 - age))
+        os.utime(store.layout.request(digest), (1000 - age, 1000 - age))
     assert latest_request(cell_of(run).id[:6], store).digest == second
     with pytest.raises(RequestError, match="cell 'zz' has no request"):
         latest_request("zz", store)
@@ -152,4 +152,4 @@ def test_a_request_with_a_key_of_another_version_is_refused(run):
 def test_a_request_holds_no_secret(run, store, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "not-for-disk")
     digest = freeze(run, cell_of(run), store)
-    assert "not-for-disk" not in Path(store.request_path(digest)).read_text()
+    assert "not-for-disk" not in Path(store.layout.request(digest)).read_text()

@@ -71,7 +71,8 @@ def test_a_response_that_never_ends_is_cut_and_has_no_eos(policy: str) -> None:
     roll = rollout(model(favourite=9))
     assert labels(roll(gold((5, 6)), policy=policy, step=0)) == [[9] * 6]
     measures = roll.measures(seconds=1.0)
-    assert measures["ended_share"] == 0.0 and measures["response_tokens"] == 6.0
+    assert measures["strategy/generation_ended_share"] == 0.0
+    assert measures["strategy/generation_response_tokens"] == 6.0
 
 
 @pytest.mark.parametrize("policy", ["student", "speculative"])

@@ -2,13 +2,16 @@
 
 import copy
 import json
+import os
+import time
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from amid.errors import RequestError
 from amid.multirun import plan_lines
-from amid.store import Score, Store
+from amid.seals import seal
+from amid.store import Examples, Score, Store
 from amid.sweep import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
 from amid.tables import build_table, render
 
@@ -123,6 +126,20 @@ def test_planning_writes_nothing(composed, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_plan_does_not_wait_for_cells_that_run_elsewhere(composed, run):
+    jobs = jobs_of("amid.alpha=0,1,2")
+    store = Store(run.paths.results)
+    for planned in plan_sweep(jobs, composed).cells:
+        path = store.folder(planned.cell) / "claims" / "000001.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(seal({"host": "elsewhere/boot", "pid": 1, "started": "1", "heartbeat": 0}))
+        store.set_status(planned.cell, "running")
+        os.utime(path, (0, 0))
+    start = time.monotonic()
+    assert [planned.state for planned in plan_sweep(jobs, composed).cells] == ["running"] * 3
+    assert time.monotonic() - start < 5.0  # composing three cells; one heartbeat more is what one of them would cost
+
+
 def test_teacher_and_initial_student_are_named_once_for_all_cells(composed):
     sweep = plan_sweep(jobs_of("amid.alpha=0,1,2"), composed)
     assert [stage.kind for stage in sweep.references] == ["teacher", "student_init"]
@@ -153,7 +170,8 @@ def test_a_cell_is_finished_only_with_every_score_of_the_protocol(composed, run)
     store.set_status(planned.cell, "done")
     expected = sorted(planned.protocol.expected(planned.cell.id))
     scores = [Score(planned.cell.id, "x", f"g{id_}", id_, 1, "rouge_l", 1.0, 4) for id_ in expected]
-    store.write(planned.cell, scores[:-1])
+    examples = [Examples(id_, "t", (1.0,) * 4) for id_ in planned.protocol.expected_examples(planned.cell.id)]
+    store.write(planned.cell, scores[:-1], examples)
     assert not is_evaluated(store, planned.cell, planned.protocol)
     assert [cell.finished for cell in plan_sweep(jobs, composed).cells] == [False]
     store.write(planned.cell, scores)

@@ -3,60 +3,66 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from amid.cell import Stage
-from amid.claims import Claim, held
-from amid.errors import RequestError, RunError
+from amid.errors import RequestError, RunError, TakenOverError
+from amid.pairs import save_model
 from amid.store import Store
+from amid.store.claims import Claim, held
+from amid.store.files import space_for
+from amid.store.watch import Patience
 
 log = logging.getLogger(__name__)
-POLL_S = 1.0
 
 
 def ensure_stage(store: Store, stage: Stage, build: Callable[[Path, Claim], None]) -> Path:
-    """The model folder of a stage, built now if it is not there, awaited if another process builds it.
+    """The model folder of a stage, built now if it is not there or damaged, awaited if another process builds it.
 
     build: fills the folder it is given, which is renamed into place when it returns; a killed build leaves nothing that
     counts. Raises RequestError as `build` does, and RunError for any other failure of it or of the disk.
     """
-    target = store.model_folder(stage)
-    announced = False
-    while store.state(stage) != "done":
+    patience = Patience()
+    while not store.is_finished(stage):
         claim = store.claim(stage)
-        if claim is None:
-            if not announced:
-                log.info("%s %s: waiting for the process that builds it", stage.kind, stage.id)
-                announced = True
-            time.sleep(POLL_S)
-            continue
-        with held(claim):
-            _build(store, stage, build, claim)
-    return target
+        if claim is not None:
+            with held(claim):
+                _build(store, stage, build, claim)
+        elif store.is_owned(stage):
+            patience.wait(f"{_name(stage)}, which is built elsewhere ({store.owner(stage)})")
+    return store.model_folder(stage)
+
+
+def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """None; writes weights (safetensors), configuration and tokenizer into the folder. Raises NoSpaceError."""
+    num_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    with space_for(folder, num_bytes):
+        save_model(model, tokenizer, folder)
 
 
 def _build(store: Store, stage: Stage, build: Callable[[Path, Claim], None], claim: Claim) -> None:
-    target = store.model_folder(stage)
-    partial = target.with_name("model.partial")
     start = time.perf_counter()
     try:
-        for leftover in (partial, target):
-            if leftover.exists():
-                shutil.rmtree(leftover)
-        partial.mkdir()
-        build(partial, claim)
-        claim.check()
-        partial.rename(target)
+        if not store.adopt_model(stage):  # else of an attempt that ended before it could say so
+            partial = store.partial_model(stage, claim)
+            partial.mkdir()
+            build(partial, claim)
+            store.publish_model(stage, partial)
+    except TakenOverError:
+        raise  # whoever has it now goes on
     except Exception as err:
         reason = err.strerror or str(err) if isinstance(err, OSError) else str(err)
         store.set_failed(stage, reason, traceback.format_exc())
         if isinstance(err, RequestError):
             raise
-        raise RunError(
-            f"stage {stage.kind} {stage.id} failed: {reason} (traceback: {store.error_path(stage)})"
-        ) from err
+        raise RunError(f"{_name(stage)} failed: {reason} (traceback: {store.error_path(stage)})") from err
     store.set_status(stage, "done", seconds=round(time.perf_counter() - start, 1))
+
+
+def _name(stage: Stage) -> str:
+    return f"stage {stage.kind} {stage.id}"

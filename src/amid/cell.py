@@ -104,13 +104,14 @@ class Cell:
         return (*first, self.teacher, self.student_init)
 
 
-def cell_of(run: RunCfg) -> Cell:
+def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
     """The cell that a checked configuration names.
 
-    Reads the data files and model folders it names, for their digests. Raises RequestError for a degenerate point, a
-    missing file or a model that cannot be identified.
+    Reads the data files and model folders it names, for their digests; those that it remembers only with `read_again`.
+    Raises RequestError for a degenerate point, a missing file or a model that cannot be identified, and DamagedError
+    for a file that has changed although its size and times have not.
     """
-    digests = FileDigests(Path(run.paths.cache))
+    digests = FileDigests(Path(run.paths.cache), again=read_again)
     ignored: list[str] = []
     data = data_identity(run, digests)
     tokenizer = _tokenizer_stage(run.pair, data)

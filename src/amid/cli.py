@@ -13,6 +13,10 @@ from amid.config import TABLE_METRICS, RunCfg, config_root
 from amid.entry import exit_code
 from amid.errors import RequestError, RunError, unknown_name
 from amid.store import Store
+from amid.store.damage import damage_of
+from amid.store.files import file_system_now
+from amid.store.status import is_unverified, read_status, state_of
+from amid.store.watch import owner_of
 from amid.tables import STYLES, Style, build_table, render
 
 app = typer.Typer(
@@ -44,11 +48,11 @@ def plan(
 
 @app.command()
 def status(name: SweepName = None, results: Results = Path("results")) -> None:
-    """Show the state of every cell of a sweep: absent, running, stopped, failed (with its reason) or done."""
+    """Show the state of every cell of a sweep: absent, running, stopped, done, or failed or damaged and why."""
     store = Store(results)
     manifest = store.read_sweep(name)
     folders = [
-        (f"{reference['kind']} {reference['id']}", store.root / "stages" / f"{reference['kind']}-{reference['id']}", "")
+        (f"{reference['kind']} {reference['id']}", store.layout.stage_folder(reference["kind"], reference["id"]), "")
         for reference in manifest["references"]
     ]
     for cell in manifest["cells"]:
@@ -56,12 +60,19 @@ def status(name: SweepName = None, results: Results = Path("results")) -> None:
         folders.append((cell["id"], store.root / cell["id"], labels))
     typer.echo(f"sweep {manifest['name']} in {store.root}")
     width = max(len(title) for title, _, _ in folders)
+    now = file_system_now(store.root)
     for title, folder, labels in folders:
-        details = store.status_of_folder(folder)
-        state = store.state_of_folder(folder)
+        details = read_status(folder)
+        state, damage = state_of(folder), damage_of(folder)
+        shown = "damaged" if damage else state
         seconds = f"{details['seconds']:.0f} s" if "seconds" in details else ""
-        error = details.get("error", "") if state == "failed" else store.lost_model(folder) or ""
-        typer.echo("  ".join(part for part in (f"{title:<{width}}", f"{state:<8}", labels, seconds, error) if part))
+        error = str(details.get("error", "")) if state == "failed" else ""
+        owner = owner_of(folder, now=now) if state == "running" else ""
+        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, "; ".join(damage))
+        typer.echo("  ".join(part for part in parts if part))
+    unverified = sum(is_unverified(folder) for _, folder, _ in folders)
+    if unverified:
+        typer.echo(f"unverified: {unverified} of {len(folders)} were written before digests were kept")
 
 
 @app.command()
@@ -75,7 +86,10 @@ def table(
     known, store = _style(style), Store(results)
     if metric is not None and metric not in TABLE_METRICS:
         raise unknown_name("metric", metric, TABLE_METRICS)
-    typer.echo(render(build_table(store.read_sweep(name), store, metric=metric), known), nl=False)
+    found = build_table(store.read_sweep(name), store, metric=metric)
+    typer.echo(render(found, known), nl=False)
+    for text in found.damage:
+        typer.echo(f"amid: {text}", err=True)
 
 
 @app.command()

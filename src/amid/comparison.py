@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from amid.errors import RequestError
 from amid.metrics.uncertainty import PairedDifference, paired_bootstrap
-from amid.store import Examples, Score, Store, generations_path, read_json_lines
+from amid.seals import DamagedError
+from amid.store import Examples, Score, Store
+from amid.store.generations import read_rows, rows_path
+from amid.store.layout import generations_path
+from amid.store.scores import read_examples, read_scores
 
+log = logging.getLogger(__name__)
 RESAMPLING_SEED = 0  # the same two models give the same interval
 NOT_KEPT = "(not kept)"
+DAMAGED = "(damaged: {})"  # the file
 TEXT_WIDTH = 110
 TEXT_LINES = 8  # shown of a question or response
 
@@ -54,7 +62,7 @@ def compare(
     metric: the one compared; None for each set's own. top: examples that differ most, per set.
     Raises RequestError if the two share no score.
     """
-    groups = [_groups(store.read_folder(folder), metric=metric, set_name=set_name) for folder in (left, right)]
+    groups = [_groups(read_scores(folder), metric=metric, set_name=set_name) for folder in (left, right)]
     shared = [key for key in groups[0] if key in groups[1] and set(groups[0][key]) & set(groups[1][key])]
     if not shared:
         known = [sorted({f"{key[0]} {key[2]}" for key in found}) for found in groups]
@@ -116,7 +124,7 @@ def _compare_set(
     first = scores[0][seeds[0]]
     left, right = (statistics.fmean(side[seed].value for seed in seeds) for side in scores)
     examples = [
-        [store.read_examples(folder, side[seed].score_id) for seed in seeds]
+        [read_examples(folder, side[seed].score_id) for seed in seeds]
         for folder, side in zip(folders, scores, strict=True)
     ]
     lefts, rights = ([item for item in side if item is not None] for side in examples)
@@ -126,7 +134,7 @@ def _compare_set(
     difference = paired_bootstrap(*values, rng=np.random.default_rng(RESAMPLING_SEED))
     order = sorted(range(len(values[0])), key=lambda i: (-abs(values[0][i] - values[1][i]), i))
     chosen = [index for index in order[:top] if values[0][index] != values[1][index]]
-    texts = store.read_texts(lefts[0].texts)
+    texts = _texts(store, lefts[0].texts)
     contrasts = []
     for index in chosen:
         per_seed = [abs(a.values[index] - b.values[index]) for a, b in zip(lefts, rights, strict=True)]
@@ -154,11 +162,23 @@ def _over_seeds(examples: Sequence[Examples]) -> list[float]:
     return [statistics.fmean(column) for column in zip(*(each.values for each in examples), strict=True)]
 
 
+def _texts(store: Store, digest: str) -> list[dict[str, Any]]:
+    """Questions and references of the set; empty where there are none to be shown."""
+    try:
+        return store.read_texts(digest)
+    except DamagedError as err:
+        log.warning("%s", err)
+        return []
+
+
 def _response(folder: Path, generation_id: str, index: int) -> str:
-    for row in read_json_lines(generations_path(folder / "generations", generation_id)):
-        if row["index"] == index:
-            return str(row["response"])
-    return NOT_KEPT
+    path = rows_path(generations_path(folder), generation_id)
+    try:
+        rows = read_rows(path)
+    except DamagedError as err:
+        log.warning("%s", err)
+        return DAMAGED.format(path.name)
+    return next((str(row["response"]) for row in rows if row["index"] == index), NOT_KEPT)
 
 
 def _contrast_lines(each: SetComparison, contrast: Contrast) -> list[str]:

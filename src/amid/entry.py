@@ -10,8 +10,10 @@ from amid.errors import (
     EXIT_BAD_REQUEST,
     EXIT_INTERRUPTED,
     EXIT_RUN_FAILED,
+    EXIT_TAKEN_OVER,
     RequestError,
     RunError,
+    TakenOverError,
     one_line,
     unknown_name,
 )
@@ -36,7 +38,7 @@ def run_job(task: Callable[[], object]) -> None:
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """0, or after one line on stderr: 2 for a bad request, 1 for a failed run, 130 for Ctrl-C."""
+    """0, or after one line on stderr: 2 for a bad request, 1 for a failed run, 3 for one taken over, 130 for Ctrl-C."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -46,6 +48,8 @@ def exit_code(command: Callable[[], object]) -> int:
             raise failure
     except RequestError as err:
         return _say(str(err), EXIT_BAD_REQUEST)
+    except TakenOverError as err:
+        return _say(str(err), EXIT_TAKEN_OVER)
     except RunError as err:
         return _say(str(err), EXIT_RUN_FAILED)
     except (HydraException, OmegaConfBaseException) as err:

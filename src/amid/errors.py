@@ -1,4 +1,4 @@
-"""The two kinds of failure a user sees, each as one line on stderr and an exit code."""
+"""The kinds of failure a user sees, each as one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 EXIT_RUN_FAILED = 1
 EXIT_BAD_REQUEST = 2
+EXIT_TAKEN_OVER = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -16,6 +17,10 @@ class RequestError(ValueError):
 
 class RunError(RuntimeError):
     """A valid request whose execution failed: says what failed and where the details lie (exit 1)."""
+
+
+class TakenOverError(RunError):
+    """Another process goes on with the work that this one held: nothing failed and nothing is lost (exit 3)."""
 
 
 def one_line(text: str) -> str:

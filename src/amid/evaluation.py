@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from amid.data.batch import Batch
 from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import no_chat_template
 from amid.data.tokenise import Example, encode, eos_id
-from amid.errors import RequestError, RunError, one_line
+from amid.errors import RequestError, one_line
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.stopping import cut_at_stop
@@ -28,16 +28,10 @@ from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT, self_bleu_per_prompt
 from amid.pairs.sizes import Sizes, sizes_of
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, SetProtocol, score_id
 from amid.ranks import ALONE, Ranks
-from amid.store import (
-    Entry,
-    Examples,
-    Score,
-    Store,
-    commit_rows,
-    complete_commit,
-    generations_path,
-    read_json_lines,
-)
+from amid.seals import DamagedError
+from amid.store import Entry, Examples, Score, Store
+from amid.store.generations import commit_rows, complete_commit, read_rows, rows_path
+from amid.store.scores import read_examples
 
 log = logging.getLogger(__name__)
 # Batches generated between two writes: what a kill costs at most.
@@ -82,12 +76,19 @@ def evaluate_entry(
     """What had to be generated; afterwards every score of the protocol's sets is in the store, with its examples."""
     folder = store.generations_folder(entry)
     generated = generate_missing(
-        model, tokenizer, protocol, checkpoint_id=entry.id, folder=folder, batch_size=batch_size
+        model,
+        tokenizer,
+        protocol,
+        checkpoint_id=entry.id,
+        folder=folder,
+        batch_size=batch_size,
+        check=store.guard(entry),
     )
     for each in protocol.sets.values():
         assert each.data is not None
         store.write_texts(each.digest, each.data.questions, each.data.references)
-    known = {score.score_id for score in store.read([entry]) if score.group_id}  # without: before examples were kept
+    # Without a group: from before examples were kept
+    known = {score.score_id for score in store.read([entry]) if score.group_id and _has_examples(store, entry, score)}
     scored = score_generations(protocol, entry_id=entry.id, folder=folder, known=known)
     store.write(entry, [score for score, _ in scored], [examples for _, examples in scored if examples is not None])
     return generated
@@ -101,6 +102,7 @@ def generate_missing(
     checkpoint_id: str,
     folder: Path,
     batch_size: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Generated:
     """What was generated: the responses of the protocol that are not yet in the folder's JSONL files.
 
@@ -108,11 +110,12 @@ def generate_missing(
     stop strings. Prompts over a set's limit are cut to it, as in the reference's evaluation. With the precision
     bf16-true the model is bfloat16 afterwards.
     Which rows share a batch is a function of the protocol and the batch size, not of what is there: a run that was
-    killed anywhere ends with the bytes of an undisturbed one.
+    killed anywhere ends with the bytes of an undisturbed one. A damaged row is one that is not there.
+    check: called before each write; raises if another process owns the folder.
     Raises RequestError for a prompt beyond the model's positions, or a chat without a chat template.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    complete_commit(folder)
+    complete_commit(folder, check=check)
     total = Generated()
     # Greedy decoding and per-example randomness make rows independent: sets and seeds of equal decoding share batches.
     for names in _sets_of_equal_decoding(protocol):
@@ -121,7 +124,7 @@ def generate_missing(
         done = {
             (generation_id, item["index"])
             for generation_id in {row.generation_id for row in rows}
-            for item in read_json_lines(generations_path(folder, generation_id))
+            for item in read_rows(rows_path(folder, generation_id))
         }
         num_missing = sum((row.generation_id, row.index) not in done for row in rows)
         chunk = BATCHES_PER_WRITE * batch_size
@@ -132,7 +135,7 @@ def generate_missing(
                 continue
             before = time.perf_counter()
             completions = _generate(model, tokenizer, missing, each, batch_size=batch_size)
-            commit_rows(folder, _lines(tokenizer, missing, completions, stop=each.decoding.stop))
+            commit_rows(folder, _lines(tokenizer, missing, completions, stop=each.decoding.stop), check=check)
             total = Generated(
                 total.num_responses + len(missing),
                 total.num_tokens + sum(len(completion.token_ids) for completion in completions),
@@ -157,7 +160,7 @@ def score_generations(
         by_seed = []
         for decode_seed in each.decode_seeds:
             generation_id = protocol.generation_id(entry_id, set_name, decode_seed)
-            rows = read_rows(generations_path(folder, generation_id), num_rows=len(each.data))
+            rows = read_rows(rows_path(folder, generation_id), num_rows=len(each.data))
             by_seed.append([row["response"] for row in rows])
             generations = _generations(rows, each.data)
             for name in each.metrics:
@@ -249,17 +252,20 @@ def validation_scores(protocol: Protocol, *, entry_id: str, rouge: float, loss: 
     ]
 
 
-def read_rows(path: Path, *, num_rows: int) -> list[dict[str, Any]]:
-    """The rows of one generation file in the order of the prompts. Raises RunError if rows are missing."""
-    rows = {row["index"]: row for row in read_json_lines(path)}
-    if len(rows) != num_rows:
-        raise RunError(f"{path} holds {len(rows)} of {num_rows} responses; run task=evaluate again to add the others")
-    return [rows[index] for index in range(num_rows)]
-
-
 def read_responses(path: Path, *, num_rows: int) -> list[str]:
     """The responses of one generation file in the order of the prompts. Raises RunError if rows are missing."""
     return [row["response"] for row in read_rows(path, num_rows=num_rows)]
+
+
+def _has_examples(store: Store, entry: Entry, score: Score) -> bool:
+    """Whether all is there that the score is the mean of; a damaged file is reported, and is not."""
+    if METRICS[score.metric].per_example is None:
+        return True
+    try:
+        return read_examples(store.folder(entry), score.score_id) is not None
+    except DamagedError as err:
+        log.warning("%s", err)
+        return False
 
 
 def _sets_of_equal_decoding(protocol: Protocol) -> list[list[str]]:

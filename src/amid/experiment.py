@@ -12,23 +12,26 @@ from pathlib import Path
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from amid.artifacts import write_model
 from amid.cell import Cell, Stage, cell_of
-from amid.claims import Claim, held
 from amid.config import RunCfg
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
 from amid.devices import device_of
-from amid.errors import RequestError, RunError, one_line
+from amid.errors import RequestError, RunError, TakenOverError, one_line
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
 from amid.frozen import Request, check_same_cell, freeze
 from amid.objectives import objective_of
-from amid.pairs import Pair, load_model, save_model, shared_vocab_size
+from amid.pairs import Pair, load_model, shared_vocab_size
 from amid.preflight import check_run, check_writable
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages import Role, Stages, own
-from amid.store import Entry, Score, Store, generations_path
+from amid.store import Entry, Score, Store
+from amid.store.claims import Claim, held
+from amid.store.generations import rows_path
+from amid.store.watch import Patience
 from amid.sweep import is_evaluated, label, resolved_config
 from amid.tracking import CsvMirror, Mirror, WandbMirror
 from amid.training import FitResult
@@ -38,15 +41,16 @@ CELL = "cell"  # announced to the other ranks; stages are announced by their kin
 VALIDATION_BATCH_SIZE = 4  # examples whose logits are held at once when a finished model is validated
 
 
-def run_task(run: RunCfg, *, planned: Request | None = None) -> None:
+def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True) -> None:
     """None; carries out the task of one checked configuration.
 
     planned: the frozen request it comes from, whose cell it must still name; otherwise the request is frozen now.
+    waits: for a cell that another process runs; without, it is left to that process.
     Raises RequestError for what cannot be carried out, RunError for what failed (traceback in the cell's folder).
     """
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
     with joined(run.trainer.devices) as ranks:
-        experiment = Experiment(run, ranks)
+        experiment = Experiment(run, ranks, waits=waits)
         if planned is not None:
             check_same_cell(planned, experiment.cell)
         if not ranks.leads:
@@ -69,21 +73,22 @@ def run_task(run: RunCfg, *, planned: Request | None = None) -> None:
 class Experiment:
     """One cell with its stages."""
 
-    def __init__(self, run: RunCfg, ranks: Ranks = ALONE) -> None:
+    def __init__(self, run: RunCfg, ranks: Ranks = ALONE, *, waits: bool = True) -> None:
         self.run = run
-        self.cell: Cell = cell_of(run)
+        self.cell: Cell = cell_of(run, read_again=True)
         self.store = Store(run.paths.results)
         self.stages = Stages(run, self.cell, self.store, ranks)
         self.protocol: Protocol = protocol_of(run, self.cell.values["data"])
         self._objective = objective_of(run)
         self._plan = plan_of_cell(run)
         self._ranks = ranks
+        self._waits = waits
         self._cache = Path(run.paths.cache)
 
     @property
     def finished(self) -> bool:
-        """Trained, and evaluated under the protocol asked for."""
-        return self.store.state(self.cell) == "done" and is_evaluated(self.store, self.cell, self.protocol)
+        """Trained, with the model that was published, and evaluated under the protocol asked for."""
+        return self.store.is_finished(self.cell) and is_evaluated(self.store, self.cell, self.protocol)
 
     # Tasks
 
@@ -99,21 +104,18 @@ class Experiment:
         """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
         if self.finished:
             log.info("cell %s is finished: nothing to run", self.cell.id)
-            lost = self.store.lost_model(self.store.folder(self.cell))
-            if lost is not None:
-                log.warning("%s", lost)
             return
         check_run(self.run)
         for text in self.cell.ignored:
             log.info("note: %s", text)
         self.prepare()
-        claim = self.store.claim(self.cell)
-        if claim is None:
-            if self.store.state(self.cell) != "done":
-                log.info("cell %s is being run by another process", self.cell.id)
+        patience = Patience()
+        while (claim := self.store.claim(self.cell)) is None:
+            if self.store.state(self.cell) == "done":
+                self.evaluate_again()
                 return
-            self.evaluate_again()
-            return
+            if not self._may_look_again(patience):
+                return
         with held(claim):
             try:
                 self._train(claim)
@@ -122,18 +124,41 @@ class Experiment:
                 raise
 
     def evaluate_again(self) -> None:
-        """None; evaluates a trained cell under the present protocol. Raises RequestError if it is not trained."""
-        if self.store.state(self.cell) != "done":
-            raise RequestError(f"cell {self.cell.id} is not trained yet; run it without task=evaluate first")
-        if is_evaluated(self.store, self.cell, self.protocol):
-            log.info("cell %s is evaluated: nothing to run", self.cell.id)
+        """None; evaluates a trained cell under the present protocol.
+
+        Raises RequestError if it is not trained, RunError if its model has changed since.
+        """
+        store, cell = self.store, self.cell
+        if store.state(cell) not in ("done", "damaged"):
+            raise RequestError(f"cell {cell.id} is not trained yet; run it without task=evaluate first")
+        if store.state(cell) == "done" and is_evaluated(store, cell, self.protocol):
+            log.info("cell %s is evaluated: nothing to run", cell.id)
             return
-        claim = self.store.claim_done(self.cell)
-        if claim is None:
-            log.info("cell %s is being evaluated by another process", self.cell.id)
-            return
+        if not store.is_finished(cell):
+            raise RunError(f"cell {cell.id} is damaged: {store.status(cell).get('error')}")
+        patience = Patience()
+        while (claim := store.claim_done(cell)) is None:
+            if not self._may_look_again(patience) or is_evaluated(store, cell, self.protocol):
+                return
         with held(claim):
-            self._evaluate(self.cell, own(self.store, self.cell, load_model, cache=self._cache))
+            self._evaluate(cell, own(store, cell, load_model, cache=self._cache))
+
+    def _may_look_again(self, patience: Patience) -> bool:
+        """Whether the cell may be free after a moment; False if it is left to the process that runs it.
+
+        Raises RunError if it failed there.
+        """
+        store, cell = self.store, self.cell
+        if not store.is_owned(cell):
+            return True  # another process was faster, and has ended already
+        where = f"which is run elsewhere ({store.owner(cell)})"
+        if not self._waits:
+            log.info("left alone: cell %s, %s", cell.id, where)
+            return False
+        patience.wait(f"cell {cell.id}, {where}")
+        if not store.is_owned(cell) and store.state(cell) == "failed":
+            raise RunError(f"cell {cell.id} failed in another process: {store.status(cell).get('error')}")
+        return True
 
     # Training
 
@@ -146,32 +171,35 @@ class Experiment:
                 self.stages.take_part(announced)
 
     def _train(self, claim: Claim) -> None:
-        cell, start = self.cell, time.perf_counter()
-        pair = self._pair()
+        cell, store, start = self.cell, self.store, time.perf_counter()
         mirror = self._mirror()
         mirrors = () if mirror is None else (mirror,)
         failed = True
         try:
-            self._ranks.broadcast(CELL)
-            result = self._fit(pair, mirrors=mirrors)
-            claim.check()
-            model_folder = self.store.model_folder(cell)
-            partial = model_folder.with_name("model.partial")
-            for leftover in (partial, model_folder):
-                shutil.rmtree(leftover, ignore_errors=True)
-            save_model(pair.student, pair.tokenizer, partial)
-            partial.rename(model_folder)
-            scores = self._evaluate(cell, pair.student)
+            if store.adopt_model(cell):
+                log.info("%s  was trained by an earlier attempt", self._label())
+                student = load_model(str(store.model_folder(cell)), revision=None, cache=self._cache)
+            else:
+                student = self._trained(claim, mirrors=mirrors)
+            scores = self._evaluate(cell, student)
             seconds = time.perf_counter() - start
-            self.store.set_status(
-                cell, "done", seconds=round(seconds, 1), train_seconds=round(result.seconds, 1), best=result.best_value
-            )
-            shutil.rmtree(self.store.checkpoints_folder(cell), ignore_errors=True)  # the weights are in model/
+            store.set_status(cell, "done", seconds=round(seconds, 1))
+            shutil.rmtree(store.checkpoints_folder(cell), ignore_errors=True)  # the weights are in model/
             self._report(scores, seconds, mirror)
             failed = False
         finally:
             for open_mirror in mirrors:
                 open_mirror.close(failed=failed)
+
+    def _trained(self, claim: Claim, *, mirrors: Sequence[Mirror]) -> PreTrainedModel:
+        """The student with its best weights, which are in the store afterwards."""
+        pair = self._pair()
+        self._ranks.broadcast(CELL)
+        result = self._fit(pair, mirrors=mirrors)
+        partial = self.store.partial_model(self.cell, claim)
+        write_model(pair.student, pair.tokenizer, partial)
+        self.store.publish_model(self.cell, partial, train_seconds=round(result.seconds, 1), best=result.best_value)
+        return pair.student
 
     def _pair(self) -> Pair:
         stages = self.stages
@@ -199,17 +227,17 @@ class Experiment:
             journal=self.store.journal_path(self.cell),
             mirrors=mirrors,
             label=self._label(),
+            check=self.store.guard(self.cell),
         )
 
     # Evaluation
 
     def _evaluate_stage(self, stage: Stage, load: Callable[[], PreTrainedModel]) -> None:
-        claim = self.store.claim_done(stage)
-        while claim is None:
+        patience = Patience()
+        while (claim := self.store.claim_done(stage)) is None:
+            patience.wait(f"{stage.kind} {stage.id}, which is evaluated elsewhere ({self.store.owner(stage)})")
             if is_evaluated(self.store, stage, self.protocol):
                 return
-            time.sleep(1.0)
-            claim = self.store.claim_done(stage)
         with held(claim):
             scores = self._evaluate(stage, load())
         log.info("%s %s: %s", stage.kind.replace("_", " "), stage.id, _summary(scores, self.protocol))
@@ -293,7 +321,7 @@ class Experiment:
         per_set = -(-self.run.logger.num_generations // max(1, len(self.protocol.sets)))
         for set_name, each in self.protocol.sets.items():
             assert each.data is not None
-            file = generations_path(folder, self.protocol.generation_id(self.cell.id, set_name, each.decode_seeds[0]))
+            file = rows_path(folder, self.protocol.generation_id(self.cell.id, set_name, each.decode_seeds[0]))
             responses = read_responses(file, num_rows=len(each.data))
             shown = list(zip(each.data.questions, responses, each.data.references, strict=True))[:per_set]
             rows += [
@@ -303,8 +331,8 @@ class Experiment:
         return rows[: self.run.logger.num_generations]
 
     def _record_failure(self, err: BaseException) -> None:
-        if isinstance(err, KeyboardInterrupt):
-            return  # the claim is released: the cell is "stopped" and resumes next time
+        if isinstance(err, (KeyboardInterrupt, TakenOverError)):
+            return  # the claim is released, and the cell "stopped": it resumes next time, or is resumed elsewhere
         self.store.set_failed(self.cell, str(err) or type(err).__name__, traceback.format_exc())
         if isinstance(err, (RunError, RequestError)):
             return

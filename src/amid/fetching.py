@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from amid.claims import replace_text
 from amid.config import EvaluationSetCfg, HubCfg
 from amid.data.evaluation_sets import CHECKSUM_SUFFIX, evaluation_set
 from amid.data.records import read_evaluation_jsonl
 from amid.errors import RequestError, RunError, one_line
+from amid.store.files import replace_text
 
 
 def fetch(name: str, declared: EvaluationSetCfg, root: Path, *, accept: bool = False) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from amid.checkpoints import best_weights
 from amid.config import CompatCfg, DataCfg, RunCfg, SftCfg, StrategyCfg, TrainCfg, TrainerCfg, ValidationCfg
 from amid.core import Objective
 from amid.data.loader import StepBatches, validation_batches
@@ -85,11 +85,13 @@ def fit_student(
     journal: Path,
     mirrors: Sequence[Mirror],
     label: str,
+    check: Callable[[], None],
 ) -> FitResult:
     """Trains the pair's student, which holds the best weights afterwards; collective over ranks.
 
     examples: those the plan trains on. resources: where and how, never what.
-    journal: file of every logged number, from which `mirrors` are fed.
+    journal: file of every logged number, from which `mirrors` are fed. check: called before every write; raises if
+    another process owns the folder.
     """
     train, validation, pad_id = plan.train, plan.train.validation, eos_id(pair.tokenizer)
     dev = dev[: validation.num_examples]
@@ -147,13 +149,13 @@ def fit_student(
         precision=train.precision,
         trainer_cfg=resources,
         checkpoints=checkpoints,
-        loggers=[Journal(journal, mirrors)] if ranks.leads else [],
+        loggers=[Journal(journal, mirrors, check=check)] if ranks.leads else [],
         label=label,
         ranks=ranks,
         validate_first=strategy.wants_initial_loss,
+        check=check,
     )
-    best = torch.load(result.best_path, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(best)
+    module.load_state_dict(best_weights(checkpoints))
     return result
 
 

@@ -17,13 +17,13 @@ from typing import Any
 import yaml
 
 from amid.cell import Cell
-from amid.claims import replace_text
 from amid.config import RunCfg, from_plain
 from amid.errors import RequestError, RunError
 from amid.fingerprint import plain
 from amid.model_reference import local_folder
 from amid.overrides import quoted
 from amid.store import Store
+from amid.store.files import replace_text
 
 log = logging.getLogger(__name__)
 REQUEST_VERSION = 1
@@ -46,7 +46,7 @@ def freeze(run: RunCfg, cell: Cell, store: Store) -> str:
     form = {"cell": cell.id, "task": run.task, "version": REQUEST_VERSION, "run": values}
     text = yaml.safe_dump(form, sort_keys=True, allow_unicode=True)
     digest = _digest(text)
-    path = store.request_path(digest)
+    path = store.layout.request(digest)
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def thaw(digest: str, store: Store) -> Request:
     """The request of that digest. Raises RequestError if there is none, or its file is not what was written."""
     if not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
         raise RequestError(f"request must be {DIGEST_DIGITS} hex digits, got '{digest}'; valid: {_names(store)}")
-    path = store.request_path(digest)
+    path = store.layout.request(digest)
     try:
         text = path.read_text()
     except (OSError, ValueError) as err:
@@ -83,7 +83,7 @@ def latest_request(cell_id: str, store: Store) -> Request:
     Raises RequestError if no request is of that cell, or of more than one.
     """
     found: dict[str, list[tuple[bool, float, str]]] = {}
-    folder = store.request_path("").parent
+    folder = store.layout.request("").parent
     for path in folder.glob("*.yaml"):
         head = _head(path)
         name = head.get("cell", "")
@@ -164,5 +164,5 @@ def _head(path: Path) -> dict[str, str]:
 
 
 def _names(store: Store) -> str:
-    names = sorted(path.stem for path in store.request_path("").parent.glob("*.yaml"))
+    names = sorted(path.stem for path in store.layout.request("").parent.glob("*.yaml"))
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "none yet"

@@ -10,7 +10,6 @@ from pathlib import Path
 from transformers.utils import logging as transformers_logging
 
 from amid.cell import Stage, model_stage
-from amid.claims import held
 from amid.config import SCRATCH, TEACHER, RunCfg
 from amid.devices import device_of
 from amid.errors import RequestError, RunError, one_line
@@ -23,6 +22,8 @@ from amid.pairs.tokenizers import largest_ordinary
 from amid.preflight import check_writable
 from amid.protocol import Protocol, set_protocols
 from amid.store import Store
+from amid.store.claims import held
+from amid.store.watch import Patience
 from amid.sweep import is_evaluated
 from amid.tables import Table, build_model_table
 
@@ -39,7 +40,7 @@ def evaluate_model(name: str, run: RunCfg, *, revision: str | None = None) -> Ta
         raise RequestError(f"'{name}' is no trained model; give a model folder, a hub name or a package")
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
     cache, store = Path(run.paths.cache), Store(run.paths.results)
-    stage = model_stage(name, revision, FileDigests(cache))
+    stage = model_stage(name, revision, FileDigests(cache, again=True))
     protocol = Protocol(sets=set_protocols(run), validation=None)
     if is_evaluated(store, stage, protocol):
         log.info("model %s is evaluated: nothing to run", stage.id)
@@ -59,9 +60,11 @@ def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store
     check_fits(largest_ordinary(tokenizer), vocab_size=sizes.vocab_size, name=name)
     check_sets(protocol.sets, tokenizer, sizes)
     was_done = store.state(stage) == "done"  # with other sets: a failure now takes nothing from these
-    claim = store.claim(stage) or store.claim_done(stage)
-    if claim is None:
-        raise RunError(f"model {stage.id} is being evaluated by another process; repeat the command when it has ended")
+    patience = Patience()
+    while (claim := store.claim(stage) or store.claim_done(stage)) is None:
+        patience.wait(f"model {stage.id}, which is evaluated elsewhere ({store.owner(stage)})")
+        if is_evaluated(store, stage, protocol):
+            return
     start = time.perf_counter()
     with held(claim):
         try:

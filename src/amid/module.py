@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 from amid.core import Head, LossParts, Objective, chunked_objective_from_logits, linear_objective, signal_means
 from amid.data.batch import SOURCES, Batch
 from amid.errors import RunError
+from amid.measures import CLOCK
 from amid.pairs import Pair, hidden_states, output_head
 from amid.ranks import Ranks
 from amid.rollout import Rollout
@@ -366,7 +367,7 @@ class DistillModule(lightning.LightningModule):
                 **metrics,
                 "train/num_nonfinite": self._epoch_nonfinite,
                 "train/dense_share": parts.num_dense / max(1, parts.num_tokens),
-                "labels_per_s": tokens_per_s,
+                f"{CLOCK}labels_per_s": tokens_per_s,
                 **self._strategy_measures(seconds),
             },
             step=step + 1,
@@ -393,8 +394,8 @@ class DistillModule(lightning.LightningModule):
             return {}
         counts, self._sources_since_log = self._sources_since_log, [0] * len(SOURCES)
         shares = {f"{name}_share": count / max(1, sum(counts)) for name, count in zip(SOURCES, counts, strict=True)}
-        rollout = {f"generation_{name}": value for name, value in self._rollout.measures(seconds=seconds).items()}
-        return {f"strategy/{k}": v for k, v in {**shares, **self._strategy.measures(), **rollout}.items()}
+        strategy = {f"strategy/{name}": value for name, value in {**shares, **self._strategy.measures()}.items()}
+        return {**strategy, **self._rollout.measures(seconds=seconds)}
 
     def _log(self, metrics: dict[str, float], *, step: int) -> None:
         for logger in self.loggers:

@@ -10,6 +10,7 @@ from amid.errors import RunError
 from amid.frozen import freeze, request_overrides
 from amid.preflight import check_run
 from amid.store import Store
+from amid.store.watch import Patience
 from amid.sweep import Overrides, PlannedCell, Sweep, distinct_overrides, is_evaluated, manifest_of
 from amid.tables import build_table, render
 
@@ -29,17 +30,58 @@ def carry_out(sweep: Sweep, launch: Launch) -> None:
     for line in plan_lines(sweep):
         log.info("%s", line)
     store.write_sweep(sweep.name, manifest_of(sweep))
+    store.notice([*sweep.references, *(planned.cell for planned in sweep.pending)])
     preparations = [_frozen(planned, store, sweep, task="prepare") for planned in _unprepared(sweep, store)]
     tasks = {planned.run.task for planned in sweep.cells}
     if preparations:
         log.info("preparing what the cells share")
         launch(preparations)
     if sweep.pending and tasks != {"prepare"}:
-        launch([_frozen(planned, store, sweep, task=planned.run.task) for planned in sweep.pending])
-    manifest = store.read_sweep(sweep.name)
-    log.info("\n%s", render(build_table(manifest, store), "text"))
+        _launch_cells(sweep, store, launch)
+    if not store.root.is_dir():
+        raise RunError(f"results folder {store.root} was removed while the sweep ran; repeat the command to begin anew")
+    table = build_table(manifest_of(sweep), store)
+    log.info("\n%s", render(table, "text"))
+    for text in table.damage:
+        log.warning("%s", text)
     log.info("results: %s   again: amid table %s", store.root, sweep.name)
     _raise_unfinished(sweep, store, tasks)
+
+
+def _launch_cells(sweep: Sweep, store: Store, launch: Launch) -> None:
+    """None; runs the pending cells: first what is free, then, as other processes end, what they have left."""
+    left = list(sweep.pending)
+    patience = Patience()
+    while left:
+        before = {planned.cell.id: store.attempts(planned.cell) for planned in left if store.is_owned(planned.cell)}
+        launch([_frozen(planned, store, sweep, task=planned.run.task) for planned in left])
+        # Left alone, because another process had them, which has ended since without a result.
+        untried = [
+            each for each in left if before.get(each.cell.id) == store.attempts(each.cell) and _is_left(each, store)
+        ]
+        others = [planned for planned in sweep.pending if store.is_owned(planned.cell)]
+        left = untried or _left_by_others(others, store, patience)
+
+
+def _left_by_others(others: list[PlannedCell], store: Store, patience: Patience) -> list[PlannedCell]:
+    """What the first of other processes to end leaves unfinished; waits as long as they run."""
+    while others:
+        left = [planned for planned in others if _is_left(planned, store)]
+        if left:
+            return left
+        others = [planned for planned in others if store.is_owned(planned.cell)]
+        if others:
+            names = ", ".join(f"{planned.cell.id} ({store.owner(planned.cell)})" for planned in others)
+            patience.wait(f"other processes to finish {len(others)} of the cells: {names}")
+    return []
+
+
+def _is_left(planned: PlannedCell, store: Store) -> bool:
+    """Whether a cell without an owner has been left unfinished; one that failed has ended as it ends."""
+    if store.is_owned(planned.cell):
+        return False
+    state = store.state(planned.cell)
+    return state != "failed" and not (state == "done" and is_evaluated(store, planned.cell, planned.protocol))
 
 
 def plan_lines(sweep: Sweep) -> list[str]:
@@ -58,18 +100,25 @@ def _what(planned: PlannedCell) -> str:
         return "finished"
     if planned.state == "done":
         return "evaluate"
-    return {"absent": "train", "running": "running", "stopped": "resume", "failed": "retry"}[planned.state]
+    what = {"absent": "train", "running": "running", "stopped": "resume", "failed": "retry", "damaged": "rebuild"}
+    return what[planned.state]
 
 
 def _unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
-    """One pending cell for every set of stages that is not built and evaluated yet."""
+    """One cell for every set of stages that a pending cell needs and that is not built and evaluated yet.
+
+    Also one for stages whose rows in the table are damaged, although all their cells are finished.
+    """
     missing: dict[tuple[str, ...], PlannedCell] = {}
-    for planned in sweep.pending:
+    for planned in sweep.cells:
         stages = planned.cell.stages
         references = (planned.cell.teacher, planned.cell.student_init)
-        ready = all(store.state(stage) == "done" for stage in stages) and all(
-            is_evaluated(store, stage, planned.protocol) for stage in references
-        )
+        if planned.finished:
+            ready = not any(store.is_damaged(stage) for stage in references)
+        else:
+            ready = all(store.state(stage) == "done" for stage in stages) and all(
+                is_evaluated(store, stage, planned.protocol) for stage in references
+            )
         if not ready:
             missing.setdefault(tuple(stage.id for stage in stages), planned)
     return list(missing.values())

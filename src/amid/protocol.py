@@ -124,6 +124,18 @@ class Protocol:
                 ids.add(score_id(self.pooled_id(checkpoint_id, name), "self_bleu", SIGNATURE_PER_PROMPT))
         return ids
 
+    def expected_examples(self, checkpoint_id: str) -> set[str]:
+        """The score ids among `expected` that come with a value per example."""
+        from amid.metrics import METRICS
+
+        return {
+            score_id(self.generation_id(checkpoint_id, name, seed), metric, METRICS[metric].signature)
+            for name, each in self.sets.items()
+            for seed in each.decode_seeds
+            for metric in each.metrics
+            if METRICS[metric].per_example is not None
+        }
+
     def manifest(self) -> dict[str, Any]:
         """The protocol as plain data, without the texts."""
         sets = {name: asdict(each) for name, each in self.sets.items()}
@@ -209,8 +221,8 @@ def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:
     """
     if "sets" not in manifest:
         raise RequestError("this sweep was recorded by an older version; run it again: nothing is trained twice")
-    sets = {name: _set_from_manifest(values) for name, values in manifest["sets"].items()}
-    return Protocol(sets=sets, validation=manifest["validation"])
+    sets = {name: _set_from_manifest(name, values) for name, values in manifest["sets"].items()}
+    return Protocol(sets=sets, validation=manifest.get("validation"))
 
 
 def decoding_of(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> Decoding:
@@ -223,15 +235,12 @@ def decoding_of(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> Decodi
     return Decoding(**{name: chosen(name) for name in DECODING_KEYS}, stop=tuple(declared.stop))
 
 
-def _set_from_manifest(values: Mapping[str, Any]) -> SetProtocol:
-    decoding = dict(values["decoding"])
-    older = decoding.pop("precision", FULL_PRECISION)  # once a part of the decoding
-    return SetProtocol(
-        **{
-            **values,
-            "decoding": Decoding(**{**decoding, "stop": tuple(decoding.get("stop", ()))}),
-            "precision": values.get("precision", older),
-            "decode_seeds": tuple(values["decode_seeds"]),
-            "metrics": tuple(values["metrics"]),
-        }
-    )
+def _set_from_manifest(name: str, values: Mapping[str, Any]) -> SetProtocol:
+    lists = {key: tuple(values.get(key, ())) for key in ("decode_seeds", "metrics")}
+    try:
+        decoding = dict(values.get("decoding", {}))
+        older = decoding.pop("precision", FULL_PRECISION)  # once a part of the decoding
+        made = Decoding(**{**decoding, "stop": tuple(decoding.get("stop", ()))})
+        return SetProtocol(**{**values, **lists, "decoding": made, "precision": values.get("precision", older)})
+    except (TypeError, ValueError) as err:
+        raise RequestError(f"the sweep's record of set '{name}' cannot be read ({err}); run it again") from err

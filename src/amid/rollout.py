@@ -12,6 +12,7 @@ from amid.data.batch import Batch, collate, collate_unshifted
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.speculative import Interleaving, generate_speculative
+from amid.measures import CLOCK
 from amid.pairs import Pair
 from amid.strategies import Policy
 
@@ -69,15 +70,15 @@ class Rollout:
         return self._labelled(prompts, completions, example_ids).to(batch.input_ids.device)
 
     def measures(self, *, seconds: float) -> dict[str, float]:
-        """Numbers since the last call, which was `seconds` ago; empty if nothing was written."""
+        """Numbers by full name since the last call, which was `seconds` ago; empty if nothing was written."""
         tally, self._tally = self._tally, _Tally()
         if not tally.num_responses:
             return {}
         return {
-            "tokens_per_s": tally.num_tokens / max(1e-9, tally.seconds),
-            "time_share": tally.seconds / max(1e-9, seconds),
-            "response_tokens": tally.num_tokens / tally.num_responses,
-            "ended_share": tally.num_ended / tally.num_responses,
+            f"{CLOCK}generation_tokens_per_s": tally.num_tokens / max(1e-9, tally.seconds),
+            f"{CLOCK}generation_time_share": tally.seconds / max(1e-9, seconds),
+            "strategy/generation_response_tokens": tally.num_tokens / tally.num_responses,
+            "strategy/generation_ended_share": tally.num_ended / tally.num_responses,
         }
 
     def _write(

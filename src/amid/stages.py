@@ -9,9 +9,8 @@ from typing import Literal, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from amid.artifacts import ensure_stage
+from amid.artifacts import ensure_stage, write_model
 from amid.cell import Cell, Stage, keeps_model
-from amid.claims import Claim
 from amid.config import SCRATCH, TEACHER, RunCfg, SftCfg
 from amid.core import CrossEntropy, Objective
 from amid.data.prompt import TEMPLATE_PIECES
@@ -30,11 +29,11 @@ from amid.pairs import (
     model_from_scratch,
     num_ids,
     num_non_embedding_parameters,
-    save_model,
     train_tokenizer,
 )
 from amid.ranks import Ranks
 from amid.store import Entry, Store
+from amid.store.claims import Claim
 
 log = logging.getLogger(__name__)
 Role = Literal["teacher", "student"]
@@ -172,7 +171,7 @@ class Stages:
             return
         model = self._teacher_to_train()
         self._fine_tune(model, pair.teacher_sft, self._cell.teacher)
-        save_model(model, self.tokenizer("teacher"), folder)
+        write_model(model, self.tokenizer("teacher"), folder)
 
     def _teacher_to_train(self) -> PreTrainedModel:
         pair = self._run.pair
@@ -187,7 +186,7 @@ class Stages:
             return
         model = self._student_to_train()
         self._fine_tune(model, pair.student_sft, self._cell.student_init)
-        save_model(model, self.tokenizer("student"), folder)
+        write_model(model, self.tokenizer("student"), folder)
 
     def _student_to_train(self) -> PreTrainedModel:
         pair = self._run.pair
@@ -234,19 +233,16 @@ class Stages:
             journal=self._store.journal_path(stage),
             mirrors=(),
             label=name,
+            check=self._store.guard(stage),
         )
 
 
 def own(store: Store, entry: Entry, load: Callable[..., Loaded], *, cache: Path) -> Loaded:
     """What a finished entry keeps in its model folder, by `load_model` or `load_tokenizer`.
 
-    Raises RunError, with the remedy, if it is missing or damaged.
+    Raises RunError, with the remedy, for what is as it was written and yet of no use, such as a model that diverged.
     """
-    folder = store.folder(entry)
-    lost = store.lost_model(folder)
-    if lost is not None:
-        raise RunError(lost)
     try:
         return load(str(store.model_folder(entry)), revision=None, cache=cache)
     except RequestError as err:
-        raise RunError(f"{err}; remove {folder} to have it made again") from err
+        raise RunError(f"{err}; remove {store.folder(entry)} to have it made again") from err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -12,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from amid.cell import ID_DIGITS, IDENTITY_NODES, Cell, Stage, cell_of
 from amid.config import RunCfg, TableCfg, fixed_overrides
 from amid.errors import RequestError, near_match
-from amid.fingerprint import plain, value_digest
+from amid.fingerprint import FileDigests, plain, value_digest
 from amid.protocol import Protocol, protocol_of
 from amid.store import State, Store
 
@@ -91,6 +92,7 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
     planned: dict[str, PlannedCell] = {}
     protocols: dict[str, Protocol] = {}
     notes: dict[str, None] = {}
+    digests: dict[str, FileDigests] = {}
     swept = _swept_keys(jobs)
     for given in jobs:
         run, overrides = _of_its_method(given, compose, swept, notes)
@@ -103,9 +105,9 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
         if key not in protocols:
             protocols[key] = protocol_of(run, cell.values["data"])
         protocol, store = protocols[key], Store(run.paths.results)
-        planned[cell.id] = PlannedCell(
-            overrides, run, cell, protocol, store.state(cell), is_evaluated(store, cell, protocol)
-        )
+        memory = digests.setdefault(run.paths.cache, FileDigests(Path(run.paths.cache)))
+        state = store.checked_state(cell, memory)
+        planned[cell.id] = PlannedCell(overrides, run, cell, protocol, state, is_evaluated(store, cell, protocol))
     cells = tuple(planned.values())
     first = cells[0].run
     name = first.sweep.name or f"sweep-{value_digest(sorted(planned), digits=ID_DIGITS)}"
@@ -165,9 +167,13 @@ def _flat(run: RunCfg) -> dict[str, Any]:
 
 
 def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
-    """Whether every score of the protocol is in the store, and the validation score too."""
+    """Whether every score of the protocol is in the store, with its examples, and the validation score too."""
     known = {score.score_id for score in store.read([entry])}
-    return bool(known) and protocol.expected(entry.id) <= known
+    return (
+        bool(known)
+        and protocol.expected(entry.id) <= known
+        and all(store.has_examples(entry, id_) for id_ in protocol.expected_examples(entry.id))
+    )
 
 
 def manifest_of(sweep: Sweep) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from amid.protocol import Protocol, protocol_from_manifest
 from amid.store import Store
+from amid.store.damage import damage_of
+from amid.store.scores import sift_scores
+from amid.store.status import state_of
 
 Style = Literal["text", "markdown", "latex", "csv", "json"]
 STYLES: tuple[Style, ...] = ("text", "markdown", "latex", "csv", "json")
@@ -43,12 +46,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of models, columns of sets. `note` says what the numbers are."""
+    """Rows of models, columns of sets. `note` says what the numbers are, `damage` which files cannot be read."""
 
     label_names: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     note: str
+    damage: tuple[str, ...] = ()
 
 
 def build_table(manifest: Mapping[str, Any], store: Store, *, metric: str | None = None) -> Table:
@@ -67,7 +71,7 @@ def build_table(manifest: Mapping[str, Any], store: Store, *, metric: str | None
         name = {"teacher": "teacher", "student_init": "initial student"}[reference["kind"]]
         label = f"{name} {reference['pair']}" if several_pairs else name
         labels = (label, *[""] * (num_labels - 1))
-        folder = store.root / "stages" / f"{reference['kind']}-{reference['id']}"
+        folder = store.layout.stage_folder(reference["kind"], reference["id"])
         planned.append((labels, folder, reference["id"], protocols[reference["protocol"]]))
     for cell in manifest["cells"]:
         labels = tuple(cell["labels"][key] for key in manifest["rows"]) or (cell["id"],)
@@ -98,11 +102,13 @@ def _table(
     by_set = {name: metric or each.metric for protocol in protocols for name, each in protocol.sets.items()}
     validated = any(protocol.validation is not None for protocol in protocols)
     rows = tuple(
-        _row(labels, folder, entry_id, store, protocol, by_set, validated=validated, metric=metric)
+        _row(labels, folder, entry_id, protocol, by_set, validated=validated, metric=metric)
         for labels, folder, entry_id, protocol in planned
     )
     columns = (*(["Val."] if validated else []), *by_set, "Avg.", "Self-BLEU")
-    return Table(label_names, columns, rows, _note(protocols, by_set, validated=validated, shared=shared or {}))
+    damage = tuple(text for _, folder, *_ in planned for text in damage_of(folder))
+    note = _note(protocols, by_set, validated=validated, shared=shared or {})
+    return Table(label_names, columns, rows, note, damage)
 
 
 def _note(
@@ -164,14 +170,13 @@ def _row(
     labels: tuple[str, ...],
     folder: Path,
     entry_id: str,
-    store: Store,
     protocol: Protocol,
     metric_of_set: Mapping[str, str],
     *,
     validated: bool,
     metric: str | None,
 ) -> Row:
-    scores = {(score.generation_id, score.metric): score.value for score in store.read_folder(folder)}
+    scores = {(score.generation_id, score.metric): score.value for score in sift_scores(folder)[0]}
     by_set = [
         _over_seeds([protocol.generation_id(entry_id, name, seed) for seed in each.decode_seeds], shown, scores)
         if (each := protocol.sets.get(name)) is not None
@@ -195,7 +200,7 @@ def _row(
         _over_sets([None if value is None else value.mean for value in by_set]) if one_metric else None,
         _over_sets([scores.get(key) for key in pooled]),
     )
-    return Row(labels, store.state_of_folder(folder), columns)
+    return Row(labels, "damaged" if damage_of(folder) else state_of(folder), columns)
 
 
 def _over_seeds(ids: Sequence[str], metric: str, scores: Mapping[tuple[str, str], float]) -> Value | None:

@@ -6,14 +6,12 @@ journal and not emitted twice.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import netrc
 import os
 import warnings
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,11 +19,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from amid.config import LoggerCfg
-from amid.store import drop_torn_line, read_json_lines
+from amid.store.journal import JournalFile
 
 log = logging.getLogger(__name__)
-# Metrics that depend on the clock: recorded, but not expected to repeat.
-CLOCK_METRICS = ("labels_per_s",)
 
 
 class Mirror(Protocol):
@@ -44,12 +40,11 @@ class Mirror(Protocol):
 class Journal(Logger):
     """Lightning logger that appends each step's metrics to a JSONL file and passes new ones on to its mirrors."""
 
-    def __init__(self, path: Path, mirrors: Sequence[Mirror] = ()) -> None:
+    def __init__(self, path: Path, mirrors: Sequence[Mirror] = (), *, check: Callable[[], None]) -> None:
         super().__init__()
         self._path = path
         self._mirrors = mirrors
-        self._known = {(line["step"], *sorted(line["metrics"])): line["metrics"] for line in read_json_lines(path)}
-        drop_torn_line(path)
+        self._file = JournalFile(path, check=check)
 
     @property
     def name(self) -> str:
@@ -69,18 +64,9 @@ class Journal(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """None; appends the metrics, or checks them against what the journal already says of this step."""
         assert step is not None
-        known = self._known.get((step, *sorted(metrics)))
-        if known is not None:
-            differing = [
-                name for name, value in metrics.items() if name not in CLOCK_METRICS and not _same(value, known[name])
-            ]
-            if differing:
-                log.warning("step %d repeated with other values of %s; the journal keeps the first", step, differing)
-            return
-        with self._path.open("a") as stream:
-            stream.write(json.dumps({"step": step, "metrics": dict(metrics)}) + "\n")
-        for mirror in self._mirrors:
-            mirror.metrics(metrics, step=step)
+        if self._file.add(step, metrics):
+            for mirror in self._mirrors:
+                mirror.metrics(metrics, step=step)
 
 
 class WandbMirror:
@@ -177,7 +163,3 @@ def wandb_login() -> bool:
         return netrc.netrc().authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
-
-
-def _same(left: float, right: float) -> bool:
-    return left == right or (math.isnan(left) and math.isnan(right))

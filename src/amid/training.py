@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import lightning
-import torch
-from lightning.fabric.plugins import ClusterEnvironment, TorchCheckpointIO
+from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -23,18 +21,16 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
+from amid.checkpoints import BEST, KeepLast, SealedCheckpointIO, intact_checkpoint
 from amid.config import TrainerCfg
 from amid.data.batch import Batch
-from amid.errors import RunError, one_line
+from amid.errors import RunError
 from amid.module import DistillModule
 from amid.ranks import Ranks
 
 log = logging.getLogger(__name__)
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # Lightning sets INFO when imported; its tips are not our output
-LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"
-BEST = "best.ckpt"
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,8 @@ def plan_steps(
 
 @dataclass(frozen=True)
 class FitResult:
-    """Path of the best weights, the value they were selected by, and seconds spent in this process."""
+    """The value that the best weights were selected by, and seconds spent in this process."""
 
-    best_path: Path
     best_value: float
     seconds: float
 
@@ -91,12 +86,13 @@ def fit(
     label: str,
     ranks: Ranks,
     validate_first: bool,
+    check: Callable[[], None],
 ) -> FitResult:
     """Trains to the end of the plan, from the last intact checkpoint if there is one, and selects the best weights.
 
     validation: this rank's batches. select: validation ROUGE-L (highest) or loss (lowest). label: how progress lines
-    name this run. validate_first: also validate the starting student.
-    Raises KeyboardInterrupt on Ctrl-C, after Lightning has shut down.
+    name this run. validate_first: also validate the starting student. check: called before anything is put in its
+    place; raises if another process owns the folder. Raises KeyboardInterrupt on Ctrl-C, after Lightning has shut down.
     """
     monitor, mode = ("val/rouge_l", "max") if select == "rouge_l" else ("val/loss", "min")
     best = ModelCheckpoint(
@@ -109,7 +105,10 @@ def fit(
         enable_version_counter=False,
     )
     show_bar = trainer_cfg.progress_bar and sys.stderr.isatty() and ranks.leads
-    callbacks: list[Callback] = [best, _KeepLast(checkpoints, every_steps=trainer_cfg.checkpoint_every_steps)]
+    callbacks: list[Callback] = [
+        best,
+        KeepLast(checkpoints, every_steps=trainer_cfg.checkpoint_every_steps, check=check),
+    ]
     if ranks.leads:
         callbacks.append(_ProgressLines(label, plan))
     if show_bar:
@@ -127,7 +126,7 @@ def fit(
             max_epochs=plan.rounds,
             logger=list(loggers),
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO(), _environment(ranks)],
+            plugins=[SealedCheckpointIO(check), _environment(ranks)],
             enable_progress_bar=show_bar,
             enable_model_summary=False,
             num_sanity_val_steps=-1 if validate_first else 0,  # Lightning skips it when a run resumes
@@ -139,7 +138,7 @@ def fit(
         steps: DataLoader[int] = DataLoader(range(plan.steps_per_round), batch_size=None)  # type: ignore[arg-type]  # list
         val_loader: DataLoader[Batch] = DataLoader(list(validation), batch_size=None)  # type: ignore[arg-type]  # list
         try:
-            trainer.fit(module, steps, val_loader, ckpt_path=intact_checkpoint(checkpoints))
+            trainer.fit(module, steps, val_loader, ckpt_path=intact_checkpoint(checkpoints, check=check))
         except SystemExit:
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
@@ -148,40 +147,7 @@ def fit(
             raise KeyboardInterrupt
     if best.best_model_score is None:
         raise RunError("training ended without a validation")
-    return FitResult(
-        best_path=checkpoints / BEST, best_value=float(best.best_model_score), seconds=time.perf_counter() - start
-    )
-
-
-def intact_checkpoint(checkpoints: Path) -> Path | None:
-    """The last checkpoint that can be read, or the one before it; None if there is neither.
-
-    A damaged file is reported and passed over.
-    """
-    for name in (LAST, PREVIOUS):
-        path = checkpoints / name
-        if path.is_file():
-            try:
-                torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as err:
-                # Whatever a torn file makes the reader raise, the answer is the checkpoint before it.
-                log.warning("checkpoint %s is damaged (%s); using the one before", path, one_line(str(err))[:120])
-            else:
-                return path
-    return None
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint writer, into a temporary file that is renamed: a kill leaves the old file or the new."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """None; `path` holds the whole checkpoint afterwards, on disk."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        super().save_checkpoint(checkpoint, temporary, storage_options)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(target)
+    return FitResult(best_value=float(best.best_model_score), seconds=time.perf_counter() - start)
 
 
 def _environment(ranks: Ranks) -> ClusterEnvironment:
@@ -191,35 +157,6 @@ def _environment(ranks: Ranks) -> ClusterEnvironment:
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
     return SLURMEnvironment(auto_requeue=False)
-
-
-class _KeepLast(Callback):
-    """Saves the whole training state after every round, and after every so many steps; keeps two generations."""
-
-    def __init__(self, folder: Path, *, every_steps: int | None) -> None:
-        self._folder = folder
-        self._every_steps = every_steps
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        """None; a checkpoint inside the round, where one is due."""
-        last_of_round = trainer.global_step % int(trainer.num_training_batches) == 0
-        if self._every_steps and trainer.global_step % self._every_steps == 0 and not last_of_round:
-            self._save(trainer)
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """None; a checkpoint after the round's validation."""
-        self._save(trainer)
-
-    def _save(self, trainer: lightning.Trainer) -> None:
-        last = self._folder / LAST
-        if trainer.is_global_zero and last.exists():
-            # A hard link, so that there is a last checkpoint at every moment.
-            previous = self._folder / PREVIOUS
-            temporary = self._folder / f".{PREVIOUS}.{os.getpid()}.tmp"
-            temporary.unlink(missing_ok=True)
-            os.link(last, temporary)
-            temporary.replace(previous)
-        trainer.save_checkpoint(last)
 
 
 class _ProgressLines(Callback):

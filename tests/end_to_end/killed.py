@@ -1,7 +1,8 @@
 """Run `run.py` in this process and SIGKILL it in the middle of a chosen call: python killed.py PHASE NUMBER OVERRIDES.
 
 PHASE: step (a step asks for its batch), rollout (a strategy's generation), validation (its generation), checkpoint (the
-file is half written), between (the file is written, but not in its place), evaluation (its generation).
+file is half written), sealing (it is whole, but not sealed), between (the file is written, but not in its place),
+published (the model is in its place, and nothing says so yet), evaluation (its generation).
 NUMBER: which call of that phase, counted from 1 in this process. Ends normally if there are fewer.
 """
 
@@ -47,15 +48,15 @@ def while_generating(function: Callable[..., Any], *arguments: Any, **named: Any
 
 def half_written(function: Callable[..., Any], *arguments: Any, **named: Any) -> None:
     function(*arguments, **named)
-    path = Path(arguments[2])
+    path = Path(arguments[1])
     os.truncate(path, path.stat().st_size // 2)
     die()
 
 
 def arrange(phase: str, number: int) -> None:
-    import lightning.fabric.plugins
+    import torch
 
-    from amid import evaluation, fitting
+    from amid import checkpoints, evaluation, fitting
     from amid.data.loader import StepBatches
     from amid.rollout import Rollout
 
@@ -63,8 +64,10 @@ def arrange(phase: str, number: int) -> None:
         "step": (StepBatches, "__call__", lambda *_, **__: die()),
         "rollout": (Rollout, "_write", while_generating),
         "validation": (fitting, "validation_rouge_l", while_generating),
-        "checkpoint": (lightning.fabric.plugins.TorchCheckpointIO, "save_checkpoint", half_written),
+        "checkpoint": (torch, "save", half_written),
+        "sealing": (checkpoints, "seal_zip", lambda *_, **__: die()),
         "between": (Path, "replace", lambda *_, **__: die()),
+        "published": (Path, "rename", lambda function, *arguments: [function(*arguments), die()]),
         "evaluation": (evaluation, "generate_missing", while_generating),
     }
     owner, name, act = places[phase]

@@ -78,6 +78,38 @@ def test_a_model_folder_is_evaluated_once_and_the_second_call_prints_the_same(
     assert files(tmp_path / "results") == before
 
 
+def test_two_evaluations_of_one_model_end_alike_and_the_second_says_what_it_waits_for(
+    amid: Amid, model_folder: Path, root: Path, tmp_path: Path
+) -> None:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    environment = {**os.environ, "AMID_CACHE": str(tmp_path / "cache"), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", "amid.cli", *arguments(model_folder, root)]
+    with (
+        subprocess.Popen(command, env=environment, **options) as first,
+        subprocess.Popen(command, env=environment, **options) as second,
+    ):
+        claims: list[Path] = []
+        while not claims:  # whoever is first
+            claims = list(tmp_path.glob("results/stages/*/claims/*.json"))
+            time.sleep(0.01)
+        owner = json.loads(claims[0].read_bytes())["pid"]
+        owning, other = (first, second) if owner == first.pid else (second, first)
+        os.kill(owner, signal.SIGSTOP)
+        said = []
+        assert other.stderr is not None
+        for line in other.stderr:
+            said.append(line)
+            if "waiting for model" in line:
+                break
+        assert f"process {owner} on " in said[-1]
+        os.kill(owner, signal.SIGCONT)
+        outputs = [process.communicate(timeout=120) for process in (owning, other)]
+    assert (owning.returncode, other.returncode) == (0, 0), outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert "generated 12 responses" in outputs[0][1]
+    assert "generated" not in outputs[1][1]
+
+
 def test_a_moved_copy_of_the_folder_is_the_same_model(
     amid: Amid, model_folder: Path, root: Path, tmp_path: Path
 ) -> None:

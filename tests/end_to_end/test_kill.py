@@ -98,7 +98,7 @@ ONE_CELL = (
     "trainer.checkpoint_every_steps=2",
 )
 # What is interrupted, and the largest number of its call that a process may die in.
-PHASES = {"step": 4, "rollout": 2, "validation": 1, "checkpoint": 2, "between": 3}
+PHASES = {"step": 4, "rollout": 2, "validation": 1, "checkpoint": 2, "sealing": 2, "between": 3}
 
 
 @pytest.mark.parametrize("strategy", ["fixed", *STRATEGIES])
@@ -122,7 +122,7 @@ def test_a_cell_of_any_strategy_killed_inside_every_phase_ends_as_the_undisturbe
     died_in = []
     phases = [phase for phase in PHASES if phase != "rollout" or strategy != "fixed"]
     rng.shuffle(phases)
-    for phase in [*phases, "evaluation"]:  # the evaluation comes after all steps, so it dies last
+    for phase in [*phases, "published", "evaluation"]:  # these come after all steps, so they die last
         number = rng.randint(1, PHASES.get(phase, 1))
         process = start(killed, str(Path(__file__).with_name("killed.py")), phase, str(number))
         assert process.returncode in (0, -signal.SIGKILL), process.stderr

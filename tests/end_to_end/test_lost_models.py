@@ -14,7 +14,6 @@ from folders import cut, save_folder
 from amid.config import RunCfg
 from amid.errors import RequestError, RunError
 from amid.experiment import Experiment, run_task
-from amid.store import Store
 
 Compose = Callable[..., RunCfg]
 
@@ -28,57 +27,49 @@ def prepared(small_run: Compose) -> Experiment:
 
 
 @pytest.mark.parametrize("kind", ["teacher", "student_init", "tokenizer"])
-def test_a_stage_without_its_model_is_never_a_model_of_another_place(
-    prepared: Experiment, small_run: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+def test_a_stage_without_its_model_is_built_again_and_never_a_model_of_another_place(
+    prepared: Experiment,
+    small_run: Compose,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
 ) -> None:
     """A folder of the name that the configuration gives the model lies where the command is run."""
     stage = getattr(prepared.cell, kind)
     assert stage is not None
     folder = prepared.store.folder(stage)
+    before = prepared.store.status(stage)["model"]
     shutil.rmtree(folder / "model")
     elsewhere = tmp_path / "elsewhere"
     save_folder(elsewhere / "scratch")
     monkeypatch.chdir(elsewhere)
-    with pytest.raises(RunError) as caught:
-        run_task(small_run())
-    said = str(caught.value)
-    assert said == (
-        f"{kind}-{stage.id} is done, but its model is missing at {folder}/model; remove {folder} to have it made again"
-    )
-    shutil.rmtree(folder)
     run_task(small_run())
+    assert f"{folder}/model is damaged (it is missing)" in caplog.text
+    assert prepared.store.status(stage)["model"] == before
     assert prepared.store.state(prepared.cell) == "done"
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "said"),
-    [("teacher", "model.safetensors", "is truncated"), ("tokenizer", "tokenizer.json", "is no JSON")],
-)
-def test_a_stage_with_a_damaged_model_is_said_with_the_remedy(
-    prepared: Experiment, small_run: Compose, kind: str, name: str, said: str
+@pytest.mark.parametrize(("kind", "name"), [("teacher", "model.safetensors"), ("tokenizer", "tokenizer.json")])
+def test_a_stage_with_a_damaged_model_is_named_and_built_again(
+    prepared: Experiment, small_run: Compose, caplog: pytest.LogCaptureFixture, kind: str, name: str
 ) -> None:
-    folder = prepared.store.folder(getattr(prepared.cell, kind))
-    cut(name, -50)(folder / "model")
-    with pytest.raises(RunError, match=f"{name} {said}.*; remove {folder} to have it made again"):
-        run_task(small_run())
+    stage = getattr(prepared.cell, kind)
+    before = prepared.store.status(stage)["model"]
+    cut(name, -50)(prepared.store.folder(stage) / "model")
+    run_task(small_run())
+    assert f"{prepared.store.folder(stage)}/model/{name} is damaged" in caplog.text
+    assert prepared.store.status(stage)["model"] == before
 
 
-def test_a_finished_cell_without_its_model_is_noticed_by_run_evaluation_and_status(
+def test_a_finished_cell_without_its_model_is_noticed_by_status_evaluation_and_run(
     small_run: Compose, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     run = small_run("sweep.name=lost")
     run_task(run)
     experiment = Experiment(run)
     store, folder = experiment.store, experiment.store.folder(experiment.cell)
-    assert store.lost_model(folder) is None
     shutil.rmtree(folder / "model")
-    cell_id = experiment.cell.id
-    said = f"{cell_id} is done, but its model is missing at {folder}/model; remove {folder} to have it made again"
-    run_task(small_run())
-    assert said in caplog.text
-    with pytest.raises(RunError) as caught:
-        run_task(small_run("task=evaluate", "evaluation.max_new_tokens=5"))
-    assert str(caught.value) == said
 
     from small import SMALL
 
@@ -89,16 +80,21 @@ def test_a_finished_cell_without_its_model_is_noticed_by_run_evaluation_and_stat
     store.write_sweep("lost", manifest_of(sweep_of_overrides([*SMALL, *folders, "sweep.name=lost"])))
     status = [sys.executable, "-m", "amid.cli", "status", "--results", f"{tmp_path}/results"]
     lines = subprocess.run(status, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line for line in lines if line.endswith(said)] == lines[-1:]
-    assert not [line for line in lines[:-1] if "missing" in line]
+    said = f"{folder}/model is damaged (it is missing)"
+    assert [said in line for line in lines] == [line.startswith(experiment.cell.id) for line in lines]
+    assert any(said in line for line in lines)
+    with pytest.raises(RunError, match=f"cell {experiment.cell.id} is damaged: .*model is damaged .it is missing"):
+        run_task(small_run("task=evaluate", "evaluation.max_new_tokens=5"))
+    caplog.clear()
+    run_task(small_run())
+    assert store.state(experiment.cell) == "done"
+    assert (folder / "model" / "model.safetensors").is_file()
 
 
 def test_a_stage_that_is_a_model_used_as_it_is_keeps_none_and_has_lost_none(
     prepared: Experiment, small_run: Compose
 ) -> None:
     store = prepared.store
-    for stage in prepared.cell.stages:
-        assert store.lost_model(store.folder(stage)) is None
     from test_model_folders import hf_request
 
     teacher, student = (store.model_folder(stage) for stage in (prepared.cell.teacher, prepared.cell.student_init))
@@ -108,14 +104,7 @@ def test_a_stage_that_is_a_model_used_as_it_is_keeps_none_and_has_lost_none(
     used = Experiment(run)
     for stage in (used.cell.teacher, used.cell.student_init):
         assert not (used.store.model_folder(stage) / "config.json").exists()
-        assert used.store.lost_model(used.store.folder(stage)) is None
-
-
-def test_what_is_not_finished_has_lost_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    (tmp_path / "abc").mkdir()
-    assert store.lost_model(tmp_path / "abc") is None
-    assert store.lost_model(tmp_path / "absent") is None
+        assert used.store.is_finished(stage)
 
 
 def test_a_bad_request_inside_a_stage_stays_a_bad_request(small_run: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

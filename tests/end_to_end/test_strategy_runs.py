@@ -82,12 +82,12 @@ def test_every_strategy_says_what_it_did(small_run: Compose, caplog: pytest.LogC
         for line in lines:
             shares = [line[f"strategy/{source}_share"] for source in ("gold", "fresh", "replayed")]
             assert sum(shares) == 1.0
-            if "strategy/generation_tokens_per_s" in line:
-                assert line["strategy/generation_tokens_per_s"] > 0
-                assert 0 < line["strategy/generation_time_share"] <= 1
+            if "clock/generation_tokens_per_s" in line:
+                assert line["clock/generation_tokens_per_s"] > 0
+                assert 0 < line["clock/generation_time_share"] <= 1
                 assert 1 <= line["strategy/generation_response_tokens"] <= 20
                 assert 0 <= line["strategy/generation_ended_share"] <= 1
-        wrote = any("strategy/generation_tokens_per_s" in line for line in lines)
+        wrote = any("clock/generation_tokens_per_s" in line for line in lines)
         assert wrote, name
     assert {line["strategy/replayed_share"] for line in seen["on_policy"]} == {1.0}
     assert {line["strategy/fresh_share"] for line in seen["on_policy_fresh"]} == {1.0}

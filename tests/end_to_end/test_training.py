@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from amid.checkpoints import SealedCheckpointIO, best_weights, intact_checkpoint
 from amid.config import RunCfg
 from amid.core import dense_objective
 from amid.data.loader import StepBatches
 from amid.errors import RunError
 from amid.experiment import Experiment, run_task
 from amid.module import DistillModule
-from amid.training import AtomicCheckpointIO
 
 Compose = Callable[..., RunCfg]
 
@@ -87,22 +87,177 @@ def test_a_run_stopped_at_any_step_ends_as_the_undisturbed_one(
     assert losses_of(again) == losses_of(undisturbed)
 
 
+def flip(path: Path, byte: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1
+    path.write_bytes(data)
+
+
+def stopped_run(small_run: Compose, folder: Path, *, step: int) -> tuple[RunCfg, Path]:
+    """A run stopped at a step, with a checkpoint after each, and the folder of these."""
+    again = small_run(f"paths.results={folder}/again")
+    again.trainer.checkpoint_every_steps = 1
+    run_until(again, step)
+    experiment = Experiment(again)
+    return again, experiment.store.checkpoints_folder(experiment.cell)
+
+
+@pytest.mark.parametrize("damage", ["cut", "one bit in the middle", "one bit of its seal"])
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
+    damage: str, small_run: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed = small_run()
+    run_task(undisturbed)
+    again, checkpoints = stopped_run(small_run, tmp_path, step=5)
+    last = checkpoints / "last.ckpt"
+    size = last.stat().st_size
+    if damage == "cut":
+        last.write_bytes(last.read_bytes()[:-200])
+    else:
+        flip(last, size // 2 if damage == "one bit in the middle" else size - 3)
+    with caplog.at_level("INFO"):
+        run_task(again)
+    assert f"{last} is damaged" in caplog.text and "the one before is used" in caplog.text
+    assert "resumes after step 4 of 6" in caplog.text
+    assert weights_of(again) == weights_of(undisturbed)
+    assert scores_of(again) == scores_of(undisturbed)
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_a_sound_one(small_run: Compose, tmp_path: Path) -> None:
+    undisturbed = small_run()
+    run_task(undisturbed)
+    again, checkpoints = stopped_run(small_run, tmp_path, step=5)
+    flip(checkpoints / "last.ckpt", 5000)
+
+    def die(self: SealedCheckpointIO, *arguments: Any, **named: Any) -> None:
+        raise Stop  # before the first checkpoint of the new attempt is written
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SealedCheckpointIO, "save_checkpoint", die)
+        with pytest.raises(Stop):
+            run_task(again)
+    assert intact_checkpoint(checkpoints, check=lambda: None) == checkpoints / "previous.ckpt"
+    run_task(again)
+    assert weights_of(again) == weights_of(undisturbed)
+
+
+def test_damaged_best_weights_are_made_again_from_a_checkpoint_that_holds_them(
     small_run: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     undisturbed = small_run()
     run_task(undisturbed)
-    again = small_run(f"paths.results={tmp_path}/again")
-    again.trainer.checkpoint_every_steps = 1
-    run_until(again, 5)
-    experiment = Experiment(again)
-    last = experiment.store.checkpoints_folder(experiment.cell) / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:-200])
+    again, checkpoints = stopped_run(small_run, tmp_path, step=3)  # right after a validation
+    flip(checkpoints / "best.ckpt", 4000)
     with caplog.at_level("INFO"):
         run_task(again)
-    assert "is damaged" in caplog.text
-    assert "resumes after step 4 of 6" in caplog.text
+    assert "best.ckpt is made again from last.ckpt" in caplog.text
+    assert "resumes after step 3 of 6" in caplog.text
     assert weights_of(again) == weights_of(undisturbed)
+    assert scores_of(again) == scores_of(undisturbed)
+
+
+def test_best_weights_that_are_lost_cost_a_new_start_and_are_never_used(
+    small_run: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed = small_run()
+    run_task(undisturbed)
+    again, checkpoints = stopped_run(small_run, tmp_path, step=5)
+    flip(checkpoints / "best.ckpt", 4000)
+    with caplog.at_level("INFO"):
+        run_task(again)
+    assert caplog.text.count("knows of best weights that are lost") == 2
+    assert "resumes after step" not in caplog.text
+    assert weights_of(again) == weights_of(undisturbed)
+    assert losses_of(again) == losses_of(undisturbed)
+
+
+def test_best_weights_damaged_before_they_are_read_are_refused_and_made_good_by_the_same_command(
+    small_run: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, again = small_run(), small_run(f"paths.results={tmp_path}/again")
+    run_task(undisturbed)
+    run_task(small_run("task=prepare", f"paths.results={tmp_path}/again"))
+
+    def damaged(folder: Path) -> Any:
+        flip(folder / "best.ckpt", 4000)
+        return best_weights(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("amid.fitting.best_weights", damaged)
+        with pytest.raises(RunError, match="best.ckpt is damaged .*; repeat the command"):
+            run_task(again)
+    run_task(again)
+    assert weights_of(again) == weights_of(undisturbed)
+
+
+def test_a_run_stopped_after_its_training_is_evaluated_without_being_trained_again(
+    small_run: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed, again = small_run(), small_run(f"paths.results={tmp_path}/again")
+    run_task(undisturbed)
+    run_task(small_run("task=prepare", f"paths.results={tmp_path}/again"))
+
+    def stop(*arguments: Any, **named: Any) -> None:
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("amid.experiment.evaluate_entry", stop)
+        with pytest.raises(Stop):
+            run_task(again)
+    experiment = Experiment(again)
+    recorded = {name: experiment.store.status(experiment.cell)[name] for name in ("model", "train_seconds", "best")}
+    monkeypatch.setattr("amid.experiment.fit_student", stop)
+    with caplog.at_level("INFO"):
+        run_task(again)
+    assert "was trained by an earlier attempt" in caplog.text
+    assert recorded.items() <= experiment.store.status(experiment.cell).items()
+    assert weights_of(again) == weights_of(undisturbed)
+    assert scores_of(again) == scores_of(undisturbed)
+
+
+def test_a_damaged_teacher_is_built_again_before_it_teaches(
+    small_run: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed, again = small_run(), small_run(f"paths.results={tmp_path}/again")
+    run_task(undisturbed)
+    run_task(small_run("task=prepare", f"paths.results={tmp_path}/again"))
+    experiment = Experiment(again)
+    path = experiment.store.model_folder(experiment.cell.teacher) / "model.safetensors"
+    sound = path.read_bytes()
+    flip(path, 20_000)
+    run_task(again)
+    assert f"{path} is damaged" in caplog.text
+    assert path.read_bytes() == sound
+    assert weights_of(again) == weights_of(undisturbed)
+
+
+def test_a_damaged_model_is_trained_again_and_not_evaluated(
+    small_run: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = small_run()
+    run_task(run)
+    before = weights_of(run)
+    experiment = Experiment(run)
+    path = experiment.store.model_folder(experiment.cell) / "model.safetensors"
+    flip(path, 20_000)
+    with pytest.raises(RunError, match="model.safetensors is damaged .*; repeat the command that made it"):
+        run_task(small_run("task=evaluate", "evaluation.decode_seeds=[10,20,30]"))
+    run_task(run)
+    assert weights_of(run) == before
+    assert experiment.store.state(experiment.cell) == "done"
+
+
+def test_a_half_trained_store_that_was_moved_ends_as_the_undisturbed_one(small_run: Compose, tmp_path: Path) -> None:
+    # The highest of the validation scores is the first one, which a run that has forgotten it would not keep.
+    more = ("train.validation.select=loss", "train.lr=1.0", "train.validation.every_steps=1", "train.max_steps=4")
+    undisturbed, before = small_run(*more), small_run(*more, f"paths.results={tmp_path}/before")
+    run_task(undisturbed)
+    run_until(before, 3)
+    (tmp_path / "before").rename(tmp_path / "after")
+    after = small_run(*more, f"paths.results={tmp_path}/after")
+    run_task(after)
+    assert weights_of(after) == weights_of(undisturbed)
+    assert scores_of(after) == scores_of(undisturbed)
 
 
 @pytest.mark.parametrize("reduction", ["global_token_mean", "sequence_mean"])
@@ -157,18 +312,18 @@ def test_the_teacher_is_in_no_checkpoint_and_stays_in_eval_mode(
     seen: list[tuple[bool, bool]] = []
     saved: list[set[str]] = []
     training_step = DistillModule.training_step
-    save = AtomicCheckpointIO.save_checkpoint
+    save = SealedCheckpointIO.save_checkpoint
 
     def watching(self: DistillModule, batch: Any, index: int) -> None:
         training_step(self, batch, index)
         seen.extend((teacher.training, self.student.training) for teacher in self._teacher)
 
-    def recording(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def recording(self: SealedCheckpointIO, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         saved.append(set(checkpoint["state_dict"]))
         save(self, checkpoint, path, storage_options)
 
     monkeypatch.setattr(DistillModule, "training_step", watching)
-    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", recording)
+    monkeypatch.setattr(SealedCheckpointIO, "save_checkpoint", recording)
     run_task(small_run())
     assert len(seen) == 6
     assert set(seen) == {(False, True)}

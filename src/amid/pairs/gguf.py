@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,9 @@ from amid.config import SMOLLM2_PACKAGE
 from amid.errors import RequestError
 from amid.model_folders.files import size_of
 from amid.pairs.loading import loading
+from amid.seals import DamagedError, check_folder, seal_folder
+
+log = logging.getLogger(__name__)
 
 
 def local_source(name: str, cache: Path) -> str:
@@ -34,9 +38,20 @@ def _converted_gguf(package: str, cache: Path) -> Path:
     if len(files) != 1:
         raise RequestError(f"package {package} holds {len(files)} GGUF files, 1 is needed")
     target = cache / "gguf" / files[0].stem
+    if target.is_dir() and not _is_sound(target):
+        shutil.rmtree(target)
     if not target.is_dir():
         _convert_gguf(files[0], target)
     return target
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        check_folder(folder, expected=None, remedy="it is converted again")
+    except DamagedError as err:
+        log.warning("%s", err)
+        return False
+    return True
 
 
 def _convert_gguf(path: Path, target: Path) -> None:
@@ -60,6 +75,7 @@ def _convert_gguf(path: Path, target: Path) -> None:
         partial.parent.mkdir(parents=True, exist_ok=True)
         fresh.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+    seal_folder(partial)
     try:
         partial.rename(target)
     except OSError:

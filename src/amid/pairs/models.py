@@ -22,6 +22,7 @@ from amid.model_folders.architecture import check_attention
 from amid.pairs.gguf import local_source
 from amid.pairs.loading import loading, quiet_loading
 from amid.pairs.reading import check_reads_left_to_right
+from amid.seals import check_folder
 
 SHOWN = 3  # names of weights in a message
 
@@ -31,10 +32,11 @@ def load_model(name: str, *, revision: str | None, cache: Path) -> PreTrainedMod
 
     Every weight is the one of the files: none is missing (a tied head aside), left over, of another shape, or not
     finite. The model reads from left to right, and can be decoded token by token.
-    Raises RequestError if it cannot be loaded so.
+    Raises RequestError if it cannot be loaded so, DamagedError for a folder that was published sealed and has changed.
     """
     source = local_source(name, cache)
     if Path(source).is_dir():
+        check_folder(Path(source), expected=None, remedy="put back what it held, or name another model")
         read_model_folder(Path(source), name=name)
     with loading(f"model '{name}' cannot be loaded"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(

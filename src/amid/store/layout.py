@@ -1,0 +1,100 @@
+"""Where everything lies in the results folder; this module alone names paths in it. No torch here.
+
+results/CELL_ID/           cell.yaml status.json provenance.jsonl journal.jsonl scores.jsonl error.log claims/
+                           checkpoints/ model/ generations/GENERATION_ID.jsonl examples/SCORE_ID.json
+results/stages/KIND-ID/    the same for a tokenizer, a teacher, an initial student, or a model from elsewhere
+results/texts/DIGEST.jsonl questions and references of an evaluation set, for reading generations side by side
+results/requests/DIGEST.yaml  what was planned, whole, for a job to carry out
+results/sweeps/NAME.json   the cells of a sweep and how to lay out their scores
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from amid.cell import Cell, Stage
+
+Entry = Cell | Stage
+TEXTS_DIGITS = 16  # of a set's digest in its file name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths below a results folder."""
+
+    root: Path
+
+    def folder(self, entry: Entry) -> Path:
+        """The folder of a cell or stage."""
+        return self.root / entry.id if isinstance(entry, Cell) else self.stage_folder(entry.kind, entry.id)
+
+    def stage_folder(self, kind: str, id_: str) -> Path:
+        """The folder of a stage given by its kind and id."""
+        return self.root / "stages" / f"{kind}-{id_}"
+
+    def texts(self, digest: str) -> Path:
+        """Questions and references of an evaluation set."""
+        return self.root / "texts" / f"{digest[:TEXTS_DIGITS]}.jsonl"
+
+    def request(self, digest: str) -> Path:
+        """A frozen request."""
+        return self.root / "requests" / f"{digest}.yaml"
+
+    def sweeps(self) -> list[Path]:
+        """The manifests of all sweeps, the one requested last at the end."""
+        return sorted((self.root / "sweeps").glob("*.json"), key=lambda path: path.stat().st_mtime)
+
+    def sweep(self, name: str) -> Path:
+        """The manifest of a sweep."""
+        return self.root / "sweeps" / f"{name}.json"
+
+    def entries(self) -> dict[str, Path]:
+        """Name -> folder of every cell, stage and model there is."""
+        folders = [*self.root.glob("*"), *(self.root / "stages").glob("*")]
+        return {path.name: path for path in folders if status_path(path).is_file()}
+
+
+def status_path(folder: Path) -> Path:
+    """The state of the entry whose folder this is."""
+    return folder / "status.json"
+
+
+def model_path(folder: Path) -> Path:
+    """The finished weights, as a Hugging Face model folder."""
+    return folder / "model"
+
+
+def checkpoints_path(folder: Path) -> Path:
+    """Checkpoints of a training that may be resumed."""
+    return folder / "checkpoints"
+
+
+def generations_path(folder: Path) -> Path:
+    """One JSONL file of generated texts per generation id."""
+    return folder / "generations"
+
+
+def journal_path(folder: Path) -> Path:
+    """The metrics of every logged step, one JSON object per line."""
+    return folder / "journal.jsonl"
+
+
+def provenance_path(folder: Path) -> Path:
+    """Where each attempt ran and with what, one JSON object per line."""
+    return folder / "provenance.jsonl"
+
+
+def scores_path(folder: Path) -> Path:
+    """The scores, one JSON object per line."""
+    return folder / "scores.jsonl"
+
+
+def examples_path(folder: Path, score_id: str) -> Path:
+    """The values per example behind one score."""
+    return folder / "examples" / f"{score_id}.json"
+
+
+def error_path(folder: Path) -> Path:
+    """The traceback of the last failure."""
+    return folder / "error.log"
