@@ -22,11 +22,11 @@ from amid.errors import RequestError, RunError, one_line
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.fitting import fit_student, reads_teacher, validator
 from amid.objectives import objective_of
-from amid.pairs import Pair, load_model, save_model, shared_vocab_size
+from amid.pairs import Pair, Role, load_model, save_model, shared_vocab_size
 from amid.preflight import check_run
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
-from amid.stages import Role, Stages, own
+from amid.stages import Stages, own
 from amid.store import Entry, Score, Store, generations_path
 from amid.sweep import is_evaluated, label, resolved_config
 from amid.tracking import CsvMirror, Mirror, WandbMirror

@@ -75,7 +75,7 @@ def check_models(run: RunCfg) -> None:
         return
     trained = cell.tokenizer is not None and store.state(cell.tokenizer) == "done"
     folder = store.model_folder(cell.tokenizer) if cell.tokenizer is not None and trained else None
-    try_pair(run, tokenizer_folder=folder, with_weights=not made)
+    try_pair(run, batch_sizes=_batch_sizes(run), tokenizer_folder=folder, with_weights=not made)
     _tried.add(key)
 
 
@@ -93,16 +93,21 @@ def check_writable(results: Path) -> None:
 def _check_data(run: RunCfg) -> None:
     """None; raises RequestError unless there are records enough for every training of the request."""
     train, _ = training_records(run.data)
+    for key, size in _batch_sizes(run).items():
+        if len(train) < size:
+            raise RequestError(f"{key}={size} exceeds the {len(train)} training records")
+        if size % run.trainer.devices:
+            raise RequestError(f"{key} must be a multiple of trainer.devices ({run.trainer.devices}), got {size}")
+
+
+def _batch_sizes(run: RunCfg) -> dict[str, int]:
+    """Setting -> records that one optimiser step takes, for every training of the request."""
     sizes = {"train.global_batch_size": run.train.global_batch_size}
     for role in ROLES:
         sft = getattr(run.pair, f"{role}_sft")
         if sft.epochs > 0:
             sizes[f"pair.{role}_sft.global_batch_size"] = sft.global_batch_size
-    for key, size in sizes.items():
-        if len(train) < size:
-            raise RequestError(f"{key}={size} exceeds the {len(train)} training records")
-        if size % run.trainer.devices:
-            raise RequestError(f"{key} must be a multiple of trainer.devices ({run.trainer.devices}), got {size}")
+    return sizes
 
 
 def _check_steps(run: RunCfg) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,6 +21,7 @@ from amid.errors import RequestError, RunError
 from amid.fitting import fit_student
 from amid.pairs import (
     Pair,
+    Role,
     end_texts_with,
     head_size,
     keep_layers,
@@ -37,7 +38,6 @@ from amid.ranks import Ranks
 from amid.store import Entry, Store
 
 log = logging.getLogger(__name__)
-Role = Literal["teacher", "student"]
 Loaded = TypeVar("Loaded")
 Examples = tuple[list[Example], list[Example]]
 
