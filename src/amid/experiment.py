@@ -23,11 +23,11 @@ from amid.evaluation import evaluate_entry, read_responses, validation_loss, val
 from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
 from amid.frozen import Request, check_same_cell, freeze
 from amid.objectives import objective_of
-from amid.pairs import Pair, load_model, shared_vocab_size
+from amid.pairs import Pair, Role, load_model, shared_vocab_size
 from amid.preflight import check_run, check_writable
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
-from amid.stages import Role, Stages, own
+from amid.stages import Stages, own
 from amid.store import Entry, Score, Store
 from amid.store.claims import Claim, held
 from amid.store.generations import rows_path

@@ -76,7 +76,7 @@ def check_models(run: RunCfg) -> None:
         return
     trained = cell.tokenizer is not None and store.state(cell.tokenizer) == "done"
     folder = store.model_folder(cell.tokenizer) if cell.tokenizer is not None and trained else None
-    try_pair(run, tokenizer_folder=folder, with_weights=not made)
+    try_pair(run, batches=_batches(run), tokenizer_folder=folder, with_weights=not made)
     _tried.add(key)
 
 
@@ -94,22 +94,25 @@ def check_writable(results: Path) -> None:
 def _check_data(run: RunCfg) -> None:
     """None; raises RequestError unless there are records enough for every training of the request."""
     train, _ = training_records(run.data)
-    trainings = {("train", "data"): (run.train.global_batch_size, run.data.num_train)}
-    for role in ROLES:
-        sft = getattr(run.pair, f"{role}_sft")
-        if sft.epochs > 0:
-            trainings[f"pair.{role}_sft", f"pair.{role}_sft"] = (sft.global_batch_size, sft.num_train)
-    for (node, data_node), (size, num_train) in trainings.items():
-        key = f"{node}.global_batch_size"
+    for key, (size, num_train) in _batches(run).items():
         if num_train is not None and num_train > len(train):
-            raise RequestError(
-                f"{data_node}.num_train={num_train} exceeds the {len(train)} training records; null takes all"
-            )
+            selected = "data.num_train" if key.startswith("train.") else key.replace("global_batch_size", "num_train")
+            raise RequestError(f"{selected}={num_train} exceeds the {len(train)} training records; null takes all")
         num_records = num_train or len(train)
         if num_records < size:
             raise RequestError(f"{key}={size} exceeds the {num_records} training records")
         if size % run.trainer.devices:
             raise RequestError(f"{key} must be a multiple of trainer.devices ({run.trainer.devices}), got {size}")
+
+
+def _batches(run: RunCfg) -> dict[str, tuple[int, int | None]]:
+    """Setting -> records that one optimiser step takes, and the first records that it takes them from (None = all)."""
+    batches = {"train.global_batch_size": (run.train.global_batch_size, run.data.num_train)}
+    for role in ROLES:
+        sft = getattr(run.pair, f"{role}_sft")
+        if sft.epochs > 0:
+            batches[f"pair.{role}_sft.global_batch_size"] = (sft.global_batch_size, sft.num_train)
+    return batches
 
 
 def _check_steps(run: RunCfg) -> None:

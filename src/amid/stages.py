@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,6 +20,7 @@ from amid.errors import RequestError, RunError
 from amid.fitting import fit_student, plan_of_stage
 from amid.pairs import (
     Pair,
+    Role,
     end_texts_with,
     head_size,
     keep_layers,
@@ -36,7 +37,6 @@ from amid.store import Entry, Store
 from amid.store.claims import Claim
 
 log = logging.getLogger(__name__)
-Role = Literal["teacher", "student"]
 Part = Literal["train", "dev"]
 Loaded = TypeVar("Loaded")
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from transformers import PreTrainedTokenizerBase
@@ -24,6 +23,7 @@ from amid.evaluation import check_sets
 from amid.model_folders.folder import check_full_attention, check_layers, check_positions
 from amid.model_folders.tokenizer import check_fits
 from amid.pairs import (
+    Role,
     Sizes,
     check_one_tokenizer,
     keep_layers,
@@ -32,13 +32,13 @@ from amid.pairs import (
     load_tokenizer,
     load_tokenizers,
     num_ids,
+    shared_ids,
     train_tokenizer,
 )
 from amid.pairs.tokenizers import largest_ordinary
 from amid.protocol import set_protocols
 from amid.ranks import place
 
-Role = Literal["teacher", "student"]
 ROLES: tuple[Role, Role] = ("teacher", "student")
 RECORDS_COMPARED = 64  # first training records that both tokenizers must split alike
 
@@ -59,9 +59,12 @@ def try_accelerator(name: str, *, num_devices: int) -> None:
         raise RequestError(f"trainer.devices={num_devices} needs {num_here} GPUs on this machine, which has {count}")
 
 
-def try_pair(run: RunCfg, *, tokenizer_folder: Path | None, with_weights: bool) -> None:
+def try_pair(
+    run: RunCfg, *, batches: Mapping[str, tuple[int, int | None]], tokenizer_folder: Path | None, with_weights: bool
+) -> None:
     """None; raises RequestError for models, tokenizers and texts that do not go together.
 
+    batches: setting -> records that an optimiser step takes, and the first records it takes them from (None = all).
     tokenizer_folder: of the tokenizer that was trained for this pair; None if it is not trained yet.
     with_weights: load every model too, as the run would.
     """
@@ -75,7 +78,19 @@ def try_pair(run: RunCfg, *, tokenizer_folder: Path | None, with_weights: bool) 
         check_positions(sizes[role].num_positions, num_tokens=run.data.max_tokens, needed_by=needed_by, name=name)
         if run.strategy.name == "speculative":
             check_full_attention(has_sliding_windows=sizes[role].has_sliding_windows, name=name)
-    _try_records(run, records, dev, tokenizers, sizes)
+    shared = shared_ids([each.vocab_size for each in sizes.values()], tokenizers.values())
+    needs = [(records[:num_train], f"{key}={size}", size) for key, (size, num_train) in batches.items()]
+    for part, needed_by, num_needed in [*needs, (dev, "validation", 1)]:
+        check_enough(
+            part,
+            tokenizers["teacher"],
+            max_prompt_tokens=run.data.max_prompt_tokens,
+            max_tokens=run.data.max_tokens,
+            truncate_prompt=run.data.truncate_prompt,
+            vocab_size=shared,
+            num_needed=num_needed,
+            needed_by=needed_by,
+        )
     _try_sets(run, tokenizers, sizes)
     if with_weights:
         _try_models(run)
@@ -126,38 +141,6 @@ def _source(run: RunCfg, role: Role) -> str:
 def _revision(run: RunCfg, role: Role) -> str | None:
     revision: str | None = getattr(run.pair, f"{'teacher' if run.pair.student == TEACHER else role}_revision")
     return revision
-
-
-def _try_records(
-    run: RunCfg,
-    records: Sequence[Record],
-    dev: Sequence[Record],
-    tokenizers: Mapping[Role, PreTrainedTokenizerBase],
-    sizes: Mapping[Role, Sizes],
-) -> None:
-    """None; raises RequestError if a training would not have enough examples, or no validation."""
-    pair, data = run.pair, run.data
-    shared = min(sizes[role].vocab_size for role in ROLES)
-    if num_ids(tokenizers["teacher"]) != num_ids(tokenizers["student"]):
-        shared = min(shared, *(num_ids(tokenizer) for tokenizer in tokenizers.values()))
-    size = run.train.global_batch_size
-    needs = [(records[: data.num_train], size, f"train.global_batch_size={size}"), (dev, 1, "validation")]
-    for role in ROLES:
-        sft = getattr(pair, f"{role}_sft")
-        if sft.epochs > 0:
-            size = sft.global_batch_size
-            needs.append((records[: sft.num_train], size, f"pair.{role}_sft.global_batch_size={size}"))
-    for part, num_needed, needed_by in needs:
-        check_enough(
-            part,
-            tokenizers["teacher"],
-            max_prompt_tokens=data.max_prompt_tokens,
-            max_tokens=data.max_tokens,
-            truncate_prompt=data.truncate_prompt,
-            vocab_size=shared,
-            num_needed=num_needed,
-            needed_by=needed_by,
-        )
 
 
 def _try_sets(run: RunCfg, tokenizers: Mapping[Role, PreTrainedTokenizerBase], sizes: Mapping[Role, Sizes]) -> None:

@@ -171,7 +171,9 @@ def test_code_in_a_model_folder_is_never_run(llama, known):
 
 
 def test_finite_weights_whose_logits_are_not_are_refused_as_such(llama):
-    folder = damaged(llama, reweigh(lambda all_: {**all_, "lm_head.weight": all_["lm_head.weight"] * 1e38}))
+    large = ("model.norm.weight", "lm_head.weight")  # 1e30 times 1e30 is too large for float32
+    change = reweigh(lambda all_: {name: tensor * (1e30 if name in large else 1) for name, tensor in all_.items()})
+    folder = damaged(llama, change)
     assert "gives logits that are not finite: its weights have diverged" in refusal(folder)
 
 

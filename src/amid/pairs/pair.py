@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.pairs.sizes import head_size
 from amid.pairs.tokenizers import num_ids
+
+Role = Literal["teacher", "student"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,16 @@ class Pair:
 
 
 def shared_vocab_size(teacher: PreTrainedModel, student: PreTrainedModel, *tokenizers: PreTrainedTokenizerBase) -> int:
-    """How many of the first token ids both models and their tokenizers have.
+    """How many of the first token ids both models and their tokenizers have."""
+    return shared_ids([head_size(model) for model in (teacher, student)], tokenizers)
 
-    Padded rows of a wider head are cut, never padded to. Heads of one width under tokenizers of one size are taken
+
+def shared_ids(head_sizes: Sequence[int], tokenizers: Iterable[PreTrainedTokenizerBase]) -> int:
+    """How many of the first token ids heads of these sizes and the tokenizers have.
+
+    Padded rows of a wider head are cut, never padded to. Heads of one size under tokenizers of one length are taken
     whole, padded rows included.
     """
-    heads = {head_size(model) for model in (teacher, student)}
-    sizes = {num_ids(tokenizer) for tokenizer in tokenizers}
-    return min(heads) if len(heads) == len(sizes) == 1 else min(*heads, *sizes)
+    lengths = {num_ids(tokenizer) for tokenizer in tokenizers}
+    alike = len(set(head_sizes)) == len(lengths) == 1
+    return min(head_sizes) if alike else min(*head_sizes, *lengths)
