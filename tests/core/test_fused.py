@@ -1,5 +1,8 @@
 import functools
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -274,6 +277,27 @@ def test_differences_of_30_to_100_keep_the_closed_form_and_equal_float64(diverge
     torch.testing.assert_close(parts.per_token.double(), true.detach(), rtol=2e-5, atol=5e-6)
     # A logarithm of 100 is known to 4e-6 in float32, times kappa where it meets the other one.
     torch.testing.assert_close(gradient.double(), true_gradient, rtol=2e-4, atol=2e-5 * max(1.0, true.max().item()))
+
+
+OFFSET_ERROR = """
+import torch
+from amid.core import DivergenceTerm, Objective, chunked_objective_from_logits, constant, kl
+term = DivergenceTerm(kl, "pr", constant(value=-5.0), constant(value=0.1))
+z_q, z_p = torch.randn(2, 4, 500, generator=torch.Generator().manual_seed(0)) * 3 + 1000.0
+z, student = z_q.double().requires_grad_(), z_q.clone().requires_grad_()
+true = term.per_token(z_p.double().log_softmax(-1), z.log_softmax(-1), alpha=-5.0, lam=0.1)
+common = {"labels": None, "token_weights": torch.ones(4), "vocab_size": 500}
+loss = chunked_objective_from_logits(student, z_p, Objective((term,)), **common).loss
+(gradient,), (exact,) = torch.autograd.grad(loss, student), torch.autograd.grad(true.sum(), z)
+print(float((gradient - exact).norm() / exact.norm()))
+"""
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_a_common_offset_of_1000_costs_no_digits_also_without_fused_multiply_add(capability):
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
+    done = subprocess.run([sys.executable, "-c", OFFSET_ERROR], capture_output=True, text=True, env=environment)
+    assert float(done.stdout) < 3e-6, done.stderr
 
 
 def test_tokens_that_take_the_dense_form_are_counted():

@@ -104,8 +104,8 @@ class BlockResult:
 
 def _distribution(z: Tensor, log: Tensor, mass: Tensor) -> None:
     """None; writes the softmax of z into mass and its base-2 logarithm into log."""
-    highest = z.amax(-1, keepdim=True)
-    torch.add(highest * (-1.0 / LN2), z, alpha=1.0 / LN2, out=log)
+    # Subtracted before it is scaled: of large logits, a product rounded on its own would lose the digits that matter.
+    torch.sub(z, z.amax(-1, keepdim=True), out=log).mul_(1.0 / LN2)
     torch.exp2(log, out=mass)
     total = mass.sum(-1, keepdim=True)
     log.sub_(total.log2())

@@ -1,0 +1,46 @@
+"""The benchmarks on a real model, small: what their last lines say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def result_of(script, *arguments):
+    """The numbers of a benchmark's last line by name."""
+    # One thread: what is checked are not the times, and two wait for each other on a busy machine.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(f"RESULT bench-{script.removesuffix('.py')} ")
+    return dict(re.findall(r"(\w+)=(\S+)", last))
+
+
+@pytest.mark.real
+def test_bench_step_splits_the_products_own_step_into_parts_that_fill_it():
+    found = result_of("step.py", "--steps", "2", "--tokens", "48", "--batch-size", "2", "--micro-batch-size", "1")
+    parts = [float(found[f"{part}_s"]) for part in ("teacher", "student", "loss", "backward", "optimiser")]
+    assert all(seconds > 0 for seconds in parts)
+    assert float(found["labels_per_s"]) > 0
+    assert 1.0 < float(found["peak_gb"]) < 8.0
+
+
+@pytest.mark.real
+@pytest.mark.timeout(900)
+def test_the_closed_form_is_usable_in_every_position_of_a_real_pair():
+    skipped = ("--skip", "dense", "trl", "liger")
+    found = result_of("loss.py", "--shapes", "tiny", "--objectives", "ab", "--repeats", "1", *skipped)
+    assert float(found["unusable_share"]) < 0.01
+    assert float(found["fused_over_floor_real"]) > 0
