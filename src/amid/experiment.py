@@ -87,16 +87,19 @@ class Experiment:
 
     def distill(self) -> None:
         """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
-        if self.store.is_finished(self.cell) and is_evaluated(self.store, self.cell, self.protocol):
-            log.info("cell %s is finished: nothing to run", self.cell.id)
+        store, cell = self.store, self.cell
+        evaluated = is_evaluated(store, cell, self.protocol)
+        # Looked at in any case: a damaged model must be known before it is claimed for evaluation
+        if (evaluated and store.is_pruned(cell)) or (store.is_finished(cell) and evaluated):
+            log.info("cell %s is finished: nothing to run", cell.id)
             return
         check_run(self.run)
-        for text in self.cell.ignored:
+        for text in cell.ignored:
             log.info("note: %s", text)
         self.prepare()
         patience = Patience()
-        while (claim := self.store.claim(self.cell)) is None:
-            if self.store.state(self.cell) == "done":
+        while (claim := store.claim(cell)) is None:
+            if store.state(cell) == "done":
                 self.evaluate_again()
                 return
             if not self._may_look_again(patience):

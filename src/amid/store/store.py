@@ -203,12 +203,16 @@ class Store:
     def checked_state(self, entry: Entry, digests: FileDigests) -> State:
         """The state, "damaged" also for a finished entry whose model has changed since; for listings."""
         state = self.state(entry)
-        if state == "done":
+        if state == "done" and not self.is_pruned(entry):
             try:
                 self.check_model(entry, digests=digests)
             except DamagedError:
                 return "damaged"
         return state
+
+    def is_pruned(self, entry: Entry) -> bool:
+        """Whether the whole model of a done entry was removed, to save space; its scores stay what they are."""
+        return self.state(entry) == "done" and not self.model_folder(entry).exists()
 
     def is_finished(self, entry: Entry) -> bool:
         """Whether the entry is done and its model what was published.
