@@ -12,6 +12,7 @@ from amid.errors import RequestError
 from amid.multirun import plan_lines
 from amid.seals import seal
 from amid.store import Examples, Score, Store
+from amid.store.layout import status_path
 from amid.sweep import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
 from amid.tables import build_table, render
 
@@ -138,6 +139,18 @@ def test_a_plan_does_not_wait_for_cells_that_run_elsewhere(composed, run):
     start = time.monotonic()
     assert [planned.state for planned in plan_sweep(jobs, composed).cells] == ["running"] * 3
     assert time.monotonic() - start < 5.0  # composing three cells; one heartbeat more is what one of them would cost
+
+
+@pytest.mark.parametrize("text", [b"\xff\x00", b"{", b'{"state": "done", "digest": "0123456789abcdef"}'])
+def test_a_damaged_status_is_planned_to_be_rebuilt_and_hides_no_other_cell(text, composed, run):
+    jobs = jobs_of("amid.alpha=0,1,2")
+    store = Store(run.paths.results)
+    damaged = plan_sweep(jobs, composed).cells[1].cell
+    store.folder(damaged).mkdir(parents=True)
+    status_path(store.folder(damaged)).write_bytes(text)
+    sweep = plan_sweep(jobs, composed)
+    assert [planned.state for planned in sweep.cells] == ["absent", "damaged", "absent"]
+    assert [line.split()[1] for line in plan_lines(sweep)[1:]] == ["train", "rebuild", "train"]
 
 
 def test_teacher_and_initial_student_are_named_once_for_all_cells(composed):

@@ -13,7 +13,7 @@ from amid.config import TABLE_METRICS, RunCfg, config_root
 from amid.entry import exit_code
 from amid.errors import RequestError, RunError, unknown_name
 from amid.store import Store
-from amid.store.damage import damage_of
+from amid.store.damage import damage_of, is_pruned
 from amid.store.files import file_system_now
 from amid.store.status import is_unverified, read_status, state_of
 from amid.store.watch import owner_of
@@ -68,7 +68,8 @@ def status(name: SweepName = None, results: Results = Path("results")) -> None:
         seconds = f"{details['seconds']:.0f} s" if "seconds" in details else ""
         error = str(details.get("error", "")) if state == "failed" else ""
         owner = owner_of(folder, now=now) if state == "running" else ""
-        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, "; ".join(damage))
+        gone = "model gone: trained again when it is needed" if is_pruned(folder) else ""
+        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, gone, "; ".join(damage))
         typer.echo("  ".join(part for part in parts if part))
     unverified = sum(is_unverified(folder) for _, folder, _ in folders)
     if unverified:

@@ -87,8 +87,11 @@ class Experiment:
 
     @property
     def finished(self) -> bool:
-        """Trained, with the model that was published, and evaluated under the protocol asked for."""
-        return self.store.is_finished(self.cell) and is_evaluated(self.store, self.cell, self.protocol)
+        """Trained and evaluated under the protocol asked for; its model is what was published, or was removed."""
+        store, cell = self.store, self.cell
+        evaluated = is_evaluated(store, cell, self.protocol)
+        # Looked at in any case: a damaged model must be known before it is claimed for evaluation
+        return (evaluated and store.is_pruned(cell)) or (store.is_finished(cell) and evaluated)
 
     # Tasks
 
@@ -102,16 +105,18 @@ class Experiment:
 
     def distill(self) -> None:
         """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
+        cell = self.cell
         if self.finished:
-            log.info("cell %s is finished: nothing to run", self.cell.id)
+            gone = f"; its model is gone from {self.store.model_folder(cell)} and is trained again when it is needed"
+            log.info("cell %s is finished: nothing to run%s", cell.id, gone if self.store.is_pruned(cell) else "")
             return
         check_run(self.run)
-        for text in self.cell.ignored:
+        for text in cell.ignored:
             log.info("note: %s", text)
         self.prepare()
         patience = Patience()
-        while (claim := self.store.claim(self.cell)) is None:
-            if self.store.state(self.cell) == "done":
+        while (claim := self.store.claim(cell)) is None:
+            if self.store.state(cell) == "done":
                 self.evaluate_again()
                 return
             if not self._may_look_again(patience):

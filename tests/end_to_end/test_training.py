@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,21 @@ def test_a_damaged_teacher_is_built_again_before_it_teaches(
     assert f"{path} is damaged" in caplog.text
     assert path.read_bytes() == sound
     assert weights_of(again) == weights_of(undisturbed)
+
+
+def test_a_model_that_was_removed_to_save_space_is_trained_again_only_when_it_is_needed(
+    small_run: Compose, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = small_run()
+    run_task(run)
+    before = weights_of(run)
+    experiment = Experiment(run)
+    shutil.rmtree(experiment.store.model_folder(experiment.cell))
+    with caplog.at_level("INFO"):
+        run_task(run)
+    assert "is finished: nothing to run" in caplog.text
+    run_task(small_run("evaluation.decode_seeds=[10,20,30]"))
+    assert weights_of(run) == before
 
 
 def test_a_damaged_model_is_trained_again_and_not_evaluated(

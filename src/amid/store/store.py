@@ -21,7 +21,7 @@ from amid.fingerprint import FileDigests
 from amid.seals import DamagedError, check_folder, file_digest, seal, seal_folder
 from amid.store import layout, scores
 from amid.store.claims import Claim, try_claim
-from amid.store.damage import damage_of
+from amid.store.damage import damage_of, is_pruned
 from amid.store.files import read_object, replace_text
 from amid.store.layout import Entry, Layout
 from amid.store.provenance import record_attempt
@@ -204,12 +204,16 @@ class Store:
     def checked_state(self, entry: Entry, digests: FileDigests) -> State:
         """The state, "damaged" also for a finished entry whose model has changed since; for listings."""
         state = self.state(entry)
-        if state == "done":
+        if state == "done" and not self.is_pruned(entry):
             try:
                 self.check_model(entry, digests=digests)
             except DamagedError:
                 return "damaged"
         return state
+
+    def is_pruned(self, entry: Entry) -> bool:
+        """Whether the whole model of a done entry was removed, to save space; its scores stay what they are."""
+        return is_pruned(self.folder(entry))
 
     def is_finished(self, entry: Entry) -> bool:
         """Whether the entry is done and its model what was published.
