@@ -16,6 +16,7 @@ import pytest
 from amid import cli
 from amid.cell import Cell, Stage
 from amid.errors import RequestError
+from amid.generation.decoding import Decoding
 from amid.protocol import Protocol, SetProtocol
 from amid.seals import DamagedError, seal
 from amid.store import Score, Store, files, watch
@@ -23,7 +24,7 @@ from amid.store.claims import held
 from amid.store.files import file_system_now
 from amid.store.layout import scores_path, status_path
 
-DECODING = {"max_new_tokens": 12, "temperature": 1.0}
+DECODING = Decoding(max_new_tokens=12)
 SETS = {"dolly": SetProtocol("d", "alpaca", 100, DECODING, (10, 20), "rouge_l", ("rouge_l",))}
 PROTOCOL = Protocol(sets=SETS, validation=None)
 TEACHER = Stage("teacher", "t" * 12, {})

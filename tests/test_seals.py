@@ -9,6 +9,7 @@ import torch
 
 from amid import pairs
 from amid.fingerprint import MODEL_FILE_PATTERNS, FileDigests
+from amid.pairs import gguf
 from amid.seals import (
     SEAL_FILE,
     DamagedError,
@@ -191,7 +192,7 @@ def test_a_damaged_conversion_in_the_cache_is_made_again(tmp_path, monkeypatch, 
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "small.gguf").write_bytes(b"gguf")
     monkeypatch.setattr(
-        pairs.importlib.util,
+        gguf.importlib.util,
         "find_spec",
         lambda name: SimpleNamespace(submodule_search_locations=[str(tmp_path / "package")]),
     )
@@ -203,12 +204,12 @@ def test_a_damaged_conversion_in_the_cache_is_made_again(tmp_path, monkeypatch, 
         (target / "model.safetensors").write_bytes(b"converted")
         seal_folder(target)
 
-    monkeypatch.setattr(pairs, "_convert_gguf", convert)
+    monkeypatch.setattr(gguf, "_convert_gguf", convert)
     for _ in range(2):
-        folder = pairs._converted_gguf("package", tmp_path / "cache")
+        folder = gguf._converted_gguf("package", tmp_path / "cache")
     assert conversions == ["small.gguf"]
     flip(folder / "model.safetensors")
-    assert pairs._converted_gguf("package", tmp_path / "cache") == folder
+    assert gguf._converted_gguf("package", tmp_path / "cache") == folder
     assert conversions == ["small.gguf"] * 2
     assert "model.safetensors is damaged" in caplog.text and "it is converted again" in caplog.text
 

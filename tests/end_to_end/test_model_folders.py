@@ -131,4 +131,4 @@ def test_a_model_that_cannot_be_evaluated_is_refused_before_it_answers(
     *_, last = lines = done.stderr.splitlines()
     assert len(lines) == 2  # the first: these are not the texts that the set is declared to hold
     assert said in last
-    assert not list((tmp_path / "results").rglob("*.jsonl"))
+    assert not list((tmp_path / "results").rglob("generations/*"))

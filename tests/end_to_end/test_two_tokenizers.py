@@ -19,6 +19,7 @@ from amid.data.loader import StepBatches
 from amid.errors import RequestError
 from amid.experiment import Experiment, run_task
 from amid.requests import run_of_overrides
+from amid.store.scores import read_scores
 
 SIZE = len(small_tokenizer())
 EXTRA = "<|tool|>"
@@ -155,11 +156,11 @@ def test_the_exported_student_evaluates_alone_as_it_did_in_its_cell(
     run = compose(*instruct_and_base, "pair.eos=teacher")
     run_task(run)
     experiment, model = outcome(run)
-    inside = experiment.store.read_folder(experiment.store.folder(experiment.cell))
+    inside = read_scores(experiment.store.folder(experiment.cell))
     run.paths.results = str(tmp_path / "elsewhere")
     evaluate_model(str(model), run)
     (folder,) = (tmp_path / "elsewhere" / "stages").iterdir()
-    alone = {(score.metric, score.decode_seed): score.value for score in experiment.store.read_folder(folder)}
+    alone = {(score.metric, score.decode_seed): score.value for score in read_scores(folder)}
     assert len(alone) > 4
     assert alone == {(score.metric, score.decode_seed): score.value for score in inside if score.eval_set == "test"}
 
