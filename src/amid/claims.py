@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amid.errors import RunError
+from amid.names import refuse_links
 
 HEARTBEAT_S = 5.0
 # An owner on another host is gone when its heartbeat has not changed for this long on the observer's own clock.
@@ -72,8 +73,9 @@ def try_claim(folder: Path, *, stale_after_s: float = STALE_AFTER_S) -> Claim | 
     """A claim on the folder; None if a live process holds it.
 
     Waits up to `stale_after_s` seconds for a heartbeat of an owner on another host.
-    Raises RunError if the folder cannot be written.
+    Raises RunError if the folder cannot be written, or is or holds a symbolic link.
     """
+    refuse_links(folder)
     try:
         (folder / "claims").mkdir(parents=True, exist_ok=True)
         numbers = _numbers(folder)

@@ -29,7 +29,8 @@ import yaml
 
 from amid.cell import Cell, Stage
 from amid.claims import Claim, attempts, is_live, replace_text, try_claim
-from amid.errors import RequestError, RunError, one_line
+from amid.errors import REASON_LENGTH, RequestError, RunError, one_line
+from amid.names import check_name, file_part, link_text
 
 log = logging.getLogger(__name__)
 State = Literal["absent", "running", "stopped", "failed", "done"]
@@ -82,9 +83,15 @@ class Store:
 
     def folder(self, entry: Entry) -> Path:
         """The folder of a cell or stage."""
-        if isinstance(entry, Cell):
-            return self.root / entry.id
-        return self.root / "stages" / f"{entry.kind}-{entry.id}"
+        return self.folder_of("cell" if isinstance(entry, Cell) else entry.kind, entry.id)
+
+    def folder_of(self, kind: object, entry_id: object) -> Path:
+        """The folder of a cell (kind `cell`) or stage. Raises RunError for what no entry is called.
+
+        Kind and id may come from a file: a damaged or foreign one must not lead out of the store.
+        """
+        kind, name = file_part(kind, found_in=self.root), file_part(entry_id, found_in=self.root)
+        return self.root / name if kind == "cell" else self.root / "stages" / f"{kind}-{name}"
 
     def model_folder(self, entry: Entry) -> Path:
         """The finished weights, as a Hugging Face model folder."""
@@ -102,20 +109,25 @@ class Store:
         """The metrics of every logged step, one JSON object per line."""
         return self.folder(entry) / "journal.jsonl"
 
+    def lineage_path(self, entry: Entry) -> Path:
+        """What names this training apart from others of the same cell, for trackers that remember names for ever."""
+        return self.folder(entry) / "lineage"
+
     def error_path(self, entry: Entry) -> Path:
         """The traceback of the last failure."""
         return self.folder(entry) / "error.log"
 
     def examples_path(self, folder: Path, score_id: str) -> Path:
         """The values per example behind one score of the entry whose folder this is."""
-        return folder / "examples" / f"{score_id}.json"
+        return folder / "examples" / f"{file_part(score_id, found_in=folder / 'scores.jsonl')}.json"
 
     def texts_path(self, digest: str) -> Path:
         """Questions and references of an evaluation set."""
-        return self.root / "texts" / f"{digest[:TEXTS_DIGITS]}.jsonl"
+        return self.root / "texts" / f"{file_part(digest, found_in=self.root / 'texts')[:TEXTS_DIGITS]}.jsonl"
 
     def sweep_path(self, name: str) -> Path:
-        """The manifest of a sweep."""
+        """The manifest of a sweep. Raises RequestError for what no sweep is called."""
+        check_name("sweep", name)
         return self.root / "sweeps" / f"{name}.json"
 
     # Life of a cell or stage
@@ -150,13 +162,28 @@ class Store:
         status = {"state": state, "attempt": attempts(folder), "at": now, **details}
         replace_text(folder / "status.json", json.dumps(status))
 
-    def set_failed(self, entry: Entry, reason: str, details: str) -> None:
-        """Record a failure: its one-line reason in the status, its traceback beside it, as far as the disk allows."""
+    def set_failed(self, entry: Entry, reason: str, details: str) -> bool:
+        """Whether a failure could be recorded: its one-line reason in the status, its traceback beside it.
+
+        What is done stays done, with the reason why adding to it failed: training and evaluation have one folder.
+        """
+        known = self.status(entry)
+        done = known.get("state") == "done"
+        kept = {key: value for key, value in known.items() if key not in ("state", "attempt", "at")} if done else {}
         try:
-            self.error_path(entry).write_text(details)
-            self.set_status(entry, "failed", error=one_line(reason)[:300])
+            replace_text(self.error_path(entry), details)
+            self.set_status(entry, "done" if done else "failed", **{**kept, "error": one_line(reason)[:REASON_LENGTH]})
         except OSError as err:
             log.warning("the failure could not be recorded in %s: %s", self.folder(entry), err.strerror)
+            return False
+        return True
+
+    def set_evaluated(self, entry: Entry) -> None:
+        """None; a finished entry forgets why an earlier evaluation failed."""
+        known = self.status(entry)
+        if known.get("state") == "done" and "error" in known:
+            details = {key: value for key, value in known.items() if key not in ("state", "attempt", "at", "error")}
+            self.set_status(entry, "done", **details)
 
     def state(self, entry: Entry) -> State:
         """absent, running (a live owner), stopped (its owner is gone), failed or done."""
@@ -177,6 +204,9 @@ class Store:
     @staticmethod
     def status_of_folder(folder: Path) -> dict[str, Any]:
         """The recorded status of the entry whose folder this is; empty if there is none."""
+        link = link_text(folder)
+        if link is not None:
+            return {"state": "failed", "error": link}
         try:
             status = json.loads((folder / "status.json").read_text())
         except (FileNotFoundError, NotADirectoryError):
@@ -225,8 +255,8 @@ class Store:
 
         Raises RequestError if there is none or more than one.
         """
-        folders = {path.name: path for path in self.root.glob("*") if (path / "status.json").is_file()}
-        folders |= {path.name: path for path in (self.root / "stages").glob("*") if (path / "status.json").is_file()}
+        candidates = [*self.root.glob("*"), *(self.root / "stages").glob("*")]
+        folders = {path.name: path for path in candidates if (path / "status.json").is_file() and not path.is_symlink()}
         found = [key for key in sorted(folders) if name and (key.startswith(name) or _id_of(key).startswith(name))]
         if len(found) != 1:
             what = f"names {len(found)} entries ({', '.join(found)})" if found else "names no cell, stage or model"
@@ -239,6 +269,8 @@ class Store:
 
     def read_folder(self, folder: Path) -> list[Score]:
         """The scores in the folder of one entry."""
+        if folder.is_symlink():
+            return []
         return [Score(**line) for line in read_json_lines(folder / "scores.jsonl")]
 
     # Sweeps
@@ -294,7 +326,7 @@ def drop_torn_line(path: Path) -> None:
 
 def generations_path(folder: Path, generation_id: str) -> Path:
     """The file of one generation id in a folder of generations."""
-    return folder / f"{generation_id}.jsonl"
+    return folder / f"{file_part(generation_id, found_in=folder)}.jsonl"
 
 
 def commit_rows(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

@@ -8,6 +8,7 @@ from omegaconf import MISSING
 
 from amid.config.checks import at_least, one_of
 from amid.config.evaluation import TABLE_METRICS
+from amid.names import check_name, expanded
 
 LOGGERS = ("wandb", "csv", "none")
 WANDB_MODES = ("auto", "online", "offline")
@@ -18,7 +19,7 @@ class TrainerCfg:
     """Where and how to run: resources and display, never results."""
 
     accelerator: str = "auto"  # as Lightning's Trainer
-    devices: int = 1  # processes that train one cell together, one per device (docs/ranks.md)
+    devices: int = 1  # processes that train one cell together, one per device (docs/strategies.md, Several devices)
     keep_teacher_states: bool = True  # in the replay buffer, so that a replayed batch needs no teacher pass
     micro_batch_size: int | None = None  # sequences per forward and device, null = all of a step at once
     generation_batch_size: int = 256  # prompts decoded together
@@ -56,6 +57,9 @@ class PathsCfg:
     results: str = MISSING  # one folder per cell, stage and sweep
     cache: str = MISSING  # conversions and digests that can be made again
 
+    def __post_init__(self) -> None:
+        self.results, self.cache = expanded("paths.results", self.results), expanded("paths.cache", self.cache)
+
 
 @dataclass
 class TableCfg:
@@ -75,3 +79,7 @@ class SweepCfg:
 
     name: str | None = None
     table: TableCfg = field(default_factory=TableCfg)
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            check_name("sweep.name", self.name)  # it names a file of the store
