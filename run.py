@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra's errors reach `exit_code`, which makes one line of them
-
 import hydra
 from omegaconf import DictConfig
 
 from amid.config import register, run_config
-from amid.entry import exit_code, run_job
+from amid.entry import check_arguments, exit_code, run_job
 
 
-@hydra.main(version_base="1.3", config_path=str(register()), config_name="config")
-def main(config: DictConfig) -> None:
+def job(config: DictConfig) -> None:
     """Carry out the configured task."""
 
     def task() -> None:
@@ -27,5 +24,12 @@ def main(config: DictConfig) -> None:
     run_job(task)
 
 
+def command() -> None:
+    """Carry out the command line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors reach `exit_code`, which makes one line of them
+    check_arguments(sys.argv[1:])
+    hydra.main(version_base="1.3", config_path=str(register()), config_name="config")(job)()
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(exit_code(command))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import open_dict
 
 from amid.config import RunCfg, register, run_config
 from amid.sweep import Overrides, Sweep, expand, plan_sweep
+
+
+def override(key: str, value: object) -> str:
+    """`KEY=VALUE` in which quotes, blanks, commas and `${` of the value stand for themselves; a text stays a text."""
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", str(value))
+    return f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}"
 
 
 def run_of_overrides(overrides: Sequence[str]) -> RunCfg:
