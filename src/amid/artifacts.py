@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from amid.cell import Stage
 from amid.claims import Claim, held
-from amid.errors import RunError
+from amid.failures import recorded
 from amid.store import Store
 
 log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ def _build(store: Store, stage: Stage, build: Callable[[Path, Claim], None], cla
     target = store.model_folder(stage)
     partial = target.with_name("model.partial")
     start = time.perf_counter()
-    try:
+    with recorded(store, stage):
         for leftover in (partial, target):
             if leftover.exists():
                 shutil.rmtree(leftover)
@@ -51,10 +50,4 @@ def _build(store: Store, stage: Stage, build: Callable[[Path, Claim], None], cla
         build(partial, claim)
         claim.check()
         partial.rename(target)
-    except Exception as err:
-        reason = err.strerror or str(err) if isinstance(err, OSError) else str(err)
-        store.set_failed(stage, reason, traceback.format_exc())
-        raise RunError(
-            f"stage {stage.kind} {stage.id} failed: {reason} (traceback: {store.error_path(stage)})"
-        ) from err
-    store.set_status(stage, "done", seconds=round(time.perf_counter() - start, 1))
+        store.set_status(stage, "done", seconds=round(time.perf_counter() - start, 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from amid.claims import Claim, held
 from amid.config import RunCfg
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
-from amid.errors import RequestError, RunError, one_line
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
+from amid.failures import not_trained, recorded
 from amid.fitting import fit_student, reads_teacher, validator
 from amid.objectives import objective_of
 from amid.pairs import Pair, load_model, save_model, shared_vocab_size
@@ -73,40 +72,40 @@ class Experiment:
     # Tasks
 
     def prepare(self) -> None:
-        """None; builds the stages and evaluates teacher and initial student."""
-        stages, cell = self.stages, self.cell
-        for stage, load in ((cell.teacher, stages.teacher), (cell.student_init, stages.initial_student)):
-            stages.ensure(stage)
-            if not is_evaluated(self.store, stage, self.protocol):
-                self._evaluate_stage(stage, load)
+        """None; checks the request, builds the stages, and evaluates teacher and initial student."""
+        check_run(self.run)
+        self._prepare()
 
     def distill(self) -> None:
         """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
         if self.store.state(self.cell) == "done" and is_evaluated(self.store, self.cell, self.protocol):
             log.info("cell %s is finished: nothing to run", self.cell.id)
             return
-        check_run(self.run)
+        in_sweep = self.run.sweep.name is not None
+        if not in_sweep:
+            check_run(self.run)  # a bad request leaves nothing in the store
         for text in self.cell.ignored:
             log.info("note: %s", text)
-        self.prepare()
         claim = self.store.claim(self.cell)
         if claim is None:
             if self.store.state(self.cell) != "done":
                 log.info("cell %s is being run by another process", self.cell.id)
                 return
-            self.evaluate_again()
+            self._evaluate_trained(prepare=True)
             return
-        with held(claim):
-            try:
-                self._train(claim)
-            except (Exception, KeyboardInterrupt) as err:
-                self._record_failure(err)
-                raise
+        with held(claim), recorded(self.store, self.cell):
+            if in_sweep:
+                check_run(self.run)  # passed when the sweep was planned: what it says now is news of this machine
+            self._prepare()
+            self._train(claim)
 
     def evaluate_again(self) -> None:
         """None; evaluates a trained cell under the present protocol. Raises RequestError if it is not trained."""
         if self.store.state(self.cell) != "done":
-            raise RequestError(f"cell {self.cell.id} is not trained yet; run it without task=evaluate first")
+            raise not_trained(self.cell)
+        self._evaluate_trained(prepare=False)
+
+    def _evaluate_trained(self, *, prepare: bool) -> None:
         if is_evaluated(self.store, self.cell, self.protocol):
             log.info("cell %s is evaluated: nothing to run", self.cell.id)
             return
@@ -114,9 +113,19 @@ class Experiment:
         if claim is None:
             log.info("cell %s is being evaluated by another process", self.cell.id)
             return
-        with held(claim):
+        with held(claim), recorded(self.store, self.cell):
+            if prepare:
+                self._prepare()
             student = load_model(str(self.store.model_folder(self.cell)), revision=None, cache=self._cache)
             self._evaluate(self.cell, student)
+            self.store.set_evaluated(self.cell)
+
+    def _prepare(self) -> None:
+        stages, cell = self.stages, self.cell
+        for stage, load in ((cell.teacher, stages.teacher), (cell.student_init, stages.initial_student)):
+            stages.ensure(stage)
+            if not is_evaluated(self.store, stage, self.protocol):
+                self._evaluate_stage(stage, load)
 
     # Training
 
@@ -193,8 +202,9 @@ class Experiment:
                 return
             time.sleep(1.0)
             claim = self.store.claim_done(stage)
-        with held(claim):
+        with held(claim), recorded(self.store, stage):
             scores = self._evaluate(stage, load())
+            self.store.set_evaluated(stage)
         log.info("%s %s: %s", stage.kind.replace("_", " "), stage.id, _summary(scores, self.protocol))
 
     def _evaluate(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
@@ -279,16 +289,6 @@ class Experiment:
                 for question, response, references in shown
             ]
         return rows[: self.run.logger.num_generations]
-
-    def _record_failure(self, err: BaseException) -> None:
-        if isinstance(err, KeyboardInterrupt):
-            return  # the claim is released: the cell is "stopped" and resumes next time
-        self.store.set_failed(self.cell, str(err) or type(err).__name__, traceback.format_exc())
-        if isinstance(err, (RunError, RequestError)):
-            return
-        raise RunError(
-            f"cell {self.cell.id} failed: {one_line(str(err))[:300]} (traceback: {self.store.error_path(self.cell)})"
-        ) from err
 
 
 def _summary(scores: Sequence[Score], protocol: Protocol) -> str:

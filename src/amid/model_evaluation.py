@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from pathlib import Path
 
 import torch
@@ -13,8 +12,9 @@ from transformers.utils import logging as transformers_logging
 from amid.cell import Stage, model_stage
 from amid.claims import held
 from amid.config import SCRATCH, TEACHER, RunCfg
-from amid.errors import RequestError, RunError, one_line
+from amid.errors import RequestError, RunError
 from amid.evaluation import evaluate_entry
+from amid.failures import recorded
 from amid.fingerprint import FileDigests
 from amid.pairs import load_model, load_tokenizer
 from amid.preflight import check_writable
@@ -51,31 +51,21 @@ def evaluate_model(name: str, run: RunCfg, *, revision: str | None = None) -> Ta
 def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store: Store, revision: str | None) -> None:
     cache = Path(run.paths.cache)
     tokenizer = load_tokenizer(name, revision=revision, cache=cache)
-    was_done = store.state(stage) == "done"  # with other sets: a failure now takes nothing from these
     claim = store.claim(stage) or store.claim_done(stage)
     if claim is None:
         raise RunError(f"model {stage.id} is being evaluated by another process; repeat the command when it has ended")
     start = time.perf_counter()
-    with held(claim):
-        try:
-            model = load_model(name, revision=revision, cache=cache)
-            device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-            model = model.to(device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
-            generated = evaluate_entry(
-                model,
-                tokenizer,
-                protocol,
-                entry=stage,
-                store=store,
-                batch_size=run.trainer.generation_batch_size,
-            )
-        except Exception as err:
-            if not was_done:
-                store.set_failed(stage, str(err) or type(err).__name__, traceback.format_exc())
-            if isinstance(err, (RequestError, RunError)):
-                raise
-            raise RunError(
-                f"model {stage.id} failed: {one_line(str(err))[:300]} (traceback: {store.error_path(stage)})"
-            ) from err
+    with held(claim), recorded(store, stage):
+        model = load_model(name, revision=revision, cache=cache)
+        device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+        model = model.to(device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+        generated = evaluate_entry(
+            model,
+            tokenizer,
+            protocol,
+            entry=stage,
+            store=store,
+            batch_size=run.trainer.generation_batch_size,
+        )
         store.set_status(stage, "done", seconds=round(time.perf_counter() - start, 1))
     log.info("generated %s; results: %s", generated, store.folder(stage))

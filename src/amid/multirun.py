@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from amid.cell import Cell, Stage
 from amid.errors import RunError
+from amid.failures import not_trained
 from amid.preflight import check_run
 from amid.store import Store
 from amid.sweep import Overrides, PlannedCell, Sweep, distinct_overrides, is_evaluated, manifest_of
 from amid.tables import build_table, render
 
 log = logging.getLogger(__name__)
-Launch = Callable[[Sequence[Overrides]], None]
+Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
 
 
 def carry_out(sweep: Sweep, launch: Launch) -> None:
     """None; runs what is left of the sweep and prints its table.
 
-    launch: runs a batch of jobs given by their overrides; may raise, because what counts is what is in the store.
+    launch: runs a batch of jobs given by their overrides, and says for each why it failed, None if it did not. What
+    counts is what is in the store; the answers tell what a job could not write there.
     Raises RequestError before anything runs, RunError at the end if a cell is not finished.
     """
     store = Store(sweep.cells[0].run.paths.results)
+    tasks = {planned.run.task for planned in sweep.cells}
     for planned in sweep.pending:
         check_run(planned.run)
+        if planned.run.task == "evaluate" and planned.state != "done":
+            raise not_trained(planned.cell)
     for line in plan_lines(sweep):
         log.info("%s", line)
     store.write_sweep(sweep.name, manifest_of(sweep))
-    preparations = [planned.overrides for planned in _unprepared(sweep, store)]
-    tasks = {planned.run.task for planned in sweep.cells}
+    preparations = _unprepared(sweep, store)
+    said: dict[str, str] = {}  # cell id -> why its job failed, in the launcher's words
     if preparations:
         log.info("preparing what the cells share")
-        launch([_with(overrides, "task=prepare") for overrides in preparations])
+        reasons = launch([_with(planned.overrides, "task=prepare") for planned in preparations])
+        said |= _by_cell(preparations, reasons)
     if sweep.pending and tasks != {"prepare"}:
         # The name goes with every cell: W&B groups its runs by it.
-        launch([_with(planned.overrides, f"sweep.name={sweep.name}") for planned in sweep.pending])
+        reasons = launch([_with(planned.overrides, f"sweep.name={sweep.name}") for planned in sweep.pending])
+        said |= _by_cell(sweep.pending, reasons)
     manifest = store.read_sweep(sweep.name)
     log.info("\n%s", render(build_table(manifest, store), "text"))
     log.info("results: %s   again: amid table %s", store.root, sweep.name)
-    _raise_unfinished(sweep, store, tasks)
+    _raise_unfinished(sweep, store, tasks, said)
 
 
 def plan_lines(sweep: Sweep) -> list[str]:
@@ -65,13 +73,15 @@ def _unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
     missing: dict[tuple[str, ...], PlannedCell] = {}
     for planned in sweep.pending:
         stages = planned.cell.stages
-        references = (planned.cell.teacher, planned.cell.student_init)
-        ready = all(store.state(stage) == "done" for stage in stages) and all(
-            is_evaluated(store, stage, planned.protocol) for stage in references
-        )
-        if not ready:
+        if not all(_is_ready(stage, planned, store) for stage in stages):
             missing.setdefault(tuple(stage.id for stage in stages), planned)
     return list(missing.values())
+
+
+def _is_ready(stage: Stage, planned: PlannedCell, store: Store) -> bool:
+    """Built; and evaluated, if it is a model."""
+    is_reference = stage in (planned.cell.teacher, planned.cell.student_init)
+    return store.state(stage) == "done" and (not is_reference or is_evaluated(store, stage, planned.protocol))
 
 
 def _with(overrides: Overrides, new: str) -> Overrides:
@@ -79,14 +89,31 @@ def _with(overrides: Overrides, new: str) -> Overrides:
     return (*(override for override in overrides if override.partition("=")[0] != key), new)
 
 
-def _raise_unfinished(sweep: Sweep, store: Store, tasks: set[str]) -> None:
+def _by_cell(cells: Sequence[PlannedCell], reasons: Sequence[str | None]) -> dict[str, str]:
+    return {planned.cell.id: reason for planned, reason in zip(cells, reasons, strict=True) if reason is not None}
+
+
+def _raise_unfinished(sweep: Sweep, store: Store, tasks: set[str], said: Mapping[str, str]) -> None:
+    """None; raises RunError if a cell, or what a sweep of task=prepare prepares, is not finished, with every reason."""
+
+    def why(entry: Cell | Stage, planned: PlannedCell) -> str:
+        return store.status(entry).get("error") or said.get(planned.cell.id) or store.state(entry)
+
     if tasks == {"prepare"}:
-        broken = [f"{stage.kind} {stage.id}" for stage in sweep.references if store.state(stage) != "done"]
+        unprepared = _unprepared(sweep, store)
+        stages = {
+            (stage.kind, stage.id): f"{stage.kind} {stage.id}: {why(stage, planned)}"
+            for planned in unprepared
+            for stage in planned.cell.stages
+            if not _is_ready(stage, planned, store)
+        }
+        broken, of_what = list(stages.values()), f"{len(stages)} stages"
     else:
         broken = [
-            f"{planned.cell.id} ({overrides}): {store.status(planned.cell).get('error') or store.state(planned.cell)}"
+            f"{planned.cell.id} ({overrides}): {why(planned.cell, planned)}"
             for planned, overrides in zip(sweep.cells, distinct_overrides(sweep), strict=True)
             if store.state(planned.cell) != "done" or not is_evaluated(store, planned.cell, planned.protocol)
         ]
+        of_what = f"{len(broken)} of {len(sweep.cells)} cells"
     if broken:
-        raise RunError(f"{len(broken)} of {len(sweep.cells)} cells not finished: {'; '.join(broken)}")
+        raise RunError(f"{of_what} not finished: {'; '.join(broken)}")
