@@ -20,6 +20,7 @@ from amid.data.tokenise import eos_id
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.failures import not_trained, recorded
 from amid.fitting import fit_student, reads_teacher, validator
+from amid.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
 from amid.objectives import objective_of
 from amid.pairs import Pair, load_model, save_model, shared_vocab_size
 from amid.preflight import check_run
@@ -28,7 +29,7 @@ from amid.ranks import ALONE, Ranks, joined
 from amid.stages import Stages
 from amid.store import Entry, Score, Store, generations_path
 from amid.sweep import is_evaluated, label, resolved_config
-from amid.tracking import CsvMirror, Mirror, WandbMirror
+from amid.tracking import last_step
 from amid.training import FitResult
 
 log = logging.getLogger(__name__)
@@ -245,22 +246,33 @@ class Experiment:
         return f"{self.cell.id} {assistant} {divergence.name}/{divergence.order} {strategy.name}"
 
     def _mirror(self) -> Mirror | None:
-        logger, folder = self.run.logger, self.store.folder(self.cell)
+        logger, store, cell = self.run.logger, self.store, self.cell
         if logger.name == "none":
             return None
         if logger.name == "csv":
-            return CsvMirror(folder)
-        lineage = self.store.status(self.cell).get("attempt", 1)
-        return WandbMirror(
-            logger,
-            run_id=self.cell.id,
-            name=self._label(),
-            group=self.run.sweep.name,
-            job_type=self.run.task,
-            tags=[self.run.pair.name, self.run.data.source, self.run.divergence.name, self.run.strategy.name],
-            config={**resolved_config(self.run), "cell_id": self.cell.id, "attempt": lineage},
-            folder=folder,
-        )
+            return Guarded("logger=csv", lambda: CsvMirror(store.folder(cell)))
+
+        def wandb_run() -> Mirror | None:
+            mode = wandb_mode(logger.mode)
+            if mode == "disabled":
+                return None
+            return WandbMirror(
+                logger,
+                run_id=f"{cell.id}-{lineage_of(store.lineage_path(cell), store.journal_path(cell))}",
+                name=self._label(),
+                group=self.run.sweep.name,
+                job_type=self.run.task,
+                tags=[self.run.pair.name, self.run.data.source, self.run.divergence.name, self.run.strategy.name],
+                config={
+                    **resolved_config(self.run),
+                    "cell_id": cell.id,
+                    "attempt": store.status(cell).get("attempt", 1),
+                },
+                folder=store.folder(cell),
+                mode=mode,
+            )
+
+        return Guarded("wandb", wandb_run)
 
     def _report(self, scores: Sequence[Score], seconds: float, mirror: Mirror | None) -> None:
         log.info("%s  done in %.0f s: %s", self._label(), seconds, _summary(scores, self.protocol))
@@ -271,9 +283,7 @@ class Experiment:
             + ("" if score.decode_seed is None else f"/seed_{score.decode_seed}"): score.value
             for score in scores
         }
-        mirror.scores(named, self._some_generations())
-        if isinstance(mirror, WandbMirror) and mirror.offline_folder is not None:
-            log.info("wandb: recorded offline; upload with: wandb sync %s", mirror.offline_folder)
+        mirror.scores(named, self._some_generations(), step=last_step(self.store.journal_path(self.cell)))
 
     def _some_generations(self) -> list[dict[str, str]]:
         rows: list[dict[str, str]] = []

@@ -15,6 +15,7 @@ from amid.data.loader import StepBatches, validation_batches
 from amid.data.tokenise import Example, eos_id
 from amid.evaluation import validation_rouge_l
 from amid.generation import Decoding, Interleaving
+from amid.mirrors import Mirror
 from amid.module import DistillModule, Optimisation, Reduction
 from amid.objectives import objective_of
 from amid.pairs import Pair
@@ -22,7 +23,7 @@ from amid.ranks import ALONE, Ranks
 from amid.rollout import Rollout
 from amid.strategies import AdaptiveOffPolicy, Draws, Fixed, Mixed, ReplayBuffer, Strategy
 from amid.strategies.adaptive import Reference, ReplayRatio
-from amid.tracking import Journal, Mirror
+from amid.tracking import Journal
 from amid.training import FitResult, fit, plan_steps
 
 

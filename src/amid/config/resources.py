@@ -11,7 +11,7 @@ from amid.config.evaluation import TABLE_METRICS
 from amid.names import check_name, expanded
 
 LOGGERS = ("wandb", "csv", "none")
-WANDB_MODES = ("auto", "online", "offline")
+WANDB_MODES = ("online", "offline", "disabled")
 
 
 @dataclass
@@ -38,15 +38,17 @@ class LoggerCfg:
     """Where metrics are mirrored besides the local journal."""
 
     name: str = MISSING
-    project: str = "amid-lab"  # W&B project
-    entity: str | None = None  # W&B team or user
-    mode: str = "auto"  # W&B: auto = online with a login, else offline
+    # W&B; null is what its own environment says (WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE, its settings files)
+    project: str | None = None  # and if that says nothing: amid-lab
+    entity: str | None = None  # team or user
+    mode: str | None = None  # online, offline or disabled; online needs a login, without one it is offline
     tags: list[str] = field(default_factory=list)
     num_generations: int = 8  # rows of the table of generations
 
     def __post_init__(self) -> None:
         one_of("logger", self.name, LOGGERS)
-        one_of("logger.mode", self.mode, WANDB_MODES)
+        if self.mode is not None:
+            one_of("logger.mode", self.mode, WANDB_MODES)
         at_least("logger.num_generations", self.num_generations, 0)
 
 
