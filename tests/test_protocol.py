@@ -11,7 +11,7 @@ import pytest
 from amid.config import DataCfg, EvaluationSetCfg
 from amid.errors import RequestError
 from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
-from amid.protocol import Protocol, protocol_from_manifest, protocol_of, score_id
+from amid.protocol import protocol_from_manifest, protocol_of, score_id
 
 IDENTITY = {"source": "test"}
 
@@ -241,7 +241,6 @@ def test_the_pooled_id_depends_on_every_seed(jsonl_run):
 def test_a_protocol_comes_back_from_its_manifest(jsonl_run):
     protocol = protocol_of(jsonl_run, IDENTITY)
     again = protocol_from_manifest(json.loads(json.dumps(protocol.manifest())))
-    assert isinstance(again, Protocol)
     assert again == protocol
     assert again.expected("c") == protocol.expected("c")
     assert "one 0" not in json.dumps(protocol.manifest())
