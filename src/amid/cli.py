@@ -181,9 +181,11 @@ def fetch(
     from amid.fetching import fetch as fetch_set
 
     failures: list[RequestError | RunError] = []
-    for name, declared in _evaluation_run(sets, root, []).evaluation.sets.items():
+    evaluation = _evaluation_run(sets, root, []).evaluation
+    assert evaluation.root is not None
+    for name, declared in evaluation.sets.items():
         try:
-            _say(fetch_set(name, declared, root, accept=accept))
+            _say(fetch_set(name, declared, Path(evaluation.root), accept=accept))
         except (RequestError, RunError) as err:  # the other sets are fetched all the same
             failures.append(err)
     if failures:
