@@ -98,8 +98,8 @@ def test_without_a_hub_one_line_says_what_to_do(tmp_path):
         fetch("it", declared(tmp_path, hub=None), tmp_path / "root")
 
 
-@pytest.mark.parametrize("file", ["../outside.jsonl", "/tmp/outside.jsonl", "a/../../outside.jsonl"])
+@pytest.mark.parametrize("file", ["../outside.jsonl", "{tmp}/outside.jsonl", "a/../../outside.jsonl"])
 def test_a_declaration_writes_nothing_outside_of_the_root(hub, tmp_path, file):
     with pytest.raises(RequestError, match="does not lie below"):
-        fetch("it", declared(tmp_path, files=[file]), tmp_path / "root")
+        fetch("it", declared(tmp_path, files=[file.format(tmp=tmp_path)]), tmp_path / "root")
     assert not list(tmp_path.rglob("outside.jsonl"))
