@@ -204,3 +204,9 @@ def test_an_unknown_sweep_names_the_known_ones(store):
     store.write_sweep("demo", {})
     with pytest.raises(RequestError, match="sweep 'dmo' is not in .*; valid: demo"):
         store.read_sweep("dmo")
+
+
+def test_a_sweep_recorded_under_a_name_of_older_versions_is_still_read(store):
+    (store.root / "sweeps").mkdir(parents=True)
+    (store.root / "sweeps" / "my sweep.json").write_text('{"name": "my sweep"}')
+    assert store.read_sweep(None) == store.read_sweep("my sweep") == {"name": "my sweep"}

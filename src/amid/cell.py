@@ -7,6 +7,7 @@ No torch here.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -315,7 +316,7 @@ def _model_identity(name: str, revision: str | None, digests: FileDigests) -> di
             return {"package": package, "version": metadata.version(package)}
         except metadata.PackageNotFoundError:
             raise RequestError(f"model '{name}': the package {package} is not installed; make setup-smollm2") from None
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # which leaves the home of nobody as it is, pathlib raises
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise RequestError(f"model folder {folder} holds no config.json")

@@ -121,7 +121,7 @@ def failure_of(err: BaseException) -> RequestError | RunError:
         return kind(f"{where}: {err.strerror or err}")
     if _raised_within(err, _READERS_OF_REQUESTS):
         if isinstance(err, RecursionError):
-            return RequestError("the configuration refers to itself without end (a defaults list, an interpolation)")
+            return RequestError("the request nests or refers to itself without end (brackets, defaults, ${...})")
         if isinstance(err, UnicodeDecodeError):
             return RequestError(f"a file of the configuration is no UTF-8 text: {err}")
         if isinstance(err, (ValueError, TypeError, AssertionError)):

@@ -290,16 +290,16 @@ class Store:
 
     def read_sweep(self, name: str | None) -> dict[str, Any]:
         """The manifest of a sweep, the most recent one for None. Raises RequestError if there is none."""
+        paths = {path.stem: path for path in (self.root / "sweeps").glob("*.json")}
         if name is None:
-            paths = sorted((self.root / "sweeps").glob("*.json"), key=lambda path: path.stat().st_mtime)
             if not paths:
                 raise RequestError(f"no sweep in {self.root}; start one with: python run.py -m amid.alpha=-1,0,1")
-            name = paths[-1].stem
-        try:
-            manifest = json.loads(self.sweep_path(name).read_text())
-        except FileNotFoundError:
-            valid = ", ".join(sorted(path.stem for path in (self.root / "sweeps").glob("*.json"))) or "none yet"
-            raise RequestError(f"sweep '{name}' is not in {self.root}; valid: {valid}") from None
+            name = max(paths, key=lambda stem: paths[stem].stat().st_mtime)
+        elif name not in paths:  # only what is there is read, so that no name leads elsewhere
+            check_name("sweep", name)
+            valid = ", ".join(sorted(paths)) or "none yet"
+            raise RequestError(f"sweep '{name}' is not in {self.root}; valid: {valid}")
+        manifest = json.loads(paths[name].read_text())
         assert isinstance(manifest, dict)
         return manifest
 

@@ -121,7 +121,7 @@ CONFIGURATION = [
     ("no-name", "order: pr\n", "divergence.name has no value"),
     ("unknown-name", "name: kll\n", "divergence 'kll' unknown"),
     ("defaults-nowhere", "defaults: [nowhere]\nname: kl\n", "Could not load 'divergence/nowhere'"),
-    ("defaults-of-itself", "defaults: [mine]\nname: kl\n", "refers to itself"),
+    ("defaults-of-itself", "defaults: [mine]\nname: kl\n", "refers to itself without end"),
     ("interpolation", "name: ${nowhere}\n", "'nowhere' not found"),
 ]
 

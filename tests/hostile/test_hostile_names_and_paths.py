@@ -75,6 +75,8 @@ PATHS = cases([
     ("certify-output-below-file", "amid certify --output data/train.jsonl/x.md", 2, "no folder data/train.jsonl"),
     ("model-parent", "run.py pair=hf pair.teacher=../nowhere pair.student=../nowhere data=jsonl data.root=data", 2, "../nowhere does not exist"),
     ("model-home", "run.py pair=hf 'pair.teacher=\"~/no_such_model\"' pair.student=x data=jsonl data.root=data", 2, "no_such_model"),
+    ("model-home-of-nobody", "run.py pair=hf 'pair.teacher=\"~nobody_at_all\"' pair.student=x data=jsonl data.root=data", 2, "~nobody_at_all does not exist"),
+    ("evaluate-home-of-nobody", "amid evaluate '~nobody_at_all/x' --sets dolly --root data", 2, "~nobody_at_all/x does not exist"),
     ("model-quote", "run.py pair=hf \"pair.teacher=\\\"it's\\\"\" pair.student=x data=jsonl data.root=data", 2, "it's does not exist"),
     ("hydra-folder", "run.py hydra.run.dir=/proc/nowhere", 1, "/proc/nowhere cannot be read or written"),
 ])

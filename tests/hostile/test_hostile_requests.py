@@ -33,6 +33,7 @@ REQUESTS = cases([
     ("syntax-brace", "run.py 'data.root={a'", 2, "cannot read 'data.root={a'"),
     ("syntax-colour", "run.py 'amid.alpha=\x1b[31m1'", 2, r"\x1b[31m"),
     ("syntax-sweep-call", "run.py -m 'amid.alpha=choice(1,2'", 2, "cannot read 'amid.alpha=choice(1,2'"),
+    ("syntax-deep", f"run.py evaluation.decode_seeds={'[' * 1000}1{']' * 1000}", 2, "without end"),
     # Interpolation
     ("interpolation-of-nothing", "run.py 'amid.alpha=${nope}'", 2, "'nope' not found"),
     ("interpolation-of-itself", "run.py 'amid.alpha=${amid.alpha}'", 2, "Recursive"),
