@@ -175,7 +175,10 @@ def arguments_of(program: str, arguments: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def logging_restored() -> Iterator[None]:
-    """Hydra replaces the handlers of the root logger by its own, which write to the case's output."""
+    """Hydra closes all handlers there are, and gives the root logger its own, which write to the case's output."""
+    if "absl.logging" in sys.modules:
+        # It closes the stream it has found when it was imported, unless that is one of Python's own.
+        sys.modules["absl.logging"].get_absl_handler().python_handler.stream = sys.__stderr__
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
