@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from importlib import metadata
 
 import pytest
@@ -67,6 +69,8 @@ def imports(where: str, *, top_level_only: bool = False) -> dict[str, str]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
+                names = [ast.literal_eval(node.args[0])]
             else:
                 continue
             for top in {name.split(".")[0] for name in names}:
@@ -78,8 +82,12 @@ def imports(where: str, *, top_level_only: bool = False) -> dict[str, str]:
 def distribution(module: str) -> str:
     if module in CALLED:
         return CALLED[module]
-    installed = metadata.packages_distributions().get(module, [module])
-    return normal(installed[0])
+    return normal(installed().get(module, [module])[0])
+
+
+@functools.cache  # it reads the files of every installed package
+def installed() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
 
 
 @pytest.mark.parametrize("where", EXTRAS)

@@ -84,6 +84,12 @@ def test_online_without_a_login_is_offline_and_says_so(caplog):
     assert "logger.mode=online, but there is no login" in caplog.text
 
 
+def test_a_key_that_cannot_be_one_is_no_login_and_says_so(monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    assert wandb_mode(None) == "offline"
+    assert "recording offline" in caplog.text
+
+
 def test_a_login_in_the_netrc_file_is_found_where_the_installed_release_keeps_it(tmp_path):
     machine = host()
     file = tmp_path / "home" / ".netrc"

@@ -198,8 +198,12 @@ def wandb_mode(asked: str | None) -> Literal["online", "offline", "disabled"]:
         return "disabled"
     if mode in ("offline", "dryrun"):
         return "offline"
-    if wandb.login(prompt=False, verify=False):
-        return "online"
+    try:
+        if wandb.login(prompt=False, verify=False):
+            return "online"
+    except wandb.errors.AuthenticationError as err:
+        log.warning("wandb: %s; recording offline", reason_of(err))
+        return "offline"
     if asked == "online":
         log.warning("wandb: logger.mode=online, but there is no login (wandb login); recording offline")
     return "offline"

@@ -97,7 +97,8 @@ def _raise_unfinished(sweep: Sweep, store: Store, tasks: set[str], said: Mapping
     """None; raises RunError if a cell, or what a sweep of task=prepare prepares, is not finished, with every reason."""
 
     def why(entry: Cell | Stage, planned: PlannedCell) -> str:
-        return store.status(entry).get("error") or said.get(planned.cell.id) or store.state(entry)
+        # The launcher first: what the store says may be left from an earlier attempt.
+        return said.get(planned.cell.id) or store.status(entry).get("error") or store.state(entry)
 
     if tasks == {"prepare"}:
         unprepared = _unprepared(sweep, store)
