@@ -5,32 +5,36 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra's errors reach `exit_code`, which makes one line of them
-
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from amid.config import register
-from amid.entry import exit_code, run_job
+from amid.entry import check_arguments, exit_code, run_job
 
 
-@hydra.main(version_base="1.3", config_path=str(register()), config_name="config")
-def main(config: DictConfig) -> None:
+def job(config: DictConfig) -> None:
     """Carry out the configured task, or the frozen request that is named."""
 
     def task() -> None:
         from amid.requests import job_of
 
-        job = job_of(config)
+        asked = job_of(config)
         from amid.experiment import run_task  # imports torch: not before the request is known to be sound
 
         # The jobs of a sweep leave to other processes what those run; the sweep waits for it at its end.
-        run_task(job.run, planned=job.request, waits=HydraConfig.get().mode != RunMode.MULTIRUN)
+        run_task(asked.run, planned=asked.request, waits=HydraConfig.get().mode != RunMode.MULTIRUN)
 
     run_job(task)
 
 
+def command() -> None:
+    """Carry out the command line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors reach `exit_code`, which makes one line of them
+    check_arguments(sys.argv[1:])
+    hydra.main(version_base="1.3", config_path=str(register()), config_name="config")(job)()
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(exit_code(command))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -171,14 +171,6 @@ def test_the_canonical_form_is_strict_json_and_tells_large_seeds_apart():
 
 def test_every_node_of_the_configuration_is_classified_once():
     assert sorted([*IDENTITY_NODES, *OTHER_NODES]) == sorted(field.name for field in fields(RunCfg))
-
-
-def test_a_new_node_in_neither_list_would_be_noticed():
-    @dataclass
-    class Larger(RunCfg):
-        novelty: int = 0
-
-    assert {field.name for field in fields(Larger)} - {*IDENTITY_NODES, *OTHER_NODES} == {"novelty"}
 
 
 def test_every_neutral_value_belongs_to_a_field(run):

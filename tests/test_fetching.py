@@ -96,3 +96,10 @@ def test_without_a_hub_one_line_says_what_to_do(tmp_path):
     assert "\n" not in text
     with pytest.raises(RequestError, match="is on no hub; put it/test.jsonl below"):
         fetch("it", declared(tmp_path, hub=None), tmp_path / "root")
+
+
+@pytest.mark.parametrize("file", ["../outside.jsonl", "{tmp}/outside.jsonl", "a/../../outside.jsonl"])
+def test_a_declaration_writes_nothing_outside_of_the_root(hub, tmp_path, file):
+    with pytest.raises(RequestError, match="does not lie below"):
+        fetch("it", declared(tmp_path, files=[file.format(tmp=tmp_path)]), tmp_path / "root")
+    assert not list(tmp_path.rglob("outside.jsonl"))

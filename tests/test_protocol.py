@@ -12,7 +12,7 @@ from amid.config import DataCfg, EvaluationSetCfg
 from amid.errors import RequestError
 from amid.generation.decoding import Decoding
 from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
-from amid.protocol import Protocol, decoding_of, protocol_from_manifest, protocol_of, score_id
+from amid.protocol import decoding_of, protocol_from_manifest, protocol_of, score_id
 from amid.requests import run_of_overrides
 
 IDENTITY = {"source": "test"}
@@ -275,7 +275,6 @@ def test_the_pooled_id_depends_on_every_seed(jsonl_run):
 def test_a_protocol_comes_back_from_its_manifest(jsonl_run):
     protocol = protocol_of(jsonl_run, IDENTITY)
     again = protocol_from_manifest(json.loads(json.dumps(protocol.manifest())))
-    assert isinstance(again, Protocol)
     assert again == protocol
     assert again.expected("c") == protocol.expected("c")
     assert "one 0" not in json.dumps(protocol.manifest())

@@ -1,13 +1,14 @@
 """Every command of README, docs and YAML comments exists: run.py's are planned, overrides compose, links lead on."""
 
+import math
 import re
 import shlex
 from dataclasses import fields
 
 import pytest
+import yaml
 from typer.main import get_command
 
-from amid.cell import cell_of
 from amid.cli import app
 from amid.config import EVALUATION_METRICS, RunCfg, config_root
 from amid.requests import run_of_overrides, sweep_of_overrides
@@ -70,8 +71,22 @@ def test_every_run_py_command_names_cells(command, folder):
     if any("pair=smollm2" in word for word in words):
         overrides.append(f"pair.teacher={folder}")  # the package is an extra
     sweep = sweep_of_overrides([*overrides, f"paths.results={folder}/results", f"paths.cache={folder}/cache"])
-    assert sweep.cells
-    assert all(planned.cell.id == cell_of(planned.run).id for planned in sweep.cells)
+    assert len(sweep.cells) == num_requested(words)
+    assert all((folder / "results") not in path.parents for path in folder.rglob("*")), "planning leaves no result"
+
+
+def num_requested(words):
+    """How many cells a command names: the product of its lists of values, and of the grid or sweep file it names."""
+    number = 1
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in ("alpha_grid", "sweeps"):
+            file = ROOT / (f"conf/alpha_grid/{value}.yaml" if key == "alpha_grid" else f"sweeps/{value}.yaml")
+            params = yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
+            number *= math.prod(len(values.split(",")) for values in params.values())
+        elif "-m" in words and not value.startswith(("[", "{")):
+            number *= len(value.split(","))
+    return number
 
 
 def folders(text, folder):
@@ -125,8 +140,11 @@ def test_every_amid_command_is_a_verb():
 @pytest.mark.parametrize("command", [command for _, command in COMMANDS if command.startswith("amid ")])
 def test_every_amid_command_has_options_that_exist(command):
     _, verb, *words = shlex.split(command)
-    context = get_command(app).commands[verb].make_context(verb, words)  # parses, and runs nothing
-    assert context.info_name == verb
+    parsed = get_command(app).commands[verb]
+    context = parsed.make_context(verb, words)  # parses, and runs nothing
+    for option in (word for word in words if word.startswith("--") and word != "--"):
+        (parameter,) = [each for each in parsed.params if option in each.opts]
+        assert context.params[parameter.name] != parameter.default, f"{option} is the default or does nothing"
 
 
 def test_every_evaluation_set_is_in_its_table():

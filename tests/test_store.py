@@ -585,3 +585,10 @@ def test_a_record_is_sealed_like_every_line_of_the_store(store):
         pass
     (line,) = provenance_path(store.folder(CELL)).read_bytes().splitlines()
     assert unseal(line)[1]
+
+
+def test_a_sweep_recorded_under_a_name_of_older_versions_is_still_read(store):
+    (store.root / "sweeps").mkdir(parents=True)
+    older = {**MANIFEST, "name": "my sweep"}
+    (store.root / "sweeps" / "my sweep.json").write_text(json.dumps(older))
+    assert store.read_sweep(None) == store.read_sweep("my sweep") == older

@@ -9,7 +9,7 @@ from amid.cell import Cell, Stage
 from amid.generation.decoding import Decoding
 from amid.protocol import Protocol, SetProtocol
 from amid.store import Score, Store
-from amid.tables import GAP, STYLES, build_model_table, build_table, render
+from amid.tables import STYLES, build_model_table, build_table, render
 
 
 def set_protocol(digest, **values):
@@ -273,7 +273,3 @@ def test_the_table_of_one_model_has_its_sets_and_no_validation(store):
     assert row.labels == ("mine",)
     assert [value.mean for value in row.values] == [22.0, 10.5, 16.25, 0.375]
     assert "Val." not in render(table, "text")
-
-
-def test_a_gap_is_a_dash():
-    assert GAP == "-"

@@ -1,6 +1,5 @@
 """The journal is the truth: nothing is written twice, nothing torn stays, and mirrors see what is new."""
 
-import csv
 import json
 import math
 
@@ -8,7 +7,7 @@ import pytest
 
 from amid.errors import TakenOverError
 from amid.seals import unseal
-from amid.tracking import CsvMirror, Journal, wandb_login
+from amid.tracking import Journal, last_step
 
 
 def allow():
@@ -152,46 +151,8 @@ def test_a_torn_last_line_is_cut_and_its_step_written_again(path, resumed, lengt
     assert [line["step"] for line in lines(path)] == [1, 2, 3]
 
 
-@pytest.fixture
-def nobody(monkeypatch, tmp_path):
-    """A user without any W&B login."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
-def test_without_key_and_netrc_there_is_no_wandb_login(nobody):
-    assert not wandb_login()
-
-
-def test_a_key_in_the_environment_is_a_login_unless_wandb_is_switched_off(nobody, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    assert wandb_login()
-    for mode in ("offline", "disabled"):
-        monkeypatch.setenv("WANDB_MODE", mode)
-        assert not wandb_login()
-
-
-def test_a_netrc_entry_is_a_login_for_its_own_host_only(nobody, monkeypatch):
-    file = nobody / ".netrc"
-    file.write_text("machine example.org login user password secret\n")
-    file.chmod(0o600)
-    assert not wandb_login()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://example.org/")
-    assert wandb_login()
-
-
-def test_a_broken_netrc_is_no_login(nobody):
-    (nobody / ".netrc").write_text("machine\nnonsense here")
-    assert not wandb_login()
-
-
-def test_the_csv_mirror_writes_metrics_csv(tmp_path):
-    mirror = CsvMirror(tmp_path)
-    mirror.metrics({"train/loss": 1.5}, step=1)
-    mirror.metrics({"train/loss": 1.25}, step=2)
-    mirror.close(failed=False)
-    (file,) = tmp_path.rglob("metrics.csv")
-    rows = list(csv.DictReader(file.open()))
-    assert [(row["step"], row["train/loss"]) for row in rows] == [("1", "1.5"), ("2", "1.25")]
+def test_the_last_step_of_a_journal_is_the_highest_and_0_without_one(path, resumed):
+    assert last_step(path) == 2
+    resumed[0].log_metrics({"val/loss": 0.5}, step=1)
+    assert last_step(path) == 2
+    assert last_step(path.with_name("nowhere.jsonl")) == 0

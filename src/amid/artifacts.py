@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.cell import Stage
-from amid.errors import RequestError, RunError, TakenOverError
+from amid.failures import name_of, recorded
 from amid.pairs import save_model
 from amid.store import Store
 from amid.store.claims import Claim, held
@@ -34,7 +33,7 @@ def ensure_stage(store: Store, stage: Stage, build: Callable[[Path, Claim], None
             with held(claim):
                 _build(store, stage, build, claim)
         elif store.is_owned(stage):
-            patience.wait(f"{_name(stage)}, which is built elsewhere ({store.owner(stage)})")
+            patience.wait(f"{name_of(stage)}, which is built elsewhere ({store.owner(stage)})")
     return store.model_folder(stage)
 
 
@@ -47,22 +46,10 @@ def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
 
 def _build(store: Store, stage: Stage, build: Callable[[Path, Claim], None], claim: Claim) -> None:
     start = time.perf_counter()
-    try:
+    with recorded(store, stage):
         if not store.adopt_model(stage):  # else of an attempt that ended before it could say so
             partial = store.partial_model(stage, claim)
             partial.mkdir()
             build(partial, claim)
             store.publish_model(stage, partial)
-    except TakenOverError:
-        raise  # whoever has it now goes on
-    except Exception as err:
-        reason = err.strerror or str(err) if isinstance(err, OSError) else str(err)
-        store.set_failed(stage, reason, traceback.format_exc())
-        if isinstance(err, RequestError):
-            raise
-        raise RunError(f"{_name(stage)} failed: {reason} (traceback: {store.error_path(stage)})") from err
-    store.set_status(stage, "done", seconds=round(time.perf_counter() - start, 1))
-
-
-def _name(stage: Stage) -> str:
-    return f"stage {stage.kind} {stage.id}"
+        store.set_status(stage, "done", seconds=round(time.perf_counter() - start, 1))

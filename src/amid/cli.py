@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from amid.config import TABLE_METRICS, RunCfg, config_root
-from amid.entry import exit_code
-from amid.errors import RequestError, RunError, unknown_name
+from amid.config import EVALUATION_METRICS, TABLE_METRICS, RunCfg, config_root
+from amid.config.checks import at_least
+from amid.entry import PlainFormatter, exit_code
+from amid.errors import EXIT_INTERRUPTED, RequestError, RunError, one_line, unknown_name, visible
+from amid.names import expanded
+from amid.overrides import override
 from amid.store import Store
 from amid.store.damage import damage_of, is_pruned
-from amid.store.files import file_system_now
+from amid.store.files import file_system_now, replace_text
 from amid.store.status import is_unverified, read_status, state_of
 from amid.store.watch import owner_of
 from amid.tables import STYLES, Style, build_table, render
 
 app = typer.Typer(
     help="Read the results of AMiD Lab: what is planned, what is done, the tables; evaluate and compare models.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 # The base of typer's usage errors; where it lives depends on the version (click's own or a copy inside typer).
 UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
 Results = Annotated[Path, typer.Option("--results", help="The results folder (paths.results).")]
 SweepName = Annotated[str | None, typer.Argument(help="Name of a sweep; the latest one by default.")]
 
@@ -43,22 +47,22 @@ def plan(
     from amid.requests import sweep_of_overrides
 
     for line in plan_lines(sweep_of_overrides(overrides or [])):
-        typer.echo(line)
+        _say(line)
 
 
 @app.command()
 def status(name: SweepName = None, results: Results = Path("results")) -> None:
     """Show the state of every cell of a sweep: absent, running, stopped, done, or failed or damaged and why."""
-    store = Store(results)
+    store = _store(results)
     manifest = store.read_sweep(name)
     folders = [
-        (f"{reference['kind']} {reference['id']}", store.layout.stage_folder(reference["kind"], reference["id"]), "")
+        (f"{reference['kind']} {reference['id']}", store.layout.folder_of(reference["kind"], reference["id"]), "")
         for reference in manifest["references"]
     ]
     for cell in manifest["cells"]:
         labels = "  ".join(f"{key}={value}" for key, value in cell["labels"].items())
-        folders.append((cell["id"], store.root / cell["id"], labels))
-    typer.echo(f"sweep {manifest['name']} in {store.root}")
+        folders.append((cell["id"], store.layout.folder_of("cell", cell["id"]), labels))
+    _say(f"sweep {manifest['name']} in {store.root}")
     width = max(len(title) for title, _, _ in folders)
     now = file_system_now(store.root)
     for title, folder, labels in folders:
@@ -66,14 +70,16 @@ def status(name: SweepName = None, results: Results = Path("results")) -> None:
         state, damage = state_of(folder), damage_of(folder)
         shown = "damaged" if damage else state
         seconds = f"{details['seconds']:.0f} s" if "seconds" in details else ""
-        error = str(details.get("error", "")) if state == "failed" else ""
+        error = str(details.get("error", "")) if state in ("failed", "done") else ""
+        if error and state == "done":
+            error = f"its last evaluation failed: {error}"
         owner = owner_of(folder, now=now) if state == "running" else ""
         gone = "model gone: trained again when it is needed" if is_pruned(folder) else ""
-        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, gone, "; ".join(damage))
-        typer.echo("  ".join(part for part in parts if part))
+        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, gone, *damage)
+        _say("  ".join(one_line(part) if i else part for i, part in enumerate(parts) if part))
     unverified = sum(is_unverified(folder) for _, folder, _ in folders)
     if unverified:
-        typer.echo(f"unverified: {unverified} of {len(folders)} were written before digests were kept")
+        _say(f"unverified: {unverified} of {len(folders)} were written before digests were kept")
 
 
 @app.command()
@@ -84,11 +90,11 @@ def table(
     metric: Annotated[str | None, typer.Option(help="Metric of the set columns; the sweep's own by default.")] = None,
 ) -> None:
     """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
-    known, store = _style(style), Store(results)
+    known, store = _style(style), _store(results)
     if metric is not None and metric not in TABLE_METRICS:
         raise unknown_name("metric", metric, TABLE_METRICS)
     found = build_table(store.read_sweep(name), store, metric=metric)
-    typer.echo(render(found, known), nl=False)
+    _say(render(found, known), end="")
     for text in found.damage:
         typer.echo(f"amid: {text}", err=True)
 
@@ -113,17 +119,17 @@ def evaluate(
     """
     known = _style(style)
     given = [
-        f"evaluation.decode_seeds=[{seeds}]",
+        f"evaluation.decode_seeds={_decode_seeds(seeds)}",
         *_first(num_prompts),
-        f"evaluation.precision={precision}",
+        override("evaluation.precision", precision),
         f"trainer.generation_batch_size={batch_size}",
-        f"paths.results='{results}'",
+        override("paths.results", results),
     ]
     run = _evaluation_run(sets, root, [*given, *(overrides or [])])
     _log_to_stderr()
     from amid.model_evaluation import evaluate_model  # imports torch: not before the request is known to be sound
 
-    typer.echo(render(evaluate_model(model, run, revision=revision), known), nl=False)
+    _say(render(evaluate_model(model, run, revision=revision), known), end="")
 
 
 @app.command()
@@ -153,7 +159,7 @@ def score(
         (each,) = set_protocols(run).values()
         names, texts = names or list(each.metrics), each.data
     scores = score_file(file, names or ["rouge_l", "self_bleu"], references=references, texts=texts)
-    typer.echo(render_scores(scores), nl=False)
+    _say(render_scores(scores), end="")
 
 
 @app.command()
@@ -169,10 +175,13 @@ def compare(
     from amid.comparison import compare as compare_entries
     from amid.comparison import render_comparison
 
-    store = Store(results)
+    at_least("--top", top, 0)
+    if metric is not None and metric not in EVALUATION_METRICS:
+        raise unknown_name("metric", metric, EVALUATION_METRICS)
+    store = _store(results)
     folders = (store.find_entry(left), store.find_entry(right))
     found = compare_entries(store, *folders, metric=metric, top=top, set_name=set_name)
-    typer.echo(render_comparison(found, (folders[0].name, folders[1].name)), nl=False)
+    _say(render_comparison(found, (folders[0].name, folders[1].name)), end="")
 
 
 @app.command()
@@ -185,9 +194,11 @@ def fetch(
     from amid.fetching import fetch as fetch_set
 
     failures: list[RequestError | RunError] = []
-    for name, declared in _evaluation_run(sets, root, []).evaluation.sets.items():
+    evaluation = _evaluation_run(sets, root, []).evaluation
+    assert evaluation.root is not None
+    for name, declared in evaluation.sets.items():
         try:
-            typer.echo(fetch_set(name, declared, root, accept=accept))
+            _say(fetch_set(name, declared, Path(evaluation.root), accept=accept))
         except (RequestError, RunError) as err:  # the other sets are fetched all the same
             failures.append(err)
     if failures:
@@ -203,14 +214,26 @@ def certify(
     from amid.certificate import certify as run_certificate
     from amid.certificate import render as render_certificate
 
+    if output is not None:
+        _check_output(output)  # before a minute of work
+
     certificate = run_certificate(short=short)
     text = render_certificate(certificate)
     if output is None:
-        typer.echo(text, nl=False)
+        _say(text, end="")
     else:
-        output.write_text(text)
+        replace_text(output, text)
     if not certificate.passed:
         raise RunError("the certificate does not hold; its failing rows are marked in the table")
+
+
+def _store(results: Path) -> Store:
+    return Store(expanded("--results", str(results)))
+
+
+def _say(text: str, *, end: str = "\n") -> None:
+    """None; prints text in which a model or a file may have a say."""
+    typer.echo(visible(text) + end, nl=False)
 
 
 def _style(name: str) -> Style:
@@ -228,8 +251,25 @@ def _evaluation_run(sets: str, root: Path | None, overrides: list[str]) -> RunCf
     for name in sets.split(","):
         if name not in valid:
             raise unknown_name("evaluation set", name, valid)
-    where = [] if root is None else [f"evaluation.root='{root}'"]
+    where = [] if root is None else [override("evaluation.root", root)]
     return run_of_overrides([f"evaluation=[{sets}]", *where, *overrides])
+
+
+def _check_output(path: Path) -> None:
+    """None; raises RequestError unless a file can be written at the path."""
+    if path.is_dir():
+        raise RequestError(f"--output {path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise RequestError(f"--output {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK) or not os.access(path.parent, os.W_OK):
+        raise RequestError(f"--output {path} cannot be written")
+
+
+def _decode_seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise RequestError(f"--seeds must be numbers with commas between, got '{text}'") from None
 
 
 def _first(num_prompts: int | None) -> list[str]:
@@ -238,7 +278,9 @@ def _first(num_prompts: int | None) -> list[str]:
 
 def _log_to_stderr() -> None:
     """Progress of a long command, apart from what it prints."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -250,9 +292,14 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageProblem as err:
-        raise RequestError(f"{err} (amid --help)") from err
+        said = err.format_message() if hasattr(err, "format_message") else str(err)
+        raise RequestError(f"{said} (amid --help)") from err
+    except typer.Abort:  # Ctrl-C, in older releases of typer
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from amid.errors import RequestError
+from amid.errors import RequestError, visible
 from amid.metrics.uncertainty import PairedDifference, paired_bootstrap
 from amid.seals import DamagedError
 from amid.store import Examples, Score, Store
@@ -195,7 +195,9 @@ def _contrast_lines(each: SetComparison, contrast: Contrast) -> list[str]:
 
 
 def _shortened(text: str) -> list[str]:
-    lines = [part for line in text.splitlines() for part in (textwrap.wrap(line, TEXT_WIDTH) or [""])] or ["(empty)"]
+    lines = [part for line in visible(text).splitlines() for part in (textwrap.wrap(line, TEXT_WIDTH) or [""])] or [
+        "(empty)"
+    ]
     if len(lines) <= TEXT_LINES:
         return lines
     half = TEXT_LINES // 2

@@ -2,67 +2,183 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
+import os
 import re
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import NoReturn
+
+import yaml
 
 from amid.errors import (
     EXIT_BAD_REQUEST,
+    EXIT_BROKEN_PIPE,
     EXIT_INTERRUPTED,
     EXIT_RUN_FAILED,
     EXIT_TAKEN_OVER,
+    REASON_LENGTH,
+    SPEAKS,
     RequestError,
     RunError,
     TakenOverError,
     one_line,
+    place_of,
+    reason_of,
     unknown_name,
+    visible,
 )
 
-_failures: list[RequestError | RunError] = []
+# Raised from within these, an error is their answer to the request, not a bug of ours.
+_READERS_OF_REQUESTS = ("hydra", "omegaconf", "antlr4", "yaml")
+# Errors of a path as it was asked for, whatever the machine does.
+_BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+SILENT_S = 5.0  # a process that is spoken for waits so long, so that the other can speak
+_failures: list[BaseException] = []
+
+
+class PlainFormatter(logging.Formatter):
+    """Log lines that are safe to print, whatever text of a model or a file they quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text; line feeds stay."""
+        return visible(super().format(record))
 
 
 def run_job(task: Callable[[], object]) -> None:
     """None; runs a Hydra job. A single run's failure is kept for `exit_code`: Hydra would print a line of its own.
 
-    In a multirun it is raised, so that the launcher (a cluster, say) sees a failed job.
+    In a multirun it is raised, so that the launcher (a cluster, say) sees a failed job; as RequestError or RunError,
+    which every launcher can carry from one process to another, and which sys.exit in a user's function is too.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     try:
         task()
-    except (RequestError, RunError) as err:
+    except (Exception, SystemExit) as err:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise
+            raise failure_of(err) from err
         _failures.append(err)
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """0, or after one line on stderr: 2 for a bad request, 1 for a failed run, 3 for one taken over, 130 for Ctrl-C."""
+    """0, or after one line on stderr: 2 for a bad request, 1 for a failed run, 3 for one taken over, 130 for Ctrl-C.
+
+    141, without a line, where nobody reads the output any more (`... | head`).
+    """
+    _failures.clear()
+    with _outputs_that_never_fail():
+        try:
+            _run(command)
+            for kept in _failures:
+                raise kept
+            _flush_output()
+        except KeyboardInterrupt:
+            return _say("interrupted; the same command continues", EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            _read_by_nobody()
+            return EXIT_BROKEN_PIPE
+        except Exception as err:
+            failure = failure_of(err)
+            code = _code_of(failure)
+            if _speaks(err):
+                return _say(str(failure), code)
+            time.sleep(SILENT_S)  # whoever started the processes ends all of them when the first one ends
+            return code
+        return 0
+
+
+def _run(command: Callable[[], object]) -> None:
+    """None; the command, of which sys.exit is only one more way to end."""
+    try:
+        command()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer has met it first
+            raise BrokenPipeError from end
+        if end.code not in (0, None):
+            raise failure_of(end) from end
+
+
+def _code_of(failure: RequestError | RunError) -> int:
+    if isinstance(failure, RequestError):
+        return EXIT_BAD_REQUEST
+    return EXIT_TAKEN_OVER if isinstance(failure, TakenOverError) else EXIT_RUN_FAILED
+
+
+def failure_of(err: BaseException) -> RequestError | RunError:
+    """What the user is told of any error: a bad request, a failed run, or a bug of ours with its traceback's file."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    try:
-        command()
-        for failure in _failures:
-            raise failure
-    except RequestError as err:
-        return _say(str(err), EXIT_BAD_REQUEST)
-    except TakenOverError as err:
-        return _say(str(err), EXIT_TAKEN_OVER)
-    except RunError as err:
-        return _say(str(err), EXIT_RUN_FAILED)
-    except (HydraException, OmegaConfBaseException) as err:
-        return _say(hydra_message(err), EXIT_BAD_REQUEST)
-    except KeyboardInterrupt:
-        return _say("interrupted; the same command continues", EXIT_INTERRUPTED)
-    except OSError as err:
-        return _say(f"{err.filename or 'a file'} cannot be read or written: {err.strerror or err}", EXIT_RUN_FAILED)
-    return 0
+    if isinstance(err, (RequestError, RunError)):
+        return err
+    if isinstance(err, yaml.YAMLError):
+        return RequestError(yaml_message(err))
+    if isinstance(err, (HydraException, OmegaConfBaseException)):
+        return RequestError(hydra_message(err))
+    if isinstance(err, OSError):
+        kind = RequestError if err.errno in _BAD_PATH else RunError
+        where = f"{one_line(str(err.filename))[:200]} cannot be read or written" if err.filename else "writing failed"
+        return kind(f"{where}: {err.strerror or err}")
+    if _raised_within(err, _READERS_OF_REQUESTS):
+        if isinstance(err, RecursionError):
+            return RequestError("the request nests or refers to itself without end (brackets, defaults, ${...})")
+        if isinstance(err, UnicodeDecodeError):
+            return RequestError(f"a file of the configuration is no UTF-8 text: {err}")
+        if isinstance(err, (ValueError, TypeError, AssertionError)):
+            return RequestError(one_line(str(err))[:REASON_LENGTH])
+    return RunError(f"unexpected error, please report it: {reason_of(err)} ({_traceback_kept(err)})")
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """None; raises RequestError for arguments that Hydra's own command line refuses with its usage or a traceback."""
+    from hydra.main import get_args_parser  # type: ignore[attr-defined]  # not exported, but what hydra.main calls
+
+    def refuse(message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments") and "=" in message and "-m" in arguments:
+            message += "; -m and other options stand before or after all KEY=VALUE, not between them"
+        raise RequestError(f"{message} (python run.py --help, --hydra-help)")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]  # argparse would print the usage
+    given = parser.parse_args(arguments)
+    modes = [
+        option
+        for option, is_given in (
+            ("--run", given.run),
+            ("--multirun", given.multirun),
+            ("--cfg", given.cfg is not None),
+            ("--info", given.info is not None),
+            ("--shell-completion", given.shell_completion),
+        )
+        if is_given
+    ]
+    if len(modes) > 1:
+        refuse(f"{' and '.join(modes)} exclude each other; give one of them")
+    if given.resolve and given.cfg is None and not given.help:
+        refuse("--resolve goes with --cfg")
+    if given.package is not None and given.cfg is None:
+        refuse("--package goes with --cfg")
+    if given.experimental_rerun is not None:
+        refuse("--experimental-rerun is not supported: the same command runs a cell again")
 
 
 def hydra_message(err: BaseException) -> str:
     """One line for an error of Hydra or OmegaConf, with the nearest valid name where there are valid names."""
+    from hydra.errors import OverrideParseException
+
+    if isinstance(err, OverrideParseException):
+        return one_line(
+            f"cannot read '{err.override}': a value with blanks, quotes or brackets of its own goes into quotes that "
+            "the shell leaves in place, as in 'KEY=\"a value\"'"
+        )
     text = str(err)
     option = re.search(
         r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'.*Available options[^:]*:(?P<valid>.*)", text, re.S
@@ -82,11 +198,93 @@ def hydra_message(err: BaseException) -> str:
         from amid.config import RunCfg, explain_unknown
 
         return explain_unknown(key, RunCfg) or f"unknown key '{key}'; every key is listed by: python run.py --cfg job"
+    text = text.partition("Config search path:")[0]  # provider by provider: nothing a person can choose
     if cause is not None and str(cause):
         text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}"
     return one_line(text)
 
 
+def yaml_message(err: yaml.YAMLError) -> str:
+    """One line for a YAML file that cannot be read: file, line, and what is wrong there."""
+    mark = getattr(err, "problem_mark", None)
+    problem = getattr(err, "problem", None) or str(err)
+    where = "a YAML file" if mark is None else f"{mark.name}:{mark.line + 1}"
+    return one_line(f"{where} is no valid YAML: {problem}")
+
+
+def _raised_within(err: BaseException, packages: Sequence[str]) -> bool:
+    """True if the innermost call outside of the standard library was one of the packages'."""
+    frames: TracebackType | None = err.__traceback__
+    innermost = ""
+    while frames is not None:
+        package = str(frames.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in sys.stdlib_module_names:
+            innermost = package
+        frames = frames.tb_next
+    return innermost in packages
+
+
+def _traceback_kept(err: BaseException) -> str:
+    """Where the traceback was written; where the error was raised, if it could not be."""
+    text = "".join(traceback.format_exception(err))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="amid-", suffix=".log", delete=False, errors="replace") as stream:
+            stream.write(text)
+    except OSError:
+        return f"at {place_of(err)}; its traceback could not be written"
+    return f"traceback: {stream.name}"
+
+
+@contextlib.contextmanager
+def _outputs_that_never_fail() -> Iterator[None]:
+    """stdout and stderr that print what their encoding lacks as escapes, and a log that does not report a closed pipe.
+
+    Logging would write a traceback for every line that nobody reads.
+    """
+    raises = logging.raiseExceptions
+    logging.raiseExceptions = False
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = raises
+
+
+def _flush_output() -> None:
+    """None; raises BrokenPipeError if nobody reads the output, RunError if it cannot be written."""
+    if sys.stdout is None:  # closed by whoever started us
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        _read_by_nobody()
+        raise RunError(f"the output cannot be written: {err.strerror}") from err
+
+
+def _read_by_nobody() -> None:
+    """None; what is still buffered goes nowhere, or the interpreter would complain of it when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor has nothing to redirect
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _speaks(err: BaseException) -> bool:
+    """False on all but one of the processes that train a cell together and end for one reason.
+
+    They agree where they are connected (`amid.ranks`); before that, what rank 0 refuses all of them refuse.
+    """
+    agreed = getattr(err, SPEAKS, None)
+    if agreed is not None:
+        return bool(agreed)
+    rank = os.environ.get("RANK", "0")
+    return not isinstance(err, RequestError) or not rank.isdecimal() or int(rank) == 0
+
+
 def _say(message: str, code: int) -> int:
-    print(f"amid: {one_line(message)}", file=sys.stderr)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # the code tells, where nobody reads
+            print(f"amid: {one_line(message)}", file=sys.stderr)
     return code

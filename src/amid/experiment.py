@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,10 +17,12 @@ from amid.config import RunCfg
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
 from amid.devices import device_of
-from amid.errors import RequestError, RunError, TakenOverError, one_line
+from amid.errors import RunError
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
+from amid.failures import not_trained, recorded
 from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
 from amid.frozen import Request, check_same_cell, freeze
+from amid.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
 from amid.objectives import objective_of
 from amid.pairs import Pair, Role, load_model, shared_vocab_size
 from amid.preflight import check_run, check_writable
@@ -33,7 +34,7 @@ from amid.store.claims import Claim, held
 from amid.store.generations import rows_path
 from amid.store.watch import Patience
 from amid.sweep import is_evaluated, label, resolved_config
-from amid.tracking import CsvMirror, Mirror, WandbMirror
+from amid.tracking import last_step
 from amid.training import FitResult
 
 log = logging.getLogger(__name__)
@@ -96,12 +97,9 @@ class Experiment:
     # Tasks
 
     def prepare(self) -> None:
-        """None; builds the stages and evaluates teacher and initial student."""
-        stages, cell = self.stages, self.cell
-        for stage, load in ((cell.teacher, stages.teacher), (cell.student_init, stages.initial_student)):
-            stages.ensure(stage)
-            if not is_evaluated(self.store, stage, self.protocol):
-                self._evaluate_stage(stage, load)
+        """None; checks the request, builds the stages, and evaluates teacher and initial student."""
+        check_run(self.run)
+        self._prepare()
 
     def distill(self) -> None:
         """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
@@ -110,32 +108,35 @@ class Experiment:
             gone = f"; its model is gone from {self.store.model_folder(cell)} and is trained again when it is needed"
             log.info("cell %s is finished: nothing to run%s", cell.id, gone if self.store.is_pruned(cell) else "")
             return
-        check_run(self.run)
+        in_sweep = self.run.sweep.name is not None
+        if not in_sweep:
+            check_run(self.run)  # a bad request leaves nothing in the store
         for text in cell.ignored:
             log.info("note: %s", text)
-        self.prepare()
         patience = Patience()
         while (claim := self.store.claim(cell)) is None:
             if self.store.state(cell) == "done":
-                self.evaluate_again()
+                self._evaluate_trained(prepare=True)
                 return
             if not self._may_look_again(patience):
                 return
-        with held(claim):
-            try:
-                self._train(claim)
-            except (Exception, KeyboardInterrupt) as err:
-                self._record_failure(err)
-                raise
+        with held(claim), recorded(self.store, cell):
+            if in_sweep:
+                check_run(self.run)  # passed when the sweep was planned: what it says now is news of this machine
+            self._prepare()
+            self._train(claim)
 
     def evaluate_again(self) -> None:
         """None; evaluates a trained cell under the present protocol.
 
         Raises RequestError if it is not trained, RunError if its model has changed since.
         """
+        if self.store.state(self.cell) not in ("done", "damaged"):
+            raise not_trained(self.cell)
+        self._evaluate_trained(prepare=False)
+
+    def _evaluate_trained(self, *, prepare: bool) -> None:
         store, cell = self.store, self.cell
-        if store.state(cell) not in ("done", "damaged"):
-            raise RequestError(f"cell {cell.id} is not trained yet; run it without task=evaluate first")
         if store.state(cell) == "done" and is_evaluated(store, cell, self.protocol):
             log.info("cell %s is evaluated: nothing to run", cell.id)
             return
@@ -145,8 +146,11 @@ class Experiment:
         while (claim := store.claim_done(cell)) is None:
             if not self._may_look_again(patience) or is_evaluated(store, cell, self.protocol):
                 return
-        with held(claim):
+        with held(claim), recorded(store, cell):
+            if prepare:
+                self._prepare()
             self._evaluate(cell, own(store, cell, load_model, cache=self._cache))
+            store.set_evaluated(cell)
 
     def _may_look_again(self, patience: Patience) -> bool:
         """Whether the cell may be free after a moment; False if it is left to the process that runs it.
@@ -164,6 +168,13 @@ class Experiment:
         if not store.is_owned(cell) and store.state(cell) == "failed":
             raise RunError(f"cell {cell.id} failed in another process: {store.status(cell).get('error')}")
         return True
+
+    def _prepare(self) -> None:
+        stages, cell = self.stages, self.cell
+        for stage, load in ((cell.teacher, stages.teacher), (cell.student_init, stages.initial_student)):
+            stages.ensure(stage)
+            if not is_evaluated(self.store, stage, self.protocol):
+                self._evaluate_stage(stage, load)
 
     # Training
 
@@ -243,8 +254,9 @@ class Experiment:
             patience.wait(f"{stage.kind} {stage.id}, which is evaluated elsewhere ({self.store.owner(stage)})")
             if is_evaluated(self.store, stage, self.protocol):
                 return
-        with held(claim):
+        with held(claim), recorded(self.store, stage):
             scores = self._evaluate(stage, load())
+            self.store.set_evaluated(stage)
         log.info("%s %s: %s", stage.kind.replace("_", " "), stage.id, _summary(scores, self.protocol))
 
     def _evaluate(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
@@ -290,22 +302,33 @@ class Experiment:
         return f"{self.cell.id} {assistant} {divergence.name}/{divergence.order} {strategy.name}"
 
     def _mirror(self) -> Mirror | None:
-        logger, folder = self.run.logger, self.store.folder(self.cell)
+        logger, store, cell = self.run.logger, self.store, self.cell
         if logger.name == "none":
             return None
         if logger.name == "csv":
-            return CsvMirror(folder)
-        lineage = self.store.status(self.cell).get("attempt", 1)
-        return WandbMirror(
-            logger,
-            run_id=self.cell.id,
-            name=self._label(),
-            group=self.run.sweep.name,
-            job_type=self.run.task,
-            tags=[self.run.pair.name, self.run.data.source, self.run.divergence.name, self.run.strategy.name],
-            config={**resolved_config(self.run), "cell_id": self.cell.id, "attempt": lineage},
-            folder=folder,
-        )
+            return Guarded("logger=csv", lambda: CsvMirror(store.folder(cell)))
+
+        def wandb_run() -> Mirror | None:
+            mode = wandb_mode(logger.mode)
+            if mode == "disabled":
+                return None
+            return WandbMirror(
+                logger,
+                run_id=f"{cell.id}-{lineage_of(store.lineage_path(cell), store.journal_path(cell))}",
+                name=self._label(),
+                group=self.run.sweep.name,
+                job_type=self.run.task,
+                tags=[self.run.pair.name, self.run.data.source, self.run.divergence.name, self.run.strategy.name],
+                config={
+                    **resolved_config(self.run),
+                    "cell_id": cell.id,
+                    "attempt": store.status(cell).get("attempt", 1),
+                },
+                folder=store.folder(cell),
+                mode=mode,
+            )
+
+        return Guarded("wandb", wandb_run)
 
     def _report(self, scores: Sequence[Score], seconds: float, mirror: Mirror | None) -> None:
         log.info("%s  done in %.0f s: %s", self._label(), seconds, _summary(scores, self.protocol))
@@ -316,9 +339,7 @@ class Experiment:
             + ("" if score.decode_seed is None else f"/seed_{score.decode_seed}"): score.value
             for score in scores
         }
-        mirror.scores(named, self._some_generations())
-        if isinstance(mirror, WandbMirror) and mirror.offline_folder is not None:
-            log.info("wandb: recorded offline; upload with: wandb sync %s", mirror.offline_folder)
+        mirror.scores(named, self._some_generations(), step=last_step(self.store.journal_path(self.cell)))
 
     def _some_generations(self) -> list[dict[str, str]]:
         rows: list[dict[str, str]] = []
@@ -334,16 +355,6 @@ class Experiment:
                 for question, response, references in shown
             ]
         return rows[: self.run.logger.num_generations]
-
-    def _record_failure(self, err: BaseException) -> None:
-        if isinstance(err, (KeyboardInterrupt, TakenOverError)):
-            return  # the claim is released, and the cell "stopped": it resumes next time, or is resumed elsewhere
-        self.store.set_failed(self.cell, str(err) or type(err).__name__, traceback.format_exc())
-        if isinstance(err, (RunError, RequestError)):
-            return
-        raise RunError(
-            f"cell {self.cell.id} failed: {one_line(str(err))[:300]} (traceback: {self.store.error_path(self.cell)})"
-        ) from err
 
 
 def _summary(scores: Sequence[Score], protocol: Protocol) -> str:

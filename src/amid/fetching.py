@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def fetch(name: str, declared: EvaluationSetCfg, root: Path, *, accept: bool = F
     file and compared whenever the set is read. accept: take a text other than the declared one.
     Raises RequestError for a set that is on no hub, RunError for a download that failed or is another text.
     """
+    _check_below(name, declared.files, root)
     for file in declared.files:
         if (root / file).is_file():
             return f"{name}: {root / file} is there; {_checked(declared, root / file)}"
@@ -50,6 +51,16 @@ def fetch(name: str, declared: EvaluationSetCfg, root: Path, *, accept: bool = F
     finally:
         partial.unlink(missing_ok=True)
     return f"{name}: fetched {declared.hub.dataset} to {path}; {_checked(declared, path)}"
+
+
+def _check_below(name: str, files: Sequence[str], root: Path) -> None:
+    """None; raises RequestError for a file that would not lie below the root: a declaration writes nowhere else."""
+    for file in files:
+        path = os.path.normpath(root / file)
+        if not Path(path).is_relative_to(os.path.normpath(root)):
+            raise RequestError(
+                f"evaluation set '{name}': its file {file} does not lie below {root}; nothing is fetched"
+            )
 
 
 def _checked(declared: EvaluationSetCfg, path: Path) -> str:

@@ -17,13 +17,14 @@ from amid.data.tokenise import Example, eos_id
 from amid.evaluation import validation_rouge_l
 from amid.generation.decoding import Decoding
 from amid.generation.speculative import Interleaving
+from amid.mirrors import Mirror
 from amid.module import DistillModule, Optimisation, Reduction
 from amid.pairs import Pair
 from amid.ranks import ALONE, Ranks
 from amid.rollout import Rollout
 from amid.strategies import AdaptiveOffPolicy, Draws, Fixed, Mixed, ReplayBuffer, Strategy
 from amid.strategies.adaptive import Reference, ReplayRatio
-from amid.tracking import Journal, Mirror
+from amid.tracking import Journal
 from amid.training import FitResult, fit, plan_steps
 
 

@@ -21,7 +21,7 @@ from amid.config import RunCfg, from_plain
 from amid.errors import RequestError, RunError
 from amid.fingerprint import plain
 from amid.model_reference import local_folder
-from amid.overrides import quoted
+from amid.overrides import override
 from amid.store import Store
 from amid.store.files import replace_text
 
@@ -129,7 +129,7 @@ def check_same_cell(request: Request, cell: Cell) -> None:
 
 def request_overrides(digest: str, store: Store) -> tuple[str, ...]:
     """What a launcher passes to a job: the request, and where it lies."""
-    return f"request={digest}", f"{LOCATION}={quoted(store.root.absolute())}"
+    return f"request={digest}", override(LOCATION, store.root.absolute())
 
 
 def _located(run: RunCfg) -> RunCfg:
@@ -140,7 +140,7 @@ def _located(run: RunCfg) -> RunCfg:
     for node, name in paths:
         value = getattr(node, name)
         if value is not None:
-            setattr(node, name, str(Path(value).expanduser().absolute()))
+            setattr(node, name, str(Path(value).absolute()))
     for role in ("teacher", "student"):
         folder = local_folder(getattr(changed.pair, role))
         if folder is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
@@ -12,8 +11,9 @@ from transformers.utils import logging as transformers_logging
 from amid.cell import Stage, model_stage
 from amid.config import SCRATCH, TEACHER, RunCfg
 from amid.devices import device_of
-from amid.errors import RequestError, RunError, one_line
+from amid.errors import RequestError
 from amid.evaluation import check_sets, evaluate_entry
+from amid.failures import recorded
 from amid.fingerprint import FileDigests
 from amid.model_folders import check_model
 from amid.model_folders.tokenizer import check_fits
@@ -59,32 +59,22 @@ def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store
     sizes = load_sizes(name, revision=revision, cache=cache)
     check_fits(largest_ordinary(tokenizer), vocab_size=sizes.vocab_size, name=name)
     check_sets(protocol.sets, tokenizer, sizes)
-    was_done = store.state(stage) == "done"  # with other sets: a failure now takes nothing from these
     patience = Patience()
     while (claim := store.claim(stage) or store.claim_done(stage)) is None:
         patience.wait(f"model {stage.id}, which is evaluated elsewhere ({store.owner(stage)})")
         if is_evaluated(store, stage, protocol):
             return
     start = time.perf_counter()
-    with held(claim):
-        try:
-            model = load_model(name, revision=revision, cache=cache)
-            model = model.to(device_of(run.trainer.accelerator))  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
-            generated = evaluate_entry(
-                model,
-                tokenizer,
-                protocol,
-                entry=stage,
-                store=store,
-                batch_size=run.trainer.generation_batch_size,
-            )
-        except Exception as err:
-            if not was_done:
-                store.set_failed(stage, str(err) or type(err).__name__, traceback.format_exc())
-            if isinstance(err, (RequestError, RunError)):
-                raise
-            raise RunError(
-                f"model {stage.id} failed: {one_line(str(err))[:300]} (traceback: {store.error_path(stage)})"
-            ) from err
+    with held(claim), recorded(store, stage):
+        model = load_model(name, revision=revision, cache=cache)
+        model = model.to(device_of(run.trainer.accelerator))  # type: ignore[arg-type]  # untyped wrapper of nn.Module.to
+        generated = evaluate_entry(
+            model,
+            tokenizer,
+            protocol,
+            entry=stage,
+            store=store,
+            batch_size=run.trainer.generation_batch_size,
+        )
         store.set_status(stage, "done", seconds=round(time.perf_counter() - start, 1))
     log.info("generated %s; results: %s", generated, store.folder(stage))

@@ -6,6 +6,7 @@ A reference is `scratch`, a package, a local folder or a name on the model hub.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from importlib import metadata
@@ -45,7 +46,7 @@ def model_identity(name: str, revision: str | None, digests: FileDigests) -> dic
 
 def local_folder(name: str) -> Path | None:
     """The folder that a reference names; None for a package or a hub name."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # which leaves the home of nobody as it is; pathlib raises
     return folder if folder.is_dir() else None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+
+from hydra.core.override_parser.types import Quote, QuotedString
 
 
-def quoted(value: str | Path) -> str:
-    """A value that the grammar reads literally, whatever characters it holds."""
-    text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", str(value))
-    return "'" + re.sub(r"\\+$", lambda found: found[0] * 2, text) + "'"
+def override(key: str, value: object) -> str:
+    """`KEY=VALUE` in which quotes, blanks, commas and `${` of the value stand for themselves; a text stays a text."""
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", str(value))
+    return f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}"

@@ -179,6 +179,11 @@ def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
         if "comet" in metrics and find_spec("comet") is None:
             raise RequestError(f"evaluation set '{name}': comet needs an extra: pip install 'amid-lab[comet]'")
         _check_metrics(metrics, texts[name], set_name=name)
+        if "self_bleu" in metrics and len(texts[name]) < 2:
+            raise RequestError(
+                f"evaluation set '{name}' holds {len(texts[name])} record; self_bleu compares the responses to at "
+                "least 2: leave it out of evaluation.metrics"
+            )
         greedy = decoding.temperature == 0  # then every seed gives the same text
         protocols[name] = SetProtocol(
             digest=texts[name].digest,

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
-from amid.errors import RequestError
+from amid.errors import SPEAKS, RequestError, reason_of
 
 # Followers wait while rank 0 evaluates; a process that has died ends the others through the one that started them.
 TIMEOUT = timedelta(days=7)
+# Keys of the board.
+FIRST_REASON, LEADER_SPEAKS, FOLLOWER_SPOKE = "amid/first_reason", "amid/leader_speaks", "amid/follower_spoke"
+LEADER_HAS_S = 5.0  # to say why all of them end
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Ranks:
     rank: int = 0
     size: int = 1
     per_node: int = 1
+    board: Store | None = field(compare=False, repr=False, default=None)  # where the ranks leave word for each other
 
     @property
     def leads(self) -> bool:
@@ -43,6 +51,26 @@ class Ranks:
         box = [value]
         distributed.broadcast_object_list(box, src=0)
         return box[0]
+
+    def failure_elsewhere(self) -> str | None:
+        """Why another rank failed first; None if none has. A broken connection says only that one did."""
+        if self.board is None or not _is_there(self.board, FIRST_REASON):
+            return None
+        return self.board.get(FIRST_REASON).decode()
+
+    def speaks(self, err: BaseException) -> bool:
+        """Whether this rank, which ends with an error, says so: one of them does, rank 0 if it ends too."""
+        assert self.board is not None
+        if self.leads:
+            self.board.set(LEADER_SPEAKS, "")
+            return not _is_there(self.board, FOLLOWER_SPOKE)
+        # Before the connection breaks, so that rank 0 finds it when that makes it fail.
+        self.board.set(FIRST_REASON, f"rank {self.rank}: {reason_of(err)}")
+        for _ in range(round(LEADER_HAS_S / POLL_S)):
+            if _is_there(self.board, LEADER_SPEAKS):
+                return False
+            time.sleep(POLL_S)
+        return bool(self.board.add(FOLLOWER_SPOKE, 1) == 1)
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks in rank order, on every rank."""
@@ -75,13 +103,20 @@ def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> 
     if "MASTER_ADDR" not in environment:
         raise RequestError("trainer.devices: the processes cannot find each other (MASTER_ADDR and MASTER_PORT)")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, rank=ranks.rank, world_size=size, timeout=TIMEOUT)
+    board, _, _ = next(rendezvous("env://", ranks.rank, size, timeout=TIMEOUT))
+    distributed.init_process_group(
+        backend, store=PrefixStore("group", board), rank=ranks.rank, world_size=size, timeout=TIMEOUT
+    )
+    ranks = replace(ranks, board=board)
     logger = logging.getLogger("amid")
     level = logger.level
     if not ranks.leads:
         logger.setLevel(logging.WARNING)
     try:
         yield ranks
+    except (Exception, SystemExit) as err:
+        setattr(err, SPEAKS, ranks.speaks(err))
+        raise
     finally:
         logger.setLevel(level)
         if distributed.is_initialized():
@@ -92,7 +127,10 @@ def place(environment: Mapping[str, str], *, slurm: bool) -> Ranks:
     """What `torchrun` says, or Slurm if asked."""
 
     def number(name: str, default: int = 1) -> int:
-        return int(environment.get(name, default))
+        text = environment.get(name, str(default))
+        if not text.isdecimal():
+            raise RequestError(f"the environment variable {name} must be a number, got '{text}'")
+        return int(text)
 
     if "WORLD_SIZE" in environment and "RANK" in environment:
         size = number("WORLD_SIZE")
@@ -101,3 +139,10 @@ def place(environment: Mapping[str, str], *, slurm: bool) -> Ranks:
         size = number("SLURM_NTASKS")
         return Ranks(number("SLURM_PROCID"), size, size // number("SLURM_NNODES"))
     return ALONE
+
+
+def _is_there(board: Store, key: str) -> bool:
+    try:
+        return bool(board.check([key]))
+    except RuntimeError:  # the process that kept the board is gone
+        return False

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from amid.errors import one_line
 from amid.protocol import Protocol, protocol_from_manifest
 from amid.store import Store
 from amid.store.damage import damage_of
@@ -20,6 +21,15 @@ from amid.store.status import state_of
 Style = Literal["text", "markdown", "latex", "csv", "json"]
 STYLES: tuple[Style, ...] = ("text", "markdown", "latex", "csv", "json")
 GAP = "-"
+_LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of models, columns of sets. `note` says what the numbers are, `damage` which files cannot be read."""
+    """Rows of models, columns of sets. `note` says what the numbers are, `damage` which files cannot be read.
+
+    All texts are one line and safe to print.
+    """
 
     label_names: tuple[str, ...]
     columns: tuple[str, ...]
@@ -71,11 +84,11 @@ def build_table(manifest: Mapping[str, Any], store: Store, *, metric: str | None
         name = {"teacher": "teacher", "student_init": "initial student"}[reference["kind"]]
         label = f"{name} {reference['pair']}" if several_pairs else name
         labels = (label, *[""] * (num_labels - 1))
-        folder = store.layout.stage_folder(reference["kind"], reference["id"])
+        folder = store.layout.folder_of(reference["kind"], reference["id"])
         planned.append((labels, folder, reference["id"], protocols[reference["protocol"]]))
     for cell in manifest["cells"]:
         labels = tuple(cell["labels"][key] for key in manifest["rows"]) or (cell["id"],)
-        planned.append((labels, store.root / cell["id"], cell["id"], protocols[cell["protocol"]]))
+        planned.append((labels, store.layout.folder_of("cell", cell["id"]), cell["id"], protocols[cell["protocol"]]))
     shared = manifest.get("shared", {})  # missing in a sweep of before it was recorded
     return _table(planned, store, label_names=tuple(manifest["rows"]) or ("cell",), metric=metric, shared=shared)
 
@@ -105,10 +118,10 @@ def _table(
         _row(labels, folder, entry_id, protocol, by_set, validated=validated, metric=metric)
         for labels, folder, entry_id, protocol in planned
     )
-    columns = (*(["Val."] if validated else []), *by_set, "Avg.", "Self-BLEU")
+    columns = (*(["Val."] if validated else []), *map(one_line, by_set), "Avg.", "Self-BLEU")
     damage = tuple(text for _, folder, *_ in planned for text in damage_of(folder))
-    note = _note(protocols, by_set, validated=validated, shared=shared or {})
-    return Table(label_names, columns, rows, note, damage)
+    note = one_line(_note(protocols, by_set, validated=validated, shared=shared or {}))
+    return Table(tuple(map(one_line, label_names)), columns, rows, note, damage)
 
 
 def _note(
@@ -141,9 +154,13 @@ def render(table: Table, style: Style) -> str:
         return _csv(table, header)
     if style == "json":
         return _json(table)
-    body = [[_marked(row), *row.labels[1:], *_cells(row)] for row in table.rows]
+    escape = _ESCAPES[style]
+    header, *body = (
+        [escape(cell) for cell in line]
+        for line in [header, *([_marked(row), *row.labels[1:], *_cells(row)] for row in table.rows)]
+    )
     if style == "latex":
-        lines = [" & ".join(_latex(cell) for cell in line) + r" \\" for line in [header, *body]]
+        lines = [" & ".join(line) + r" \\" for line in [header, *body]]
         spec = "l" * len(table.label_names) + "r" * len(table.columns)
         rules = [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
         return "\n".join([*rules, r"\end{tabular}", f"% {table.note}", ""])
@@ -161,7 +178,7 @@ def render(table: Table, style: Style) -> str:
         lines = [
             f"| {join(line, ' | ').ljust(sum(widths) + 3 * (len(widths) - 1))} |" for line in [header, rule, *body]
         ]
-        return "\n".join([*lines, "", f"{table.note}.", ""])
+        return "\n".join([*lines, "", f"{_markdown(table.note)}.", ""])
     lines = [join(line, "  ") for line in [header, *body]]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], f"({table.note})", ""])
 
@@ -200,7 +217,7 @@ def _row(
         _over_sets([None if value is None else value.mean for value in by_set]) if one_metric else None,
         _over_sets([scores.get(key) for key in pooled]),
     )
-    return Row(labels, "damaged" if damage_of(folder) else state_of(folder), columns)
+    return Row(tuple(map(one_line, labels)), "damaged" if damage_of(folder) else state_of(folder), columns)
 
 
 def _over_seeds(ids: Sequence[str], metric: str, scores: Mapping[tuple[str, str], float]) -> Value | None:
@@ -238,7 +255,15 @@ def _text(value: Value | None) -> str:
 
 
 def _latex(text: str) -> str:
-    return text.replace("±", r"$\pm$").replace("_", r"\_").replace("%", r"\%")
+    # A row that begins with a bracket or a star would be read as an argument of the \\ before it.
+    return ("{}" if text[:1] in ("[", "*") else "") + "".join(_LATEX.get(char, char) for char in text)
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+_ESCAPES: Mapping[str, Callable[[str], str]] = {"text": str, "markdown": _markdown, "latex": _latex}
 
 
 def _csv(table: Table, header: Sequence[str]) -> str:

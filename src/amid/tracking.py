@@ -1,4 +1,4 @@
-"""Metrics of a run: a local journal, which is the truth, mirrored to Weights & Biases or a CSV file.
+"""Metrics of a run: a local journal, which is the truth; `amid.mirrors` show what is new in it.
 
 The journal is append-only. A resumed run writes again the steps after its checkpoint: those are checked against the
 journal and not emitted twice.
@@ -7,34 +7,19 @@ journal and not emitted twice.
 from __future__ import annotations
 
 import logging
-import netrc
-import os
-import warnings
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from amid.config import LoggerCfg
+from amid.mirrors import Mirror
+from amid.store.files import sift_lines
 from amid.store.journal import JournalFile
 
 log = logging.getLogger(__name__)
-
-
-class Mirror(Protocol):
-    """Somewhere that the journal's new lines also go."""
-
-    def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """None; one line of metrics."""
-
-    def scores(self, scores: Mapping[str, float], generations: Sequence[Mapping[str, str]]) -> None:
-        """None; the final scores, and a few generations."""
-
-    def close(self, *, failed: bool) -> None:
-        """None; ends the record."""
 
 
 class Journal(Logger):
@@ -69,97 +54,6 @@ class Journal(Logger):
                 mirror.metrics(metrics, step=step)
 
 
-class WandbMirror:
-    """One W&B run per cell and lineage, through Lightning's WandbLogger; offline without a login or a network."""
-
-    def __init__(
-        self,
-        cfg: LoggerCfg,
-        *,
-        run_id: str,
-        name: str,
-        group: str | None,
-        job_type: str,
-        tags: Sequence[str],
-        config: Mapping[str, Any],
-        folder: Path,
-    ) -> None:
-        import wandb
-
-        offline = cfg.mode == "offline" or (cfg.mode == "auto" and not wandb_login())
-        options: dict[str, Any] = {
-            "name": name,
-            "id": run_id,
-            "project": cfg.project,
-            "entity": cfg.entity,
-            "group": group,
-            "job_type": job_type,
-            "tags": [*cfg.tags, *tags],
-            "config": dict(config),
-            "save_dir": str(folder),
-            "resume": "allow",
-            "settings": wandb.Settings(silent=True, console="off", init_timeout=30),
-        }
-        try:
-            self._logger = WandbLogger(offline=offline, **options)
-            self._run = self._logger.experiment
-        except wandb.errors.CommError as err:
-            if cfg.mode == "online":
-                raise
-            log.info("wandb: no connection (%s); recording offline", str(err).splitlines()[0])
-            offline = True
-            self._logger = WandbLogger(offline=True, **options)
-            self._run = self._logger.experiment
-        self.offline_folder = Path(self._run.dir).parent if offline else None
-
-    def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """None; logs under the trainer's step."""
-        self._logger.log_metrics(dict(metrics), step=step)
-
-    def scores(self, scores: Mapping[str, float], generations: Sequence[Mapping[str, str]]) -> None:
-        """None; scores go to the run's summary, generations to a table."""
-        self._run.summary.update(dict(scores))
-        if generations:
-            columns = list(generations[0])
-            self._logger.log_table(
-                "generations", columns=columns, data=[[row[c] for c in columns] for row in generations]
-            )
-
-    def close(self, *, failed: bool) -> None:
-        """None; ends the W&B run with its exit code."""
-        import wandb
-
-        wandb.finish(exit_code=1 if failed else 0)
-
-
-class CsvMirror:
-    """Lightning's CSVLogger: metrics.csv in the cell's folder."""
-
-    def __init__(self, folder: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a resumed run finds its own folder not empty
-            self._logger = CSVLogger(save_dir=folder, name="", version="csv", flush_logs_every_n_steps=1)
-
-    def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """None; one row."""
-        self._logger.log_metrics(dict(metrics), step=step)
-
-    def scores(self, scores: Mapping[str, float], generations: Sequence[Mapping[str, str]]) -> None:
-        """None; scores are in scores.jsonl beside the CSV file."""
-
-    def close(self, *, failed: bool) -> None:
-        """None; writes what is buffered."""
-        self._logger.save()
-
-
-def wandb_login() -> bool:
-    """Whether W&B could log in by itself: an API key in the environment or in the user's netrc file."""
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("://")[-1].split("/")[0]
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+def last_step(path: Path) -> int:
+    """The last step of a journal; 0 if it holds none."""
+    return max((int(line["step"]) for line in sift_lines(path, needs=("step",)).sound), default=0)

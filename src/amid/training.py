@@ -19,12 +19,13 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from amid.checkpoints import BEST, KeepLast, SealedCheckpointIO, intact_checkpoint
 from amid.config import TrainerCfg
 from amid.data.batch import Batch
-from amid.errors import RunError
+from amid.errors import RequestError, RunError
 from amid.module import DistillModule
 from amid.ranks import Ranks
 
@@ -139,10 +140,18 @@ def fit(
         val_loader: DataLoader[Batch] = DataLoader(list(validation), batch_size=None)  # type: ignore[arg-type]  # list
         try:
             trainer.fit(module, steps, val_loader, ckpt_path=intact_checkpoint(checkpoints, check=check))
-        except SystemExit:
-            if trainer.interrupted:
+        except SystemExit as end:
+            # Lightning's answer to SIGTERM and to Ctrl-C; any other comes from a user's function.
+            if isinstance(end, SIGTERMException) or isinstance(end.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
+        except (RequestError, RunError):
+            raise
+        except Exception as err:
+            elsewhere = ranks.failure_elsewhere()
+            if elsewhere is None:
+                raise
+            raise RunError(elsewhere) from err  # not that the connection to that rank broke
         if trainer.interrupted:
             raise KeyboardInterrupt
     if best.best_model_score is None:

@@ -10,12 +10,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from amid.errors import RequestError
+from amid.errors import RequestError, reason_of
 
 log = logging.getLogger(__name__)
 LOCAL_LAUNCHERS = ("BasicLauncher", "JoblibLauncher")  # one process per job
@@ -68,11 +69,16 @@ class AmidSweeper(Sweeper):
 
         first_job = 0
 
-        def launch(batch: Sequence[Overrides]) -> None:
+        def launch(batch: Sequence[Overrides]) -> list[str | None]:
             nonlocal first_job
             assert self._launcher is not None
-            self._launcher.launch([list(overrides) for overrides in batch], initial_job_idx=first_job)
+            try:
+                returned = self._launcher.launch([list(overrides) for overrides in batch], initial_job_idx=first_job)
+                reasons = [_reason(each) for each in returned]
+            except Exception as err:  # whatever a launcher raises (a worker that died, say), the store is asked first
+                reasons = [reason_of(err)] * len(batch)
             first_job += len(batch)
+            return reasons
 
         OmegaConf.resolve(master.hydra.sweep)
         check_folders(master.hydra)
@@ -84,3 +90,11 @@ class AmidSweeper(Sweeper):
                 f"run each cell by itself: torchrun --nproc-per-node {devices} run.py trainer.devices={devices} ..."
             )
         carry_out(sweep, launch)
+
+
+def _reason(returned: JobReturn) -> str | None:
+    """Why a job failed, None if it did not."""
+    if returned.status == JobStatus.COMPLETED:
+        return None
+    error = returned._return_value  # its property raises the error, after a line on stderr of its own
+    return reason_of(error) if isinstance(error, BaseException) else "its job ended without an answer"

@@ -61,8 +61,9 @@ def test_a_bad_record_stops_a_sweep_before_its_first_cell(line: str, said: str, 
         (tmp_path / f"{name}.jsonl").write_text(RECORD * 4)
     done = run_py("-m", "data=jsonl", f"data.root={tmp_path}", "amid.alpha=-1,0", small=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [f"amid: {tmp_path}/train.jsonl:41: " + done.stderr.split(":41: ")[1].strip()]
-    assert said in done.stderr
+    (only,) = done.stderr.splitlines()
+    assert only.startswith(f"amid: {tmp_path}/train.jsonl:41: ")
+    assert said in only
     assert [path for path in (tmp_path / "results").rglob("*") if path.is_file()] == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any
@@ -13,6 +14,7 @@ from amid.config.checks import at_least, check_top_p, not_empty, one_of
 from amid.config.keys import EACH
 from amid.config.train import PRECISIONS
 from amid.errors import RequestError
+from amid.names import check_name, expanded
 
 # Name of every metric -> whether higher is better; null: it only describes (equal to METRICS, as a test asserts).
 EVALUATION_METRICS: dict[str, bool | None] = {
@@ -103,13 +105,7 @@ class EvaluationSetCfg:
         check_top_p("evaluation.sets.NAME.top_p", self.top_p)
         if (self.prompt == "chat") != (self.template is not None):
             raise RequestError("evaluation.sets.NAME.template goes with prompt=chat, and only with it")
-        unknown = {name for _, name, _, _ in Formatter().parse(self.template or "") if name is not None}
-        unknown -= {"instruction", "input", *self.labels}
-        if unknown:
-            raise RequestError(
-                f"evaluation.sets.NAME.template has no value for {{{min(unknown)}}}; "
-                f"valid: {', '.join(['instruction', 'input', *sorted(self.labels)])}"
-            )
+        _check_template(self.template or "", self.labels)
         if not all(self.stop):
             raise RequestError("evaluation.sets.NAME.stop must be non-empty texts")
         for metric in [self.metric, *self.metrics]:
@@ -119,6 +115,19 @@ class EvaluationSetCfg:
                 f"evaluation.sets.NAME.higher_is_better of {self.metric} is "
                 f"{json.dumps(EVALUATION_METRICS[self.metric])}, got {json.dumps(self.higher_is_better)}"
             )
+
+
+def _check_template(template: str, labels: Mapping[str, str]) -> None:
+    """None; raises RequestError unless every brace belongs to a {NAME} with a value, or is doubled."""
+    valid = ["instruction", "input", *sorted(labels)]
+    hint = f"valid: {', '.join(valid)}; a brace of its own is written twice: {{{{ or }}}}"
+    try:
+        fields = [(name, spec or conversion) for _, name, spec, conversion in Formatter().parse(template)]
+    except ValueError as err:
+        raise RequestError(f"evaluation.sets.NAME.template has an unpaired brace ({err}); {hint}") from err
+    for name, how in fields:
+        if name is not None and (name not in valid or how):
+            raise RequestError(f"evaluation.sets.NAME.template has no value for {{{name}{':' if how else ''}}}; {hint}")
 
 
 @dataclass
@@ -140,6 +149,10 @@ class EvaluationCfg:
     metrics: list[str] | None = None  # computed besides each set's own
 
     def __post_init__(self) -> None:
+        for name in self.sets:
+            check_name("evaluation set", name)
+        if self.root is not None:
+            self.root = expanded("evaluation.root", self.root)
         for name, low in (
             ("num_prompts", 2),  # self-BLEU compares responses
             ("max_new_tokens", 1),

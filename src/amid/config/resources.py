@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from amid.config.checks import at_least, not_empty, one_of
+from amid.config.checks import at_least, one_of
 from amid.config.evaluation import TABLE_METRICS
+from amid.names import check_name, expanded
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 LOGGERS = ("wandb", "csv", "none")
-WANDB_MODES = ("auto", "online", "offline")
+WANDB_MODES = ("online", "offline", "disabled")
 
 
 @dataclass
@@ -19,7 +20,7 @@ class TrainerCfg:
     """Where and how to run: resources and display, never results."""
 
     accelerator: str = "auto"  # as Lightning's Trainer
-    devices: int = 1  # processes that train one cell together, one per device (docs/ranks.md)
+    devices: int = 1  # processes that train one cell together, one per device (docs/strategies.md, Several devices)
     keep_teacher_states: bool = True  # in the replay buffer, so that a replayed batch needs no teacher pass
     micro_batch_size: int | None = None  # sequences per forward and device, null = all of a step at once
     generation_batch_size: int = 256  # prompts decoded together
@@ -39,15 +40,17 @@ class LoggerCfg:
     """Where metrics are mirrored besides the local journal."""
 
     name: str = MISSING
-    project: str = "amid-lab"  # W&B project
-    entity: str | None = None  # W&B team or user
-    mode: str = "auto"  # W&B: auto = online with a login, else offline
+    # W&B; null is what its own environment says (WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE, its settings files)
+    project: str | None = None  # and if that says nothing: amid-lab
+    entity: str | None = None  # team or user
+    mode: str | None = None  # online, offline or disabled; online needs a login, without one it is offline
     tags: list[str] = field(default_factory=list)
     num_generations: int = 8  # rows of the table of generations
 
     def __post_init__(self) -> None:
         one_of("logger", self.name, LOGGERS)
-        one_of("logger.mode", self.mode, WANDB_MODES)
+        if self.mode is not None:
+            one_of("logger.mode", self.mode, WANDB_MODES)
         at_least("logger.num_generations", self.num_generations, 0)
 
 
@@ -59,8 +62,7 @@ class PathsCfg:
     cache: str = MISSING  # conversions and digests that can be made again
 
     def __post_init__(self) -> None:
-        for name in ("results", "cache"):
-            not_empty(f"paths.{name}", getattr(self, name))
+        self.results, self.cache = expanded("paths.results", self.results), expanded("paths.cache", self.cache)
 
 
 @dataclass
@@ -81,3 +83,7 @@ class SweepCfg:
 
     name: str | None = None
     table: TableCfg = field(default_factory=TableCfg)
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            check_name("sweep.name", self.name)  # it names a file of the store

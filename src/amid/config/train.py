@@ -8,6 +8,7 @@ from omegaconf import MISSING
 
 from amid.config.checks import at_least, not_empty, one_of, within
 from amid.errors import RequestError
+from amid.names import expanded
 
 DATA_SOURCES = ("toy", "jsonl")
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -33,10 +34,13 @@ class DataCfg:
 
     def __post_init__(self) -> None:
         one_of("data.source", self.source, DATA_SOURCES)
-        for name in ("root", "train", "dev"):
+        for name in ("train", "dev"):
             not_empty(f"data.{name}", getattr(self, name))
-        for name in ("num_records", "num_train", "num_dev", "num_eval", "max_prompt_tokens"):
-            at_least(f"data.{name}", getattr(self, name), 1)
+        if self.root is not None:
+            self.root = expanded("data.root", self.root)
+        lowest = {"num_records": 1, "num_train": 1, "num_dev": 1, "num_eval": 2, "max_prompt_tokens": 1}
+        for name, low in lowest.items():
+            at_least(f"data.{name}", getattr(self, name), low)  # num_eval: self-BLEU compares the responses to a set
         if self.max_tokens <= self.max_prompt_tokens:
             raise RequestError(
                 f"data.max_tokens must exceed data.max_prompt_tokens ({self.max_prompt_tokens}), got {self.max_tokens}"

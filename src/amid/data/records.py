@@ -99,9 +99,26 @@ def _object(line: bytes, *, where: str) -> dict[str, Any]:
         item = json.loads(line)
     except ValueError as err:
         raise RequestError(f"{where}: not a JSON object ({err})") from err
+    except RecursionError:
+        raise RequestError(f"{where}: not a JSON object of records (nested too deeply)") from None
     if not isinstance(item, dict):
         raise RequestError(f"{where}: a JSON object is needed, got {type(item).__name__}")
+    if b"\\ud" in line or b"\\uD" in line or b"\xed" in line:  # how half a character is written, as escape or raw
+        _check_characters(item, where=where)
     return item
+
+
+def _check_characters(item: Mapping[str, Any], *, where: str) -> None:
+    """None; raises RequestError for a text with half of a surrogate pair, which no tokenizer can read."""
+    for field, value in item.items():
+        try:
+            json.dumps([field, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError as err:
+            code = f"\\u{ord(err.object[err.start]):04x}"
+            raise RequestError(
+                f"{where}: field '{field}' holds {code}, half of a surrogate pair and no character; write the pair or "
+                "the character itself"
+            ) from None
 
 
 def _record(item: Mapping[str, Any], *, where: str, number: int, prompt: str | None = None) -> Record:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from amid.errors import EXIT_TAKEN_OVER, RunError, TakenOverError
+from amid.names import refuse_links
 from amid.seals import seal
 from amid.store import watch
 from amid.store.files import FULL, NoSpaceError, temporary_path
@@ -166,8 +167,9 @@ def try_claim(folder: Path, *, stale_after_s: float | None = None) -> Claim | No
     """A claim on the folder; None if a live process holds it.
 
     Waits up to `stale_after_s` seconds for a sign of life of an owner on another host, and says so.
-    Raises RunError if the folder cannot be written, or if this process holds it itself.
+    Raises RunError if the folder cannot be written, is or holds a symbolic link, or if this process holds it itself.
     """
+    refuse_links(folder)
     claims = folder / "claims"
     try:
         claims.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amid.errors import RunError
+from amid.names import file_part
 from amid.seals import DamagedError, seal
 from amid.store.files import append_lines, drop_damaged_lines, read_lines, read_object, replace_text
 
@@ -19,7 +20,7 @@ GENERATED_AGAIN = "evaluate again (task=evaluate, or amid evaluate): what is dam
 
 def rows_path(folder: Path, generation_id: str) -> Path:
     """The file of one generation id in a folder of generations."""
-    return folder / f"{generation_id}.jsonl"
+    return folder / f"{file_part(generation_id, found_in=folder)}.jsonl"
 
 
 def read_rows(path: Path, *, num_rows: int | None = None) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amid.cell import Cell, Stage
+from amid.names import check_name, file_part
 
 Entry = Cell | Stage
 TEXTS_DIGITS = 16  # of a set's digest in its file name
@@ -27,15 +28,19 @@ class Layout:
 
     def folder(self, entry: Entry) -> Path:
         """The folder of a cell or stage."""
-        return self.root / entry.id if isinstance(entry, Cell) else self.stage_folder(entry.kind, entry.id)
+        return self.folder_of("cell" if isinstance(entry, Cell) else entry.kind, entry.id)
 
-    def stage_folder(self, kind: str, id_: str) -> Path:
-        """The folder of a stage given by its kind and id."""
-        return self.root / "stages" / f"{kind}-{id_}"
+    def folder_of(self, kind: object, entry_id: object) -> Path:
+        """The folder of a cell (kind `cell`) or stage. Raises RunError for what no entry is called.
+
+        Kind and id may come from a file: a damaged or foreign one must not lead out of the store.
+        """
+        kind, name = file_part(kind, found_in=self.root), file_part(entry_id, found_in=self.root)
+        return self.root / name if kind == "cell" else self.root / "stages" / f"{kind}-{name}"
 
     def texts(self, digest: str) -> Path:
         """Questions and references of an evaluation set."""
-        return self.root / "texts" / f"{digest[:TEXTS_DIGITS]}.jsonl"
+        return self.root / "texts" / f"{file_part(digest, found_in=self.root / 'texts')[:TEXTS_DIGITS]}.jsonl"
 
     def request(self, digest: str) -> Path:
         """A frozen request."""
@@ -46,13 +51,14 @@ class Layout:
         return sorted((self.root / "sweeps").glob("*.json"), key=lambda path: path.stat().st_mtime)
 
     def sweep(self, name: str) -> Path:
-        """The manifest of a sweep."""
+        """The manifest of a sweep. Raises RequestError for what no sweep is called."""
+        check_name("sweep", name)
         return self.root / "sweeps" / f"{name}.json"
 
     def entries(self) -> dict[str, Path]:
         """Name -> folder of every cell, stage and model there is."""
         folders = [*self.root.glob("*"), *(self.root / "stages").glob("*")]
-        return {path.name: path for path in folders if status_path(path).is_file()}
+        return {path.name: path for path in folders if status_path(path).is_file() and not path.is_symlink()}
 
 
 def status_path(folder: Path) -> Path:
@@ -92,7 +98,12 @@ def scores_path(folder: Path) -> Path:
 
 def examples_path(folder: Path, score_id: str) -> Path:
     """The values per example behind one score."""
-    return folder / "examples" / f"{score_id}.json"
+    return folder / "examples" / f"{file_part(score_id, found_in=scores_path(folder))}.json"
+
+
+def lineage_path(folder: Path) -> Path:
+    """What names this training apart from others of the same cell, for trackers that remember names for ever."""
+    return folder / "lineage"
 
 
 def error_path(folder: Path) -> Path:

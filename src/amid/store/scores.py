@@ -60,7 +60,9 @@ def read_scores(folder: Path) -> list[Score]:
 
 
 def sift_scores(folder: Path) -> tuple[list[Score], list[DamagedError]]:
-    """The sound scores in the folder of one entry, and what is damaged."""
+    """The sound scores in the folder of one entry, and what is damaged; nothing behind a link, which is not ours."""
+    if folder.is_symlink():
+        return [], []
     path = scores_path(folder)
     lines = sift_lines(path, needs=_NEEDS)
     damage = [DamagedError(path, f"line {number}: {what}", SCORED_AGAIN) for number, what in lines.damaged.items()]

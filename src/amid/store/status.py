@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from amid.names import link_text
 from amid.seals import DamagedError, is_sealed_folder, seal
 from amid.store.files import is_sealed, read_object, replace_text
 from amid.store.layout import model_path, status_path
@@ -21,6 +22,9 @@ REBUILT = "repeat the command that made it: it is rebuilt from what is sound"
 def read_status(folder: Path) -> dict[str, Any]:
     """The recorded status with its details; empty if there is none, "damaged" with its error if it cannot be read."""
     path = status_path(folder)
+    link = link_text(folder)
+    if link is not None:
+        return {"state": "failed", "error": link}
     try:
         status = read_object(path, remedy=REBUILT, needs=("state",))
         if status is not None and status["state"] not in get_args(State):

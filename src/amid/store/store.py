@@ -16,8 +16,9 @@ from typing import Any
 
 import yaml
 
-from amid.errors import RequestError, RunError, TakenOverError, one_line
+from amid.errors import REASON_LENGTH, RequestError, RunError, TakenOverError, one_line
 from amid.fingerprint import FileDigests
+from amid.names import check_name
 from amid.seals import DamagedError, check_folder, file_digest, seal, seal_folder
 from amid.store import layout, scores
 from amid.store.claims import Claim, try_claim
@@ -64,6 +65,10 @@ class Store:
     def journal_path(self, entry: Entry) -> Path:
         """The metrics of every logged step, one JSON object per line."""
         return layout.journal_path(self.folder(entry))
+
+    def lineage_path(self, entry: Entry) -> Path:
+        """What names this training apart from others of the same cell."""
+        return layout.lineage_path(self.folder(entry))
 
     def error_path(self, entry: Entry) -> Path:
         """The traceback of the last failure."""
@@ -140,16 +145,30 @@ class Store:
         """Record the state, with details such as the error line or the seconds it took."""
         write_status(self.folder(entry), state, check=self.guard(entry), **details)
 
-    def set_failed(self, entry: Entry, reason: str, details: str) -> None:
-        """Record a failure: its one-line reason in the status, its traceback beside it, as far as the disk allows."""
+    def set_failed(self, entry: Entry, reason: str, details: str) -> bool:
+        """Whether a failure could be recorded: its one-line reason in the status, its traceback beside it.
+
+        What is done stays done, with the reason why adding to it failed: training and evaluation have one folder.
+        """
+        known = self.status(entry)
+        state: State = "done" if known.get("state") == "done" else "failed"
+        kept = _details(known) if state == "done" else {}
         try:
-            self.set_status(entry, "failed", error=one_line(reason)[:300])
-            self.error_path(entry).write_text(details)
+            self.set_status(entry, state, **{**kept, "error": one_line(reason)[:REASON_LENGTH]})
+            replace_text(self.error_path(entry), details)
         except TakenOverError:
-            return  # it is no longer ours to fail
+            return False  # it is no longer ours to fail
         except (OSError, RunError) as err:
             why = err.strerror if isinstance(err, OSError) else str(err)
             log.warning("the failure could not be recorded in %s: %s", self.folder(entry), why)
+            return False
+        return True
+
+    def set_evaluated(self, entry: Entry) -> None:
+        """None; a finished entry forgets why an earlier evaluation failed."""
+        known = self.status(entry)
+        if known.get("state") == "done" and "error" in known:
+            self.set_status(entry, "done", **{key: value for key, value in _details(known).items() if key != "error"})
 
     def state(self, entry: Entry) -> State:
         """absent, running (it has an owner), stopped (its owner is gone), failed, done, or damaged."""
@@ -304,21 +323,27 @@ class Store:
 
     def read_sweep(self, name: str | None) -> dict[str, Any]:
         """The manifest of a sweep, the most recent one for None. Raises RequestError for none, or DamagedError."""
-        paths = self.layout.sweeps()
+        paths = {path.stem: path for path in self.layout.sweeps()}
+        others = sorted(paths)
         if name is None:
             if not paths:
                 raise RequestError(f"no sweep in {self.root}; start one with: python run.py -m amid.alpha=-1,0,1")
-            name = paths[-1].stem
-        others = sorted(path.stem for path in paths)
+            name = list(paths)[-1]
+        elif name not in paths:  # only what is there is read, so that no name leads elsewhere
+            check_name("sweep", name)
+            raise RequestError(f"sweep '{name}' is not in {self.root}; valid: {', '.join(others) or 'none yet'}")
         remedy = "repeat the sweep: nothing is trained twice"
         if len(others) > 1:
             remedy += f"; others can be read by name: {', '.join(other for other in others if other != name)}"
-        manifest = read_object(self.sweep_path(name), remedy=remedy, needs=MANIFEST)
-        if manifest is None:
-            raise RequestError(f"sweep '{name}' is not in {self.root}; valid: {', '.join(others) or 'none yet'}")
-        if not _is_manifest(manifest):  # as it was written, but not by us, or unsealed and changed
-            raise DamagedError(self.sweep_path(name), "it does not describe a sweep", remedy)
+        manifest = read_object(paths[name], remedy=remedy, needs=MANIFEST)
+        if manifest is None or not _is_manifest(manifest):  # not by us, or unsealed and changed, or just removed
+            raise DamagedError(paths[name], "it does not describe a sweep", remedy)
         return manifest
+
+
+def _details(status: Mapping[str, Any]) -> dict[str, Any]:
+    """What a status says besides the state itself."""
+    return {key: value for key, value in status.items() if key not in ("state", "attempt", "at")}
 
 
 def _is_manifest(manifest: Mapping[str, Any]) -> bool:
