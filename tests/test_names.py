@@ -95,7 +95,7 @@ def test_pending_rows_of_a_foreign_id_are_written_nowhere(tmp_path):
     folder.mkdir(parents=True)
     (folder / "pending.json").write_text(json.dumps({"../../outside": [{"index": 0}]}))
     with pytest.raises(RunError, match="is damaged"):
-        complete_commit(folder, check=lambda: None)
+        complete_commit(folder)
     assert not (tmp_path / "outside.jsonl").exists()
 
 

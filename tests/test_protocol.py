@@ -309,7 +309,7 @@ def test_translations_without_a_source_have_no_comet(jsonl_run, monkeypatch):
 
 def test_one_response_alone_has_no_self_bleu(jsonl_run):
     write_records(jsonl_run, {"instruction": "a", "output": "b"})
-    with pytest.raises(RequestError, match="evaluation set 'first': self_bleu compares responses, and the set has 1"):
+    with pytest.raises(RequestError, match="evaluation set 'first' holds 1 record; self_bleu"):
         protocol_of(jsonl_run, IDENTITY)
     jsonl_run.evaluation.metrics = ["rouge_l"]
     assert set(protocol_of(jsonl_run, IDENTITY).sets) == {"first", "second"}

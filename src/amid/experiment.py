@@ -24,11 +24,11 @@ from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
 from amid.frozen import Request, check_same_cell, freeze
 from amid.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
 from amid.objectives import objective_of
-from amid.pairs import Pair, Role, load_model, shared_vocab_size
-from amid.preflight import check_run, check_writable
+from amid.pairs import Pair, Role, shared_vocab_size
+from amid.preflight import check_run
 from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
-from amid.stages import Stages, own
+from amid.stages import Stages, own_model
 from amid.store import Entry, Score, Store
 from amid.store.claims import Claim, held
 from amid.store.generations import rows_path
@@ -51,7 +51,7 @@ def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True)
     """
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
     with joined(run.trainer.devices) as ranks:
-        experiment = Experiment(run, ranks, waits=waits)
+        experiment = Experiment(run, ranks, waits=waits, checked=planned is None)
         if planned is not None:
             check_same_cell(planned, experiment.cell)
         if not ranks.leads:
@@ -59,10 +59,11 @@ def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True)
             experiment.follow()
             return
         if planned is None and not experiment.finished:
-            check_writable(experiment.store.root)
+            if run.task == "evaluate":
+                experiment.check_trained()
+            check_run(run)  # a bad request leaves nothing in the store
             freeze(run, experiment.cell, experiment.store)
         if run.task == "prepare":
-            check_run(run)
             experiment.prepare()
         elif run.task == "evaluate":
             experiment.evaluate_again()
@@ -72,9 +73,13 @@ def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True)
 
 
 class Experiment:
-    """One cell with its stages."""
+    """One cell with its stages.
 
-    def __init__(self, run: RunCfg, ranks: Ranks = ALONE, *, waits: bool = True) -> None:
+    checked: the request has passed its checks just now; otherwise, in a job that was planned, what they find is news of
+    this machine, and recorded as the cell's failure.
+    """
+
+    def __init__(self, run: RunCfg, ranks: Ranks = ALONE, *, waits: bool = True, checked: bool = True) -> None:
         self.run = run
         self.cell: Cell = cell_of(run, read_again=True)
         self.store = Store(run.paths.results)
@@ -84,6 +89,7 @@ class Experiment:
         self._plan = plan_of_cell(run)
         self._ranks = ranks
         self._waits = waits
+        self._checked = checked
         self._cache = Path(run.paths.cache)
 
     @property
@@ -97,8 +103,9 @@ class Experiment:
     # Tasks
 
     def prepare(self) -> None:
-        """None; checks the request, builds the stages, and evaluates teacher and initial student."""
-        check_run(self.run)
+        """None; builds the stages, and evaluates teacher and initial student."""
+        if not self._checked:
+            check_run(self.run)
         self._prepare()
 
     def distill(self) -> None:
@@ -108,9 +115,6 @@ class Experiment:
             gone = f"; its model is gone from {self.store.model_folder(cell)} and is trained again when it is needed"
             log.info("cell %s is finished: nothing to run%s", cell.id, gone if self.store.is_pruned(cell) else "")
             return
-        in_sweep = self.run.sweep.name is not None
-        if not in_sweep:
-            check_run(self.run)  # a bad request leaves nothing in the store
         for text in cell.ignored:
             log.info("note: %s", text)
         patience = Patience()
@@ -121,8 +125,8 @@ class Experiment:
             if not self._may_look_again(patience):
                 return
         with held(claim), recorded(self.store, cell):
-            if in_sweep:
-                check_run(self.run)  # passed when the sweep was planned: what it says now is news of this machine
+            if not self._checked:
+                check_run(self.run)
             self._prepare()
             self._train(claim)
 
@@ -131,9 +135,13 @@ class Experiment:
 
         Raises RequestError if it is not trained, RunError if its model has changed since.
         """
+        self.check_trained()
+        self._evaluate_trained(prepare=False)
+
+    def check_trained(self) -> None:
+        """None; raises RequestError for a cell that has not been trained."""
         if self.store.state(self.cell) not in ("done", "damaged"):
             raise not_trained(self.cell)
-        self._evaluate_trained(prepare=False)
 
     def _evaluate_trained(self, *, prepare: bool) -> None:
         store, cell = self.store, self.cell
@@ -149,7 +157,7 @@ class Experiment:
         with held(claim), recorded(store, cell):
             if prepare:
                 self._prepare()
-            self._evaluate(cell, own(store, cell, load_model, cache=self._cache))
+            self._evaluate(cell, own_model(store, cell, cache=self._cache))
             store.set_evaluated(cell)
 
     def _may_look_again(self, patience: Patience) -> bool:
@@ -194,7 +202,7 @@ class Experiment:
         try:
             if store.adopt_model(cell):
                 log.info("%s  was trained by an earlier attempt", self._label())
-                student = load_model(str(store.model_folder(cell)), revision=None, cache=self._cache)
+                student = own_model(store, cell, cache=self._cache)
             else:
                 student = self._trained(claim, mirrors=mirrors)
             scores = self._evaluate(cell, student)

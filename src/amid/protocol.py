@@ -179,11 +179,6 @@ def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
         if "comet" in metrics and find_spec("comet") is None:
             raise RequestError(f"evaluation set '{name}': comet needs an extra: pip install 'amid-lab[comet]'")
         _check_metrics(metrics, texts[name], set_name=name)
-        if "self_bleu" in metrics and len(texts[name]) < 2:
-            raise RequestError(
-                f"evaluation set '{name}' holds {len(texts[name])} record; self_bleu compares the responses to at "
-                "least 2: leave it out of evaluation.metrics"
-            )
         greedy = decoding.temperature == 0  # then every seed gives the same text
         protocols[name] = SetProtocol(
             digest=texts[name].digest,
@@ -204,7 +199,10 @@ def _check_metrics(metrics: Sequence[str], texts: EvaluationSet, *, set_name: st
     """None; raises RequestError for a metric that the set cannot have, before a model has answered it."""
     where = f"evaluation set '{set_name}'"
     if "self_bleu" in metrics and len(texts) < 2:
-        raise RequestError(f"{where}: self_bleu compares responses, and the set has {len(texts)} prompt; it needs 2")
+        raise RequestError(
+            f"{where} holds {len(texts)} record; self_bleu compares the responses to at least 2: leave it out of "
+            "evaluation.metrics"
+        )
     if "comet" in metrics:
         lacking = [index for index, source in enumerate(texts.sources) if not source.strip()]
         if lacking:

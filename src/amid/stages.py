@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -38,7 +39,6 @@ from amid.store.claims import Claim
 
 log = logging.getLogger(__name__)
 Part = Literal["train", "dev"]
-Loaded = TypeVar("Loaded")
 
 
 class Stages:
@@ -65,7 +65,7 @@ class Stages:
                 teacher, student = load_tokenizers(self._run.pair, cache=self._cache)
             else:
                 self.ensure(stage)
-                teacher = student = own(self._store, stage, load_tokenizer, cache=self._cache)
+                teacher = student = own_tokenizer(self._store, stage, cache=self._cache)
             self._tokenizers = {"teacher": teacher, "student": student}
         return self._tokenizers[role]
 
@@ -145,7 +145,7 @@ class Stages:
 
     def _model(self, stage: Stage) -> PreTrainedModel:
         if keeps_model(stage.kind, stage.values):
-            return own(self._store, stage, load_model, cache=self._cache)
+            return own_model(self._store, stage, cache=self._cache)
         pair = self._run.pair  # used as it is: only its identity is in the store
         role: Role = "teacher" if stage.kind == "teacher" else "student"
         model = load_model(getattr(pair, role), revision=getattr(pair, f"{role}_revision"), cache=self._cache)
@@ -237,12 +237,23 @@ class Stages:
         )
 
 
-def own(store: Store, entry: Entry, load: Callable[..., Loaded], *, cache: Path) -> Loaded:
-    """What a finished entry keeps in its model folder, by `load_model` or `load_tokenizer`.
+def own_model(store: Store, entry: Entry, *, cache: Path) -> PreTrainedModel:
+    """The finished model of an entry, as it was published. Raises RunError, with the remedy, if it is of no use."""
+    with _usable(store, entry):
+        published = store.status(entry).get("model")
+        return load_model(str(store.model_folder(entry)), revision=None, cache=cache, seal=published)
 
-    Raises RunError, with the remedy, for what is as it was written and yet of no use, such as a model that diverged.
-    """
+
+def own_tokenizer(store: Store, entry: Entry, *, cache: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in the finished model folder of an entry. Raises RunError, with the remedy, if it is of no use."""
+    with _usable(store, entry):
+        return load_tokenizer(str(store.model_folder(entry)), revision=None, cache=cache)
+
+
+@contextmanager
+def _usable(store: Store, entry: Entry) -> Iterator[None]:
+    """What is as it was written and yet of no use, such as a model that diverged, is our failure, not a bad request."""
     try:
-        return load(str(store.model_folder(entry)), revision=None, cache=cache)
+        yield
     except RequestError as err:
         raise RunError(f"{err}; remove {store.folder(entry)} to have it made again") from err

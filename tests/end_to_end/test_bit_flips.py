@@ -5,7 +5,6 @@ AMID_FLIPS: how many bits are changed in each store, one at a time (20); AMID_FL
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ from test_training import run_until
 from amid.comparison import compare, render_comparison
 from amid.errors import RequestError, RunError
 from amid.experiment import Experiment, run_task
+from amid.frozen import selected
 from amid.multirun import carry_out
 from amid.requests import run_of_overrides, sweep_of_overrides
 from amid.store import Store, watch
@@ -39,12 +39,17 @@ def request(folder: Path, *overrides: str) -> list[str]:
 def sweep(folder: Path, *overrides: str) -> None:
     """python run.py -m, in this process."""
 
-    def launch(batch: Sequence[Sequence[str]]) -> None:
-        for job in batch:
-            try:
-                run_task(run_of_overrides(list(job)), waits=False)
-            except (RequestError, RunError) as err:  # as the launcher does: what counts is in the store
-                logging.getLogger(__name__).warning("%s", err)
+    def launch(batch: Sequence[Sequence[str]]) -> list[str | None]:
+        return [reason(job) for job in batch]
+
+    def reason(job: Sequence[str]) -> str | None:
+        try:
+            planned = selected(run_of_overrides(job), job)
+            assert planned is not None
+            run_task(planned.run, planned=planned, waits=False)
+        except (RequestError, RunError) as err:  # as the launcher does: what counts is in the store
+            return str(err)
+        return None
 
     carry_out(sweep_of_overrides(request(folder, *overrides)), launch)
 

@@ -27,16 +27,17 @@ from amid.seals import check_folder
 SHOWN = 3  # names of weights in a message
 
 
-def load_model(name: str, *, revision: str | None, cache: Path) -> PreTrainedModel:
+def load_model(name: str, *, revision: str | None, cache: Path, seal: str | None = None) -> PreTrainedModel:
     """The float32 model of a reference, from safetensors where there are any, never running code of the model's own.
 
     Every weight is the one of the files: none is missing (a tied head aside), left over, of another shape, or not
     finite. The model reads from left to right, and can be decoded token by token.
+    seal: the digest that a folder of ours was published with; without it a sealed folder vouches for itself.
     Raises RequestError if it cannot be loaded so, DamagedError for a folder that was published sealed and has changed.
     """
     source = local_source(name, cache)
     if Path(source).is_dir():
-        check_folder(Path(source), expected=None, remedy="put back what it held, or name another model")
+        check_folder(Path(source), expected=seal, remedy="put back what it held, or name another model")
         read_model_folder(Path(source), name=name)
     with loading(f"model '{name}' cannot be loaded"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
