@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amid import devices
-from amid.devices import bf16_pays, device_of
+from amid.devices import device_of, slow_training
 
 
 @pytest.fixture
@@ -33,5 +33,7 @@ def test_the_cpu_is_used_where_it_is_asked_for_and_else_the_best_there_is(there,
 def test_bfloat16_pays_on_a_cpu_only_with_matrix_units(monkeypatch):
     for supported in (False, True):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda supported=supported: supported)
-        assert bf16_pays(torch.device("cpu")) is supported
-    assert bf16_pays(torch.device("cuda"))
+        said = slow_training("bf16-mixed", torch.device("cpu"))
+        assert said is None if supported else "bf16-mixed is slower than 32-true" in said
+        assert slow_training("32-true", torch.device("cpu")) is None
+    assert slow_training("bf16-mixed", torch.device("cuda")) is None

@@ -171,14 +171,14 @@ null & - & - & - & - & - \\
 \end{tabular}
 """
 CSV = """\
-amid.alpha,state,Val.,Val. std,Val. seeds,dolly,dolly std,dolly seeds,self_inst,self_inst std,self_inst seeds,Avg.,Avg. std,Avg. seeds,Self-BLEU,Self-BLEU std,Self-BLEU seeds
-teacher,done,30.0,,1,30.0,0.0,2,21.0,1.0,2,25.5,,1,0.375,,1
-initial student,absent,,,0,,,0,,,0,,,0,,,0
--5,done,25.0,,1,22.0,2.0,2,10.5,0.5,2,16.25,,1,0.375,,1
--1,done,24.0,,1,20.0,,1,0.0,0.0,2,10.0,,1,0.0,,1
-0,done,,,0,22.0,2.0,2,,,0,,,0,,,0
-1,failed,,,0,,,0,,,0,,,0,,,0
-null,absent,,,0,,,0,,,0,,,0,,,0
+amid.alpha,state,warnings,Val.,Val. std,Val. seeds,dolly,dolly std,dolly seeds,self_inst,self_inst std,self_inst seeds,Avg.,Avg. std,Avg. seeds,Self-BLEU,Self-BLEU std,Self-BLEU seeds
+teacher,done,,30.0,,1,30.0,0.0,2,21.0,1.0,2,25.5,,1,0.375,,1
+initial student,absent,,,,0,,,0,,,0,,,0,,,0
+-5,done,,25.0,,1,22.0,2.0,2,10.5,0.5,2,16.25,,1,0.375,,1
+-1,done,,24.0,,1,20.0,,1,0.0,0.0,2,10.0,,1,0.0,,1
+0,done,,,,0,22.0,2.0,2,,,0,,,0,,,0
+1,failed,,,,0,,,0,,,0,,,0,,,0
+null,absent,,,,0,,,0,,,0,,,0,,,0
 """  # noqa: E501
 EXPECTED = {
     "text": f"{TEXT}({NOTE})\n",
@@ -193,12 +193,28 @@ def test_a_style_prints_exactly_this(table, style):
     assert render(table, style) == EXPECTED[style]
 
 
+WARNINGS = ["worse than its initial student: validation ROUGE-L 26.00 -> 25.00", "worse than guessing: \x1b[2J"]
+
+
+@pytest.mark.parametrize("style", EXPECTED)
+def test_a_student_that_ended_badly_is_marked_and_the_note_says_how(store, table, style):
+    store.set_status(CELLS["a"], "done", warnings=WARNINGS)
+    lines, before = (render(each, style).splitlines() for each in (build_table(MANIFEST, store), table))
+    marked = {"text": "-5 !  ", "markdown": "| -5 !  ", "latex": "-5 ! & ", "csv": f"-5,done,{WARNINGS[0]}; worse than"}
+    changed = [line for line, old in zip(lines, before, strict=True) if line != old]
+    assert changed[0].startswith(marked[style])
+    assert "\x1b" not in changed[0]
+    if style != "csv":
+        assert "! worse than its initial student or worse than guessing (amid status says by how much)" in changed[1]
+
+
 def test_json_holds_every_number_and_null_for_every_gap(table):
     found = json.loads(render(table, "json"))
     assert found["note"] == NOTE
     assert found["rows"][2] == {
         "labels": {"amid.alpha": "-5"},
         "state": "done",
+        "warnings": [],
         "values": {
             "Val.": {"mean": 25.0, "std": None, "seeds": 1},
             "dolly": {"mean": 22.0, "std": 2.0, "seeds": 2},

@@ -19,7 +19,7 @@ from amid.overrides import override
 from amid.store import Store
 from amid.store.damage import damage_of, is_pruned
 from amid.store.files import file_system_now, replace_text
-from amid.store.status import is_unverified, read_status, state_of
+from amid.store.status import is_unverified, read_status, state_of, warnings_in
 from amid.store.watch import owner_of
 from amid.tables import STYLES, Style, build_table, render
 
@@ -75,7 +75,8 @@ def status(name: SweepName = None, results: Results = Path("results")) -> None:
             error = f"its last evaluation failed: {error}"
         owner = owner_of(folder, now=now) if state == "running" else ""
         gone = "model gone: trained again when it is needed" if is_pruned(folder) else ""
-        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, gone, *damage)
+        warnings = warnings_in(details)
+        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, gone, *warnings, *damage)
         _say("  ".join(one_line(part) if i else part for i, part in enumerate(parts) if part))
     unverified = sum(is_unverified(folder) for _, folder, _ in folders)
     if unverified:

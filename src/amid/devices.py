@@ -19,13 +19,15 @@ def device_of(accelerator: str) -> torch.device:
     return torch.device(next(kind for kind in KINDS[accelerator] if _is_there(kind)))
 
 
-def bf16_pays(device: torch.device) -> bool:
-    """Whether products in bfloat16 are faster than in float32 there.
+def slow_training(precision: str, device: torch.device) -> str | None:
+    """What to say of a precision that costs time in training there; None if it does not.
 
-    On a CPU only with matrix units for the type (AMX): with vector instructions alone they were measured at about half
-    the speed of float32.
+    Products in bfloat16 pay on a CPU only with matrix units for the type (AMX): with vector instructions alone they
+    were measured at about half the speed of float32. (Decoding with bfloat16 weights pays anywhere: it reads less.)
     """
-    return device.type != "cpu" or bool(torch.cpu._is_amx_tile_supported())
+    if precision == "32-true" or device.type != "cpu" or bool(torch.cpu._is_amx_tile_supported()):
+        return None
+    return f"precision {precision} is slower than 32-true on this CPU, which has no matrix units for bfloat16"
 
 
 def _is_there(kind: str) -> bool:

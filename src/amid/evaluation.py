@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -107,8 +108,8 @@ def generate_missing(
     """What was generated: the responses of the protocol that are not yet in the folder's JSONL files.
 
     Each row is one object: index, response, num_tokens, ended (by EOS), and stopped (by a stop string) where there are
-    stop strings. Prompts over a set's limit are cut to it, as in the reference's evaluation. With the precision
-    bf16-true the model is bfloat16 afterwards.
+    stop strings. Prompts over a set's limit are cut to it, as in the reference's evaluation. The model stays as it is:
+    the precision bf16-true is a copy's.
     Which rows share a batch is a function of the protocol and the batch size, not of what is there: a run that was
     killed anywhere ends with the bytes of an undisturbed one. A damaged row is one that is not there.
     check: called before each write; raises if another process owns the folder.
@@ -117,6 +118,7 @@ def generate_missing(
     folder.mkdir(parents=True, exist_ok=True)
     complete_commit(folder, check=check)
     total = Generated()
+    models = {"32-true": model, "bf16-mixed": model}
     # Greedy decoding and per-example randomness make rows independent: sets and seeds of equal decoding share batches.
     for names in _sets_of_equal_decoding(protocol):
         each = protocol.sets[names[0]]
@@ -129,12 +131,14 @@ def generate_missing(
         num_missing = sum((row.generation_id, row.index) not in done for row in rows)
         chunk = BATCHES_PER_WRITE * batch_size
         num_generated = 0
+        if num_missing and each.precision not in models:
+            models[each.precision] = copy.deepcopy(model).to(torch.bfloat16)  # type: ignore[arg-type]  # untyped in transformers
         for start in range(0, len(rows), chunk):
             missing = [row for row in rows[start : start + chunk] if (row.generation_id, row.index) not in done]
             if not missing:
                 continue
             before = time.perf_counter()
-            completions = _generate(model, tokenizer, missing, each, batch_size=batch_size)
+            completions = _generate(models[each.precision], tokenizer, missing, each, batch_size=batch_size)
             commit_rows(folder, _lines(tokenizer, missing, completions, stop=each.decoding.stop), check=check)
             total = Generated(
                 total.num_responses + len(missing),
@@ -361,8 +365,6 @@ def _generate(
     *,
     batch_size: int,
 ) -> list[Completion]:
-    if each.precision == "bf16-true":
-        model = model.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
     return generate(
         model,
         [row.prompt_ids for row in rows],

@@ -16,11 +16,12 @@ from amid.protocol import Protocol, protocol_from_manifest
 from amid.store import Store
 from amid.store.damage import damage_of
 from amid.store.scores import sift_scores
-from amid.store.status import state_of
+from amid.store.status import read_status, state_of, warnings_in
 
 Style = Literal["text", "markdown", "latex", "csv", "json"]
 STYLES: tuple[Style, ...] = ("text", "markdown", "latex", "csv", "json")
 GAP = "-"
+WARNED = "!"  # after the name of a row whose model is worse than it should be
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -47,11 +48,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Row:
-    """One model: how it is called, its state, and one value per column (None = a gap)."""
+    """One model: how it is called, its state, one value per column (None = a gap), and what is wrong with the model."""
 
     labels: tuple[str, ...]
     state: str
     values: tuple[Value | None, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def _table(
     columns = (*(["Val."] if validated else []), *map(one_line, by_set), "Avg.", "Self-BLEU")
     damage = tuple(text for _, folder, *_ in planned for text in damage_of(folder))
     note = one_line(_note(protocols, by_set, validated=validated, shared=shared or {}))
+    if any(row.warnings for row in rows):
+        note += f"; {WARNED} {_warned(rows)}"
     return Table(tuple(map(one_line, label_names)), columns, rows, note, damage)
 
 
@@ -217,7 +221,12 @@ def _row(
         _over_sets([None if value is None else value.mean for value in by_set]) if one_metric else None,
         _over_sets([scores.get(key) for key in pooled]),
     )
-    return Row(tuple(map(one_line, labels)), "damaged" if damage_of(folder) else state_of(folder), columns)
+    return Row(
+        tuple(map(one_line, labels)),
+        "damaged" if damage_of(folder) else state_of(folder),
+        columns,
+        tuple(map(one_line, warnings_in(read_status(folder)))),
+    )
 
 
 def _over_seeds(ids: Sequence[str], metric: str, scores: Mapping[tuple[str, str], float]) -> Value | None:
@@ -235,8 +244,15 @@ def _over_sets(means: Sequence[float | None]) -> Value | None:
 
 
 def _marked(row: Row) -> str:
-    """The row's first label, with its state where its values are not those of a finished model."""
-    return row.labels[0] if row.state in ("done", "absent") or not any(row.values) else f"{row.labels[0]} [{row.state}]"
+    """The row's first label, with a mark if warned, and its state unless its values are of a finished model."""
+    name = f"{row.labels[0]} {WARNED}" if row.warnings else row.labels[0]
+    return name if row.state in ("done", "absent") or not any(row.values) else f"{name} [{row.state}]"
+
+
+def _warned(rows: Sequence[Row]) -> str:
+    """What the mark means in this table: the kinds of warning that are in it."""
+    kinds = dict.fromkeys(text.partition(":")[0] for row in rows for text in row.warnings)
+    return f"{' or '.join(kinds)} (amid status says by how much)"
 
 
 def _cells(row: Row) -> list[str]:
@@ -270,7 +286,7 @@ def _csv(table: Table, header: Sequence[str]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     names = [name for column in table.columns for name in (column, f"{column} std", f"{column} seeds")]
-    writer.writerow([*header[: len(table.label_names)], "state", *names])
+    writer.writerow([*header[: len(table.label_names)], "state", "warnings", *names])
     for row in table.rows:
         cells: list[str] = []
         for value in row.values:
@@ -278,7 +294,7 @@ def _csv(table: Table, header: Sequence[str]) -> str:
                 cells += ["", "", "0"]
             else:
                 cells += [repr(value.mean), "" if value.std is None else repr(value.std), str(value.num_seeds)]
-        writer.writerow([*row.labels, row.state, *cells])
+        writer.writerow([*row.labels, row.state, "; ".join(row.warnings), *cells])
     return stream.getvalue()
 
 
@@ -287,6 +303,7 @@ def _json(table: Table) -> str:
         {
             "labels": dict(zip(table.label_names, row.labels, strict=True)),
             "state": row.state,
+            "warnings": list(row.warnings),
             "values": {
                 column: None if value is None else {"mean": value.mean, "std": value.std, "seeds": value.num_seeds}
                 for column, value in zip(table.columns, row.values, strict=True)

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from amid.checkpoints import BEST, KeepLast, SealedCheckpointIO, intact_checkpoint
 from amid.config import TrainerCfg
 from amid.data.batch import Batch
+from amid.devices import device_of, slow_training
 from amid.errors import RequestError, RunError
 from amid.module import DistillModule
 from amid.ranks import Ranks
@@ -105,6 +106,9 @@ def fit(
         save_on_train_epoch_end=False,  # right after validation, so that the epoch's checkpoint knows of it
         enable_version_counter=False,
     )
+    slow = slow_training(precision, device_of(trainer_cfg.accelerator))
+    if slow is not None and ranks.leads:
+        log.info("note: %s", slow)  # and stays what was asked for: precision is a part of the identity
     show_bar = trainer_cfg.progress_bar and sys.stderr.isatty() and ranks.leads
     callbacks: list[Callback] = [
         best,

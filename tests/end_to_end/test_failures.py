@@ -220,3 +220,22 @@ def test_ranks_that_fail_together_say_one_line(function: str, said: str, late: P
     (status,) = statuses(late / "results").values()
     assert status["state"] == "failed"
     assert said in status["error"]
+
+
+def test_a_cell_that_ends_worse_than_it_began_says_so_at_its_end_in_its_status_and_in_the_table(
+    run_py: RunPy, tmp_path: Path
+) -> None:
+    done = run_py("-m", "amid.alpha=-1", "train.lr=3", "train.validation={select: loss, max_new_tokens: 4}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (status,) = statuses(tmp_path / "results").values()
+    worse, guessing = status["warnings"]
+    assert worse.startswith("worse than its initial student: validation loss ")
+    assert guessing.startswith("worse than guessing: validation loss ")
+    assert "above ln 400 = 5.99" in guessing
+    assert f"fixed  {worse}\n" in done.stdout
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("-1 ")]
+    assert row.startswith("-1 !  ")
+    listed = subprocess.run(
+        [sys.executable, "-m", "amid.cli", "status", "--results", f"{tmp_path}/results"], capture_output=True, text=True
+    )
+    assert worse in listed.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,8 +14,9 @@ from amid.store.layout import model_path, status_path
 from amid.store.watch import attempts, is_owned
 
 State = Literal["absent", "running", "stopped", "failed", "done", "damaged"]
-# What a finished training leaves to later attempts: the seal of its model, its seconds, and its best validation.
-TRAINED = ("model", "train_seconds", "best")
+# What a finished training leaves to later attempts: the seal of its model, its seconds, its best validation, and what
+# is wrong with the student it ended with.
+TRAINED = ("model", "train_seconds", "best", "warnings")
 REBUILT = "repeat the command that made it: it is rebuilt from what is sound"
 
 
@@ -32,6 +33,12 @@ def read_status(folder: Path) -> dict[str, Any]:
     except DamagedError as err:
         return {"state": "damaged", "error": str(err)}
     return status or {}
+
+
+def warnings_in(status: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the student that a training ended with, one line each."""
+    found = status.get("warnings", [])
+    return [str(text) for text in found] if isinstance(found, list) else []
 
 
 def write_status(folder: Path, state: State, *, check: Callable[[], None], **details: Any) -> None:
