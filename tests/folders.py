@@ -159,3 +159,54 @@ def pickled(folder: Path, contents: object = None) -> None:
     path = folder / "model.safetensors"
     torch.save(load_file(path) if contents is None else contents, folder / "pytorch_model.bin")
     path.unlink()
+
+
+SIZE = len(small_tokenizer())
+# How a model folder may be damaged, and what is said of it before anything is loaded.
+DAMAGES: Mapping[str, tuple[Damage, str]] = {
+    "config a list": (write("config.json", "[1]"), "config.json must hold a JSON object, got list"),
+    "config empty": (write("config.json", ""), "config.json is empty"),
+    "config torn": (cut("config.json", 50), "config.json is no JSON"),
+    "config not text": (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe{}"), "config.json is no JSON"),
+    "config nested": (write("config.json", "[" * 100_000), "config.json is no JSON"),
+    "config a pointer": (write("config.json", LFS_POINTER), "config.json is a pointer file of git LFS"),
+    "config missing": (remove("config.json"), "config.json does not exist"),
+    "no model_type": (configure(model_type=...), "its config.json names no model_type"),
+    "size a text": (configure(vocab_size="many"), "vocab_size in its config.json must be an integer, got 'many'"),
+    "size zero": (configure(num_hidden_layers=0), "num_hidden_layers in its config.json must be at least 1, got 0"),
+    "quantised": (configure(quantization_config={"quant_method": "gptq"}), "holds quantised weights"),
+    "linear layers": (configure(layer_types=["linear_attention", "full_attention"]), "has linear_attention; only"),
+    "an adapter": (write("adapter_config.json", "{}"), "holds an adapter (adapter_config.json)"),
+    "generation a list": (write("generation_config.json", "[]"), "generation_config.json must hold a JSON object"),
+    "weights a pointer": (write("model.safetensors", LFS_POINTER), "model.safetensors is a pointer file of git LFS"),
+    "weights empty": (cut("model.safetensors", 0), "model.safetensors is empty"),
+    "weights of 5 bytes": (cut("model.safetensors", 5), "model.safetensors is no whole safetensors file (5 bytes)"),
+    "header torn": (cut("model.safetensors", 50), "model.safetensors is no whole safetensors file (50 bytes)"),
+    "data torn": (cut("model.safetensors", -100), "model.safetensors is truncated: "),
+    "weights text": (write("model.safetensors", "<html>404 not found</html>"), "is no whole safetensors file"),
+    "weights missing": (remove("model.safetensors"), "holds no weights (model.safetensors or "),
+    "head missing": (without("lm_head"), "the weights of its output head are missing; only model.embed_tokens.weight"),
+    "layer missing": (without("layers.1."), "the weights of layer 1 (1 in all) are missing; its config.json counts 2"),
+    "other vocabulary": (configure(vocab_size=SIZE - 9), f"has {SIZE} rows, vocab_size is {SIZE - 9}"),
+    "pickle empty": (lambda folder: (pickled(folder), cut("pytorch_model.bin", 0)(folder)), "model.bin is empty"),
+    "pickle torn": (lambda folder: (pickled(folder), cut("pytorch_model.bin", -300)(folder)), "bin is truncated"),
+    "pickle a pointer": (
+        lambda folder: (pickled(folder), write("pytorch_model.bin", LFS_POINTER)(folder)),
+        "pytorch_model.bin is a pointer file of git LFS",
+    ),
+    "pickle a page": (
+        lambda folder: (pickled(folder), write("pytorch_model.bin", "<html>")(folder)),
+        "pytorch_model.bin is no PyTorch weight file",
+    ),
+    "tokenizer missing": (remove("tokenizer.json", "tokenizer_config.json"), "no tokenizer for model '"),
+    "tokenizer torn": (cut("tokenizer.json", 200), "tokenizer.json is no JSON"),
+    "tokenizer a list": (write("tokenizer.json", "[]"), "tokenizer.json must hold a JSON object, got list"),
+    "tokenizer a pointer": (write("tokenizer.json", LFS_POINTER), "tokenizer.json is a pointer file of git LFS"),
+    "tokenizer without a model": (write("tokenizer.json", "{}"), "is no tokenizer: its model.vocab must name tokens"),
+    "tokenizer config a list": (write("tokenizer_config.json", "[]"), "tokenizer_config.json must hold a JSON object"),
+    "no EOS": (configure("tokenizer_config.json", eos_token=...), "names no end-of-sequence token"),
+    "EOS unknown": (
+        configure("tokenizer_config.json", eos_token="<end>"),
+        "ends texts with '<end>', which is no token of its vocabulary",
+    ),
+}

@@ -41,13 +41,19 @@ def plan(
 ) -> None:
     """Show the cells that `python run.py -m OVERRIDES` would run, and what is already done. Runs nothing.
 
-    Overrides that begin with a minus sign go after `--`.
+    Overrides that begin with a minus sign go after `--`. What the run would refuse is refused here, as far as files
+    show it; models and tokenizers themselves are tried by the run, before its first stage.
     """
     from amid.multirun import plan_lines
+    from amid.preflight import check_requests
     from amid.requests import sweep_of_overrides
 
-    for line in plan_lines(sweep_of_overrides(overrides or [])):
+    sweep = sweep_of_overrides(overrides or [])
+    check_requests(planned.run for planned in sweep.pending)
+    for line in plan_lines(sweep):
         _say(line)
+    if sweep.pending:
+        _say("  before the first stage: models and tokenizers are tried, and nothing is written if they do not fit")
 
 
 @app.command()

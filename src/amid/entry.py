@@ -132,6 +132,12 @@ def failure_of(err: BaseException) -> RequestError | RunError:
             return RequestError("the request nests or refers to itself without end (brackets, defaults, ${...})")
         if isinstance(err, UnicodeDecodeError):
             return RequestError(f"a file of the configuration is no UTF-8 text: {err}")
+        null = re.search(r"full_key: (\S+)[\s\S]*object_type=NoneType|Unexpected type for root: NoneType", str(err))
+        if null:
+            return RequestError(
+                f"{null[1] or 'what lies above one of the given keys'} is null here, and Hydra fills what is null from "
+                "a file only: give it in a YAML file of your own (--config-dir FOLDER)"
+            )
         if isinstance(err, (ValueError, TypeError, AssertionError)):
             return RequestError(one_line(str(err))[:REASON_LENGTH])
     return RunError(f"unexpected error, please report it: {reason_of(err)} ({_traceback_kept(err)})")
@@ -189,6 +195,12 @@ def hydra_message(err: BaseException) -> str:
             unknown_name(
                 option["group"], option["name"], [name for name in valid if "/" not in name and " " not in name]
             )
+        )
+    several = re.search(r"Ambiguous value for argument '(.*?)'\n", text, re.S)
+    if several:
+        key = several[1].partition("=")[0]
+        return one_line(
+            f"{several[1]} names several values: add -m to sweep over them; one value that is a list is {key}=[...]"
         )
     missing = re.search(r"Could not override '([^']+)'", text)
     cause = err.__cause__

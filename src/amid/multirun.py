@@ -10,7 +10,7 @@ from amid.cell import Cell, Stage
 from amid.errors import RunError
 from amid.failures import not_trained
 from amid.frozen import freeze, request_overrides
-from amid.preflight import check_run
+from amid.preflight import check_runs
 from amid.store import Store
 from amid.store.watch import Patience
 from amid.sweep import Overrides, PlannedCell, Sweep, distinct_overrides, is_evaluated, manifest_of
@@ -29,8 +29,8 @@ def carry_out(sweep: Sweep, launch: Launch) -> None:
     """
     store = Store(sweep.cells[0].run.paths.results)
     tasks = {planned.run.task for planned in sweep.cells}
+    check_runs([planned.run for planned in sweep.pending])
     for planned in sweep.pending:
-        check_run(planned.run)
         if planned.run.task == "evaluate" and planned.state != "done":
             raise not_trained(planned.cell)
     for line in plan_lines(sweep):

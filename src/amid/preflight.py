@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,9 +30,24 @@ _tried: set[str] = set()  # pairs with their data and sets, by content, that thi
 
 def check_run(run: RunCfg) -> None:
     """None; raises RequestError for a request that cannot be carried out, RunError if the results cannot be written."""
-    check_writable(Path(run.paths.results))
-    check_request(run)
-    check_models(run)
+    check_runs([run])
+
+
+def check_runs(runs: Sequence[RunCfg]) -> None:
+    """None; raises as `check_run` does for the first of the requests that fails."""
+    for results in dict.fromkeys(run.paths.results for run in runs):
+        check_writable(Path(results))
+    check_requests(runs)
+    for run in runs:
+        check_models(run)
+
+
+def check_requests(runs: Iterable[RunCfg]) -> None:
+    """None; `check_request` of each, once for those that differ only in what it does not look at, such as alpha."""
+    for run in {
+        repr((run.data, run.pair, run.train, run.strategy, run.evaluation, run.trainer.devices)): run for run in runs
+    }.values():
+        check_request(run)
 
 
 def check_request(run: RunCfg) -> None:

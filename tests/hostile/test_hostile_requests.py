@@ -137,7 +137,7 @@ REQUESTS = cases([
     ("combination-function-nowhere", "run.py 'divergence.function=\"nowhere_at_all:f\"'", 2, "nowhere_at_all"),
     ("combination-function-system", "run.py divergence=kl 'divergence.function=\"os:system\"'", 2, "os:system"),
     # Sweeps
-    ("sweep-without-m", "run.py amid.alpha=-1,0", 2, ("amid.alpha=-1,0", "--multirun")),
+    ("sweep-without-m", "run.py amid.alpha=-1,0", 2, ("amid.alpha=-1,0", "add -m to sweep")),
     ("sweep-interval", "run.py -m 'amid.alpha=interval(-1,1)'", 2, ("interval(-1,1)", "valid: amid.alpha=V1,V2")),
     ("sweep-one-bad-value", "run.py -m amid.lam=0.5,1.0", 2, ("amid.lam=1", "identically 0")),
     ("sweep-one-bad-type", "run.py -m amid.alpha=1,x", 2, ("amid.alpha=x", "Float")),

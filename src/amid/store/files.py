@@ -99,6 +99,8 @@ def read_object(path: Path, *, remedy: str, needs: Iterable[str] = ()) -> dict[s
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as err:
+        raise DamagedError(path, f"it cannot be read: {err.strerror}", remedy) from err
     try:
         return _complete(unseal(data)[0], needs)
     except ValueError as err:
@@ -121,17 +123,20 @@ class Lines:
     damaged: dict[int, str]
 
 
-def sift_lines(path: Path, *, needs: Iterable[str] = ()) -> Lines:
+def sift_lines(path: Path, *, needs: Iterable[str] = (), whole: bool = False) -> Lines:
     """The lines of a JSONL file, the sound and the damaged ones; nothing if there is no file.
 
-    needs: entries without which a line is damaged. A torn last line (killed writer) is neither.
+    needs: entries without which a line is damaged. A torn last line is what a killed writer leaves, and neither sound
+    nor damaged, unless the file was written whole.
     """
     lines = Lines([], {})
     try:
         *complete, tail = path.read_bytes().split(b"\n")
     except (FileNotFoundError, NotADirectoryError):
         return lines
-    if _is_whole(tail[:-1]):
+    except OSError as err:
+        return Lines([], {1: f"it cannot be read: {err.strerror}"})
+    if (tail and whole) or _is_whole(tail[:-1]):
         complete.append(tail)  # not torn: a line of which only the line feed is damaged
     for number, line in enumerate(complete, start=1):
         try:
@@ -141,9 +146,9 @@ def sift_lines(path: Path, *, needs: Iterable[str] = ()) -> Lines:
     return lines
 
 
-def read_lines(path: Path, *, remedy: str, needs: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; nothing if there is no file. Raises DamagedError for its first damaged line."""
-    lines = sift_lines(path, needs=needs)
+def read_lines(path: Path, *, remedy: str, needs: Iterable[str] = (), whole: bool = False) -> list[dict[str, Any]]:
+    """The objects of a JSONL file, as `sift_lines`. Raises DamagedError for the first damaged line."""
+    lines = sift_lines(path, needs=needs, whole=whole)
     for number, problem in lines.damaged.items():
         raise DamagedError(path, f"line {number}: {problem}", remedy)
     return lines.sound

@@ -64,7 +64,7 @@ def sift_scores(folder: Path) -> tuple[list[Score], list[DamagedError]]:
     if folder.is_symlink():
         return [], []
     path = scores_path(folder)
-    lines = sift_lines(path, needs=_NEEDS)
+    lines = sift_lines(path, needs=_NEEDS, whole=True)
     damage = [DamagedError(path, f"line {number}: {what}", SCORED_AGAIN) for number, what in lines.damaged.items()]
     return [Score(**{name: line[name] for name in _FIELDS if name in line}) for line in lines.sound], damage
 
@@ -108,7 +108,9 @@ def write_texts(path: Path, questions: Sequence[str], references: Sequence[Seque
 
 def read_texts(path: Path) -> list[dict[str, Any]]:
     """question and references of each example of a set; empty if they were not kept. Raises DamagedError."""
-    return read_lines(path, remedy="remove it and evaluate again on its set", needs=("question", "references"))
+    return read_lines(
+        path, remedy="remove it and evaluate again on its set", needs=("question", "references"), whole=True
+    )
 
 
 def _key(score: Score) -> tuple[str, str, int, str]:
