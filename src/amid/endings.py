@@ -24,6 +24,11 @@ def validated(scores: Iterable[Score], generation_id: str) -> Validated | None:
     return Validated(found["rouge_l"], found["loss"]) if {"rouge_l", "loss"} <= found.keys() else None
 
 
+def progress_of(start: Validated, end: Validated) -> str:
+    """Both measures, before and after."""
+    return f"ROUGE-L {start.rouge_l:.2f} -> {end.rouge_l:.2f}, loss {start.loss:.2f} -> {end.loss:.2f}"
+
+
 def warnings_of(
     end: Validated, start: Validated | None, *, select: Literal["rouge_l", "loss"], vocab_size: int
 ) -> list[str]:

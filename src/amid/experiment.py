@@ -18,7 +18,7 @@ from amid.config import RunCfg
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
 from amid.devices import device_of
-from amid.endings import validated, warnings_of
+from amid.endings import Validated, progress_of, validated, warnings_of
 from amid.errors import RunError
 from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.failures import not_trained, recorded
@@ -209,10 +209,19 @@ class Experiment:
                 student = self._trained(claim, mirrors=mirrors)
             scores = self._evaluate(cell, student)
             seconds = time.perf_counter() - start
-            warnings = self._warnings(student)
+            end, began = self._validated(cell), self._validated(cell.student_init)
+            assert end is not None  # it was measured just now
+            warnings = warnings_of(
+                end,
+                began,
+                select=cast(Literal["rouge_l", "loss"], self._plan.train.validation.select),
+                vocab_size=self.stages.vocab_size("student", student),
+            )
             store.set_status(cell, "done", seconds=round(seconds, 1), warnings=warnings)
             shutil.rmtree(store.checkpoints_folder(cell), ignore_errors=True)  # the weights are in model/
             self._report(scores, seconds, mirror)
+            if began is not None:
+                log.info("%s  validation: %s", self._label(), progress_of(began, end))
             for text in warnings:
                 log.warning("%s  %s", self._label(), text)
             failed = False
@@ -302,15 +311,8 @@ class Experiment:
             num_samples=len(dev),
         )
 
-    def _warnings(self, student: PreTrainedModel) -> list[str]:
-        """What is wrong with the student that the cell ended with, beside the one it began with."""
-        end, start = (
-            validated(self.store.read([entry]), self.protocol.validation_id(entry.id))
-            for entry in (self.cell, self.cell.student_init)
-        )
-        assert end is not None  # it was measured just now
-        select = cast(Literal["rouge_l", "loss"], self._plan.train.validation.select)
-        return warnings_of(end, start, select=select, vocab_size=self.stages.vocab_size("student", student))
+    def _validated(self, entry: Entry) -> Validated | None:
+        return validated(self.store.read([entry]), self.protocol.validation_id(entry.id))
 
     @staticmethod
     def _role(entry: Entry) -> Role:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,6 +234,7 @@ def test_a_cell_that_ends_worse_than_it_began_says_so_at_its_end_in_its_status_a
     assert guessing.startswith("worse than guessing: validation loss ")
     assert "above ln 400 = 5.99" in guessing
     assert f"fixed  {worse}\n" in done.stdout
+    assert re.search(r"fixed  validation: ROUGE-L \S+ -> \S+, loss \d+\.\d\d -> \d+\.\d\d\n", done.stdout)
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("-1 ")]
     assert row.startswith("-1 !  ")
     listed = subprocess.run(
