@@ -6,7 +6,6 @@ together with that file; each says whether the weights it holds are those, so th
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from amid.errors import one_line
 from amid.seals import DamagedError, check_zip, seal_zip
-from amid.store.files import drop_temporaries, space_for, temporary_path
+from amid.store.files import drop_temporaries, replacing, temporary_path
 
 log = logging.getLogger(__name__)
 LAST = "last.ckpt"
@@ -152,19 +151,9 @@ def _has_best(path: Path, *, check: Check) -> bool:
 
 
 def _write(checkpoint: dict[str, Any], path: Path, *, check: Check) -> None:
-    temporary = temporary_path(path)
-    try:
-        with space_for(path, _num_bytes(checkpoint)):
-            torch.save(checkpoint, temporary)
-            seal_zip(temporary)
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-        check()
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # what went wrong is being raised already
-            temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path, _num_bytes(checkpoint), check=check) as temporary:
+        torch.save(checkpoint, temporary)
+        seal_zip(temporary)
 
 
 def _num_bytes(value: Any) -> int:

@@ -256,6 +256,7 @@ def test_a_full_disk_is_one_line_at_once_and_costs_nothing(
         empty()
         code, output, errors = ended(start(prepared, "amid.alpha=-5", host="host-a", **environment))
         assert (code, errors) == (0, ""), errors
-        assert "resumes after step" in output
+        # With some space left, the disk may have been full only after the last step.
+        assert "resumes after step" in output or "was trained by an earlier attempt" in output
         assert "watching" not in output and "waiting" not in output
         assert_finished(prepared, undisturbed)

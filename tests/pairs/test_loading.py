@@ -1,5 +1,6 @@
 """Loading models: every weight is the one of the files, or the model is refused by name; no code but ours is run."""
 
+import math
 import os
 import sys
 import types
@@ -293,3 +294,11 @@ def test_a_damaged_gguf_file_is_refused_in_one_line_and_leaves_no_model(package,
     line = refusal(cache, lambda cache: load_model(SMOLLM2_PACKAGE, revision=None, cache=cache))
     assert said in line
     assert not list(cache.rglob("config.json"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e38])
+def test_a_diverged_model_has_no_head_to_rely_on_and_stops_nobody(value):
+    model = small_model("gpt2", vocab_size=SIZE)
+    model.transformer.h[0].mlp.c_proj.weight.data[0, 0] = value
+    assert value == 1e38 or output_head(model) is None
+    output_head(model)

@@ -52,15 +52,25 @@ def space_for(path: Path, num_bytes: int) -> Iterator[None]:
 def replace_text(path: Path, text: str, *, check: Callable[[], None] | None = None) -> None:
     """Write a small file so that a reader or a crash sees the old text or the new one, never half of it.
 
-    check: called when all but the last step is done; what it raises leaves the old text.
+    check: as in `replacing`.
+    """
+    data = text.encode()
+    with replacing(path, len(data), check=check) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, num_bytes: int, *, check: Callable[[], None] | None = None) -> Iterator[Path]:
+    """A context that writes a file, about so large, beside `path`, and puts it in its place at the end, safe on disk.
+
+    check: called when all but that last step is done. What it or the body raises leaves the old file.
     """
     temporary = temporary_path(path)
-    data = text.encode()
     try:
-        with space_for(path, len(data)), temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        with space_for(path, num_bytes):
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
         if check is not None:
             check()
         temporary.replace(path)
