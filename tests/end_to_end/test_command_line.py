@@ -24,7 +24,7 @@ RECORD = '{"instruction": "Say hi.", "input": "", "output": "Hi there."}\n'
         (("amid.alhpa=1",), ("unknown key 'amid.alhpa'",)),
         (("nothing=1",), ("unknown key 'nothing'",)),
         (("amid.alpha=abc",), ("amid.alpha=abc", "Float")),
-        (("amid.alpha=-1,0",), ("amid.alpha=-1,0", "--multirun")),
+        (("amid.alpha=-1,0",), ("amid.alpha=-1,0", "add -m to sweep")),
         (("-m", "amid.alpha=interval(-1,1)"), ("amid.alpha=interval(-1,1)", "valid: amid.alpha=V1,V2")),
         (("data=jsonl",), ("data.root",)),
         (("data=jsonl", "data.root=no_such_folder"), ("no_such_folder/train.jsonl",)),
