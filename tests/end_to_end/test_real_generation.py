@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 NUM_PROMPTS, MAX_PROMPT_TOKENS = 100, 96
 DECODING = Decoding(max_new_tokens=24)
 # Float32 sums over 49152 tokens in another order: how far a cumulative probability may move between batches.
-NEAR_TIE = 1e-4
+NEAR_TIE = 1e-5
+# How many texts meet a near tie depends on the kernels of the processor: at most 2 of 200 on one machine, 5 on another.
+MAX_PARTED = 0.05
 
 
 def test_a_sampled_text_is_the_same_at_batch_sizes_1_7_and_32_or_parts_at_a_near_tie(
@@ -41,15 +43,15 @@ def test_a_sampled_text_is_the_same_at_batch_sizes_1_7_and_32_or_parts_at_a_near
         return [completion.token_ids for completion in completions]
 
     alone = written(1)
-    num_same, num_compared = 0, 0
+    distances, num_compared = [], 0
     for batch_size in (7, 32):
         for prompt, key, one, other in zip(prompts, keys, alone, written(batch_size), strict=True):
             num_compared += 1
-            num_same += one == other
             if one != other:
-                assert distance_to_tie(model, prompt, key, one, other) < NEAR_TIE
-    print(f"{num_same} of {num_compared} texts identical")
-    assert num_same >= 0.99 * num_compared
+                distances.append(distance_to_tie(model, prompt, key, one, other))
+    print(f"{len(distances)} of {num_compared} texts parted, at {max(distances, default=0.0):.1e} from a tie at most")
+    assert max(distances, default=0.0) < NEAR_TIE
+    assert len(distances) <= MAX_PARTED * num_compared
 
 
 def distance_to_tie(model: torch.nn.Module, prompt: list[int], key: tuple, one: tuple, other: tuple) -> float:
