@@ -25,6 +25,7 @@ from amid.failures import not_trained, recorded
 from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
 from amid.frozen import Request, check_same_cell, freeze
 from amid.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
+from amid.names import refuse_links
 from amid.objectives import objective_of
 from amid.pairs import Pair, Role, shared_vocab_size
 from amid.preflight import check_run
@@ -63,6 +64,7 @@ def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True)
         if planned is None and not experiment.finished:
             if run.task == "evaluate":
                 experiment.check_trained()
+            refuse_links(experiment.store.folder(experiment.cell))
             check_run(run)  # a bad request leaves nothing in the store
             freeze(run, experiment.cell, experiment.store)
         if run.task == "prepare":

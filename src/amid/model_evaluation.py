@@ -59,6 +59,8 @@ def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store
     sizes = load_sizes(name, revision=revision, cache=cache)
     check_fits(largest_ordinary(tokenizer), vocab_size=sizes.vocab_size, name=name)
     check_sets(protocol.sets, tokenizer, sizes)
+    # Before the claim: weights that do not fit are a bad request, which leaves nothing in the store
+    model = load_model(name, revision=revision, cache=cache)
     patience = Patience()
     while (claim := store.claim(stage) or store.claim_done(stage)) is None:
         patience.wait(f"model {stage.id}, which is evaluated elsewhere ({store.owner(stage)})")
@@ -66,7 +68,6 @@ def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store
             return
     start = time.perf_counter()
     with held(claim), recorded(store, stage):
-        model = load_model(name, revision=revision, cache=cache)
         model = model.to(device_of(run.trainer.accelerator))  # type: ignore[arg-type]  # untyped wrapper of nn.Module.to
         generated = evaluate_entry(
             model,

@@ -105,7 +105,7 @@ def good(folder: Path) -> Path:
 
 
 def refused(command: tuple[str, ...], said: str, hostile: Hostile) -> None:
-    hostile(Case("", with_folders(command), 2, (said,), ("results/", "results")))
+    hostile(Case("", with_folders(command), 2, (said,)))
 
 
 @pytest.mark.parametrize(

@@ -35,12 +35,12 @@ class RunCfg:
     seed: int = 10
     request: str | None = None  # digest of a frozen request: carry out that one, and nothing else
     cell: str | None = None  # id of a cell, or how it begins: carry out its latest request
+    data: DataCfg = MISSING  # before what takes its values from it, so that a bad one is named as it was given
     pair: PairCfg = MISSING
     amid: AmidCfg = MISSING
     objective: ObjectiveCfg = MISSING
     divergence: DivergenceCfg = MISSING
     strategy: StrategyCfg = MISSING
-    data: DataCfg = MISSING
     train: TrainCfg = MISSING
     evaluation: EvaluationCfg = MISSING
     trainer: TrainerCfg = MISSING
