@@ -10,15 +10,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from amid.cli.exit_codes import check_arguments, exit_code, run_job
 from amid.config import register
-from amid.entry import check_arguments, exit_code, run_job
 
 
 def job(config: DictConfig) -> None:
     """Carry out the configured task, or the frozen request that is named."""
 
     def task() -> None:
-        from amid.requests import job_of
+        from amid.sweep.compose import job_of
 
         asked = job_of(config)
         from amid.experiment import run_task  # imports torch: not before the request is known to be sound

@@ -84,7 +84,7 @@ def real_states(folder: Path) -> Path:
     from instructions import questions_and_answers
 
     from amid.pairs import hidden_states, keep_layers, load_model, load_tokenizer
-    from amid.requests import run_of_overrides
+    from amid.sweep.compose import run_of_overrides
 
     pair = run_of_overrides(["pair=smollm2"]).pair
     tokenizer = load_tokenizer(pair.teacher, revision=None, cache=model_cache())

@@ -3,8 +3,8 @@
     python bench/step.py [--steps 4] [--tokens 512] [--batch-size 8] [--micro-batch-size N] [--alpha -5]
 
 The pair is pair=smollm2 (SmolLM2-135M-Instruct and every third of its layers) in float32, the text instruction-like,
-each row cut to --tokens. What runs is the product: `DistillModule.training_step` under `amid.training.fit`; timers are
-laid around the functions it calls. The first step warms up; the others' medians are printed.
+each row cut to --tokens. What runs is the product: `DistillModule.training_step` under `amid.training.fit`;
+timers are laid around the functions it calls. The first step warms up; the others' medians are printed.
 Peak memory is the resident size of the process, models, gradients and optimiser included.
 Last line: RESULT bench-step labels_per_s=... peak_gb=..., then seconds: teacher_s=... student_s=... loss_s=...
 backward_s=... optimiser_s=...
@@ -26,15 +26,15 @@ import torch
 from instructions import questions_and_answers
 from loss import model_cache, peak_mb, reset_peak
 
-from amid import module as module_of_training
 from amid.data.batch import Batch, collate
-from amid.module import DistillModule, Optimisation
-from amid.objectives import objective_of
 from amid.pairs import Pair, keep_layers, load_model, load_tokenizer
 from amid.ranks import ALONE
-from amid.requests import run_of_overrides
 from amid.strategies import Fixed
-from amid.training import StepPlan, fit
+from amid.sweep.compose import run_of_overrides
+from amid.training import step as module_of_training
+from amid.training.fit import StepPlan, fit
+from amid.training.objective import objective_of
+from amid.training.step import DistillModule, Optimisation
 
 PARTS = ("teacher", "student", "loss", "backward", "optimiser")
 

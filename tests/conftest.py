@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def _default_run(tmp_path_factory):
-    from amid.requests import run_of_overrides
+    from amid.sweep.compose import run_of_overrides
 
     root = tmp_path_factory.mktemp("default")
     return run_of_overrides([f"paths.results={root / 'results'}", f"paths.cache={root / 'cache'}"])

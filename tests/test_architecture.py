@@ -1,4 +1,4 @@
-"""The dependency rule: which module may import which, and which ones must work without torch."""
+"""The house: which room may import which, and which ones must work without torch."""
 
 import ast
 import json
@@ -12,69 +12,54 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "amid"
 
-# The contract: a module imports only modules of lower levels, and files of its own folder. A folder counts as one.
-LEVELS = (
-    ("errors", "overrides", "core", "metrics", "generation", "measures"),
-    ("names", "seals"),
-    ("config", "fingerprint", "certificate", "loss", "ranks", "model_folders", "devices"),
-    ("data", "pairs", "entry", "model_reference"),
-    ("cell", "strategies"),
-    ("store", "protocol", "rollout", "objectives"),
-    ("failures", "mirrors", "endings"),
-    ("sweep", "tables", "artifacts", "evaluation", "tracking", "module", "frozen", "checkpoints"),
-    ("trials",),
-    ("preflight",),
-    ("requests", "multirun", "training", "model_evaluation", "comparison", "scoring", "fetching"),
-    ("cli", "fitting"),
-    ("stages",),
-    ("experiment",),
+# The house: a room imports only rooms of lower floors, and files of its own. docs/design.md says what each is for.
+FLOORS = (
+    ("errors", "core", "metrics", "generation"),
+    ("ranks", "digests", "config", "model_folders", "certificate"),
+    ("data", "pairs"),
+    ("cells", "strategies"),
+    ("store",),
+    ("evaluation",),
+    ("training", "reports"),
+    ("stages", "sweep"),
+    ("experiment", "cli"),
 )
-LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
-# Narrower than the levels: all that these may import of ours.
-ONLY = {
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# Narrower than the floors: all that these may import of ours.
+ONLY: dict[str, set[str]] = {
     "core": set(),
     "metrics": set(),
     "generation": set(),
-    "names": {"errors"},
-    "seals": {"errors"},
-    "entry": {"errors", "config"},
     "ranks": {"errors"},
+    "digests": {"errors"},
     "strategies": {"data"},
     "certificate": {"core"},
 }
+# Status and tables work on a login node. What of another room they need is named by file.
 TORCH_FREE = (
-    "config",
-    "cell",
-    "seals",
-    "measures",
-    "store",
-    "protocol",
-    "sweep",
-    "tables",
-    "cli",
-    "entry",
-    "requests",
-    "fingerprint",
-    "model_reference",
     "errors",
-    "names",
-    "failures",
+    "config",
+    "digests",
     "metrics",
+    "model_folders",
+    "cells",
+    "store",
+    "reports",
+    "sweep",
+    "cli",
     "data.records",
     "data.prompt",
     "data.evaluation_sets",
     "data.toy",
-    "model_folders",
-    "multirun",
-    "frozen",
-    "overrides",
     "generation.decoding",
-    "preflight",
-    "endings",
-    "comparison",
-    "scoring",
-    "fetching",
+    "evaluation.protocol",
+    "evaluation.endings",
+    "evaluation.texts",
+    "evaluation.fetch",
 )
+# The files of torch-free rooms that are imported when their verb runs, and not before.
+LATE = {"cli.model_evaluation", "cli.__main__", "sweep.trials"}
+PACKAGE_FACE = {"core"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -90,13 +75,25 @@ def modules_imported(path):
     return found
 
 
-def parts_imported(path):
-    """The first-level modules of ours that a file imports."""
+def rooms_imported(path):
+    """The rooms of ours that a file imports."""
     return {name.split(".")[1] for name in modules_imported(path) if name.startswith("amid.")}
 
 
-def part_of(path):
+def room_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def torch_free_modules():
+    """Every module of the torch-free rooms, and the torch-free ones of the others."""
+    for name in TORCH_FREE:
+        if not (PACKAGE / name.replace(".", "/")).is_dir():
+            yield name
+            continue
+        for path in sorted((PACKAGE / name.replace(".", "/")).rglob("*.py")):
+            dotted = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+            if dotted not in LATE:
+                yield dotted
 
 
 def in_python(code, *, cwd=ROOT):
@@ -109,20 +106,33 @@ def in_python(code, *, cwd=ROOT):
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_every_module_has_a_level_and_only_one():
-    assert {part_of(path) for path in FILES} - {"__init__"} <= set(LEVEL_OF)
-    assert len(LEVEL_OF) == sum(map(len, LEVELS))
+def test_every_file_is_in_a_room():
+    homeless = {room_of(path) for path in FILES} - {"__init__"} - set(FLOOR_OF)
+    assert not homeless, (
+        f"src/amid/{min(homeless)} is no room: put the file into the room of what a reader would look for "
+        f"({', '.join(sorted(FLOOR_OF))}), or give a new room a floor in FLOORS and a line in docs/design.md"
+    )
+    assert len(FLOOR_OF) == sum(map(len, FLOORS)), "a room stands on two floors"
+    assert not set(FLOOR_OF) - {room_of(path) for path in FILES}, "a floor names a room that is not there"
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
-def test_a_module_imports_only_lower_levels_and_its_own_folder(path):
-    part, imported = part_of(path), parts_imported(path)
-    if part == "__init__":
-        assert imported <= {"loss"}
+def test_a_room_imports_only_lower_floors(path):
+    room, imported = room_of(path), rooms_imported(path)
+    if room == "__init__":
+        assert imported <= PACKAGE_FACE, "the package's face hands out, and does nothing itself"
         return
-    imported -= {part} if (PACKAGE / part).is_dir() else set()
-    assert {name for name in imported if LEVEL_OF[name] >= LEVEL_OF[part]} == set()
-    assert imported <= ONLY.get(part, imported)
+    imported -= {room}
+    upward = {name for name in imported if FLOOR_OF[name] >= FLOOR_OF[room]}
+    assert not upward, (
+        f"{path.relative_to(PACKAGE)} is on floor {FLOOR_OF[room]} and imports {', '.join(sorted(upward))}: it belongs "
+        f"to floor {max(FLOOR_OF[name] for name in upward) + 1} or above, or what it needs belongs below"
+    )
+    foreign = imported - ONLY.get(room, imported)
+    assert not foreign, (
+        f"{room} may import {', '.join(sorted(ONLY[room])) or 'nothing'} of ours, and {path.relative_to(PACKAGE)} "
+        f"imports {', '.join(sorted(foreign))}: hand the value in, or put the file into a room above both"
+    )
 
 
 def test_core_imports_torch_and_the_standard_library_only():
@@ -132,17 +142,20 @@ def test_core_imports_torch_and_the_standard_library_only():
 
 
 def test_only_run_py_imports_the_composition_root():
-    importers = {path for path in FILES if "experiment" in parts_imported(path)}
+    importers = {path for path in FILES if "experiment" in rooms_imported(path)}
     importers |= {
-        path for path in (ROOT / "src" / "hydra_plugins").rglob("*.py") if "experiment" in parts_imported(path)
+        path for path in (ROOT / "src" / "hydra_plugins").rglob("*.py") if "experiment" in rooms_imported(path)
     }
     assert importers == set()
-    assert "experiment" in parts_imported(ROOT / "run.py")
+    assert "experiment" in rooms_imported(ROOT / "run.py")
 
 
 def test_the_plugins_stay_below_the_command_line():
     for path in (ROOT / "src" / "hydra_plugins").rglob("*.py"):
-        assert {LEVEL_OF[name] for name in parts_imported(path)} <= set(range(LEVEL_OF["multirun"] + 1)), path
+        assert "sweep" in rooms_imported(path), f"{path} is no plugin of ours: the rooms for code are in src/amid"
+        assert {FLOOR_OF[name] for name in rooms_imported(path)} <= set(range(FLOOR_OF["sweep"] + 1)), (
+            f"{path} is called by the command line and must not call it: what it needs belongs to sweep or below"
+        )
 
 
 def test_no_module_is_named_after_nothing():
@@ -154,7 +167,7 @@ def test_the_torch_free_modules_import_no_torch():
     code = f"""
 import importlib, json, sys
 first = None
-for name in {TORCH_FREE!r}:
+for name in {tuple(torch_free_modules())!r}:
     importlib.import_module("amid." + name)
     if first is None and "torch" in sys.modules:
         first = name
@@ -166,7 +179,7 @@ print(json.dumps(first))
 def test_planning_a_sweep_imports_no_torch(tmp_path):
     code = f"""
 import json, sys
-from amid.cli import main
+from amid.cli.app import main
 sys.argv = ["amid", "plan", "amid.alpha=-1,0", "paths.results={tmp_path}", "paths.cache={tmp_path}"]
 try:
     main()
@@ -176,7 +189,7 @@ except SystemExit as end:
     assert in_python(code) == [0, False]
 
 
-@pytest.mark.parametrize("program", ["run.py", "src/amid/cli.py"])
+@pytest.mark.parametrize("program", ["run.py", "src/amid/cli/__main__.py"])
 def test_help_imports_no_torch(program):
     code = f"""
 import json, runpy, sys

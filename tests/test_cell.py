@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from amid import config, fingerprint
-from amid.cell import IDENTITY_NODES, NEUTRAL, OTHER_NODES, canonical, cell_of, data_identity
+from amid import config
+from amid.cells.cell import IDENTITY_NODES, NEUTRAL, OTHER_NODES, canonical, cell_of, data_identity
+from amid.cells.model_reference import has_dropout
 from amid.config import RunCfg
+from amid.digests import fingerprint
+from amid.digests.fingerprint import FileDigests
+from amid.digests.seals import DamagedError
 from amid.errors import RequestError
-from amid.fingerprint import FileDigests
-from amid.model_reference import has_dropout
-from amid.protocol import protocol_of
-from amid.requests import run_of_overrides
-from amid.seals import DamagedError
-from amid.sweep import flatten
+from amid.evaluation.protocol import protocol_of
+from amid.sweep.compose import run_of_overrides
+from amid.sweep.plan import flatten
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "ids.json").read_text())
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from amid.checkpoints import BEST, LAST, PREVIOUS, KeepLast, SealedCheckpointIO, intact_checkpoint
+from amid.digests.seals import check_zip
 from amid.errors import TakenOverError
-from amid.seals import check_zip
 from amid.store.files import NoSpaceError
+from amid.training.checkpoints import BEST, LAST, PREVIOUS, KeepLast, SealedCheckpointIO, intact_checkpoint
 
 
 def allow() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from amid.digests.seals import seal, unseal
 from amid.errors import EXIT_TAKEN_OVER, RunError, TakenOverError
-from amid.seals import seal, unseal
 from amid.store import claims, files, owners, watch
 from amid.store.claims import Claim, held, try_claim
 from amid.store.files import NoSpaceError, replace_text

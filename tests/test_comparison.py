@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from amid.cell import Cell, Stage
-from amid.comparison import compare, render_comparison
+from amid.cells.cell import Cell, Stage
+from amid.digests.seals import DamagedError
 from amid.errors import RequestError
-from amid.seals import DamagedError
+from amid.reports.comparison import compare, render_comparison
 from amid.store import Examples, Score, Store
 from amid.store.files import append_lines
 from amid.store.generations import rows_path

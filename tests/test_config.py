@@ -8,11 +8,12 @@ from dataclasses import asdict
 import pytest
 from omegaconf import OmegaConf
 
-from amid import config, requests
-from amid.cell import cell_of
+from amid import config
+from amid.cells.cell import cell_of
 from amid.config import config_root
 from amid.errors import RequestError
-from amid.requests import run_of_overrides
+from amid.sweep import compose as requests
+from amid.sweep.compose import run_of_overrides
 
 CONF = config_root() / "conf"
 GROUPS = ("pair", "data", "objective", "divergence", "strategy", "train", "evaluation", "trainer", "logger", "compat")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from amid import devices
-from amid.devices import device_of, slow_training
+from amid.training import devices
+from amid.training.devices import device_of, slow_training
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from amid.endings import Validated, validated, warnings_of
+from amid.evaluation.endings import Validated, validated, warnings_of
 from amid.store import Score
 
 START = Validated(rouge_l=20.0, loss=3.0)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amid.entry import PlainFormatter, check_arguments, exit_code, failure_of
+from amid.cli.exit_codes import PlainFormatter, check_arguments, exit_code, failure_of
 from amid.errors import SPEAKS, RequestError, RunError, one_line, place_of, reason_of, visible
-from amid.requests import run_of_overrides
+from amid.sweep.compose import run_of_overrides
 
 
 def raising(error):
@@ -82,7 +82,7 @@ def test_nobody_reading_the_output_is_no_error_and_says_nothing(capfd):
 
 def test_of_ranks_that_refuse_one_request_only_the_first_says_so(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr("amid.entry.SILENT_S", 0.0)
+    monkeypatch.setattr("amid.cli.exit_codes.SILENT_S", 0.0)
     assert exit_code(raising(RequestError("no"))) == 2
     assert capsys.readouterr().err == ""
     assert exit_code(raising(RunError("this rank alone"))) == 1
@@ -93,7 +93,7 @@ def test_of_ranks_that_refuse_one_request_only_the_first_says_so(capsys, monkeyp
 
 
 def test_what_the_ranks_have_agreed_on_decides_who_speaks(capsys, monkeypatch):
-    monkeypatch.setattr("amid.entry.SILENT_S", 0.0)
+    monkeypatch.setattr("amid.cli.exit_codes.SILENT_S", 0.0)
     for speaks in (True, False):
         error = RunError("diverged")
         setattr(error, SPEAKS, speaks)

@@ -8,19 +8,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from amid import evaluation
-from amid.cell import Stage
+from amid.cells.cell import Stage
 from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import render_prompt
 from amid.data.records import Record
 from amid.data.tokenise import encode
+from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
-from amid.evaluation import generate_missing, read_responses, score_generations, validation_scores
+from amid.evaluation import entry as evaluation
+from amid.evaluation.entry import generate_missing, read_responses, score_generations, validation_scores
+from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Decoding
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
-from amid.protocol import Protocol, SetProtocol
-from amid.seals import DamagedError, seal, unseal
 from amid.store import Store
 from amid.store.generations import PENDING_ROWS, rows_path
 from amid.store.scores import read_examples

@@ -8,7 +8,7 @@ from amid.config import EvaluationSetCfg, HubCfg
 from amid.data.evaluation_sets import CHECKSUM_SUFFIX, evaluation_set
 from amid.data.records import read_evaluation_jsonl
 from amid.errors import RequestError, RunError
-from amid.fetching import fetch
+from amid.evaluation.fetch import fetch
 
 ROWS = [{"question": f"What is {i}?", "answer": f"{i}", "topic": None} for i in range(4)]
 

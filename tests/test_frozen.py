@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from amid.cell import cell_of
+from amid.cells.cell import cell_of
 from amid.config import RunCfg, from_plain
+from amid.digests.fingerprint import plain
 from amid.errors import RequestError
-from amid.fingerprint import plain
-from amid.frozen import check_same_cell, freeze, latest_request, request_overrides, selected, thaw
-from amid.requests import run_of_overrides
 from amid.store import Store
+from amid.store.frozen import check_same_cell, freeze, latest_request, request_overrides, selected, thaw
+from amid.sweep.compose import run_of_overrides
 
 
 @pytest.fixture

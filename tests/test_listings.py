@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from amid import cli
-from amid.cell import Cell, Stage
+from amid.cells.cell import Cell, Stage
+from amid.cli import app as cli
+from amid.digests.seals import DamagedError, seal
 from amid.errors import RequestError
+from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Decoding
-from amid.protocol import Protocol, SetProtocol
-from amid.seals import DamagedError, seal
 from amid.store import Score, Store, files, watch
 from amid.store.claims import held
 from amid.store.files import file_system_now

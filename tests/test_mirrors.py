@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import wandb
 
-from amid import mirrors
 from amid.config import LoggerCfg
-from amid.mirrors import CsvMirror, Guarded, WandbMirror, lineage_of, wandb_mode
+from amid.training import mirrors
+from amid.training.mirrors import CsvMirror, Guarded, WandbMirror, lineage_of, wandb_mode
 from tests.reference.wandb_file import history
 
 CFG = LoggerCfg(name="wandb")

@@ -8,10 +8,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from amid.core import DivergenceTerm, Objective, OverlapAdaptive, TaidAdaptive, constant, kl, signal_means
 from amid.data.batch import IGNORE_INDEX, collate
-from amid.module import DistillModule, Optimisation
 from amid.pairs import Pair
 from amid.ranks import ALONE
 from amid.strategies import Fixed
+from amid.training.step import DistillModule, Optimisation
 
 VOCAB = 50
 TAID = DivergenceTerm(kl, "rq", constant(value=1.0), TaidAdaptive(), detach_student=True)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amid.cell import Cell, Stage
+from amid.cells.cell import Cell, Stage
 from amid.config import EvaluationCfg, EvaluationSetCfg, PathsCfg, SweepCfg
+from amid.config.names import MAX_LENGTH, check_name, expanded, file_part, is_name
 from amid.errors import RequestError, RunError
-from amid.names import MAX_LENGTH, check_name, expanded, file_part, is_name
 from amid.store import Store
 from amid.store.claims import try_claim
 from amid.store.generations import complete_commit, rows_path

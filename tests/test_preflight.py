@@ -10,11 +10,11 @@ import pytest
 from folders import NUM_POSITIONS, configure, reweigh, save_folder, small_tokenizer, without
 from lightning.pytorch.accelerators import AcceleratorRegistry
 
-from amid import trials
 from amid.config import ArchCfg, DataCfg, EvaluationSetCfg, PairCfg, SftCfg, TrainerCfg
 from amid.errors import RequestError, RunError
-from amid.preflight import BYTE_ALPHABET, check_models, check_request, check_run
-from amid.trials import try_accelerator
+from amid.sweep import trials
+from amid.sweep.preflight import BYTE_ALPHABET, check_models, check_request, check_run
+from amid.sweep.trials import try_accelerator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,8 +72,8 @@ def test_the_check_of_a_request_needs_no_torch(pair, tmp_path):
     overrides += ["train.global_batch_size=8"]
     code = f"""
 import json, sys
-from amid.preflight import check_request
-from amid.requests import run_of_overrides
+from amid.sweep.preflight import check_request
+from amid.sweep.compose import run_of_overrides
 run = run_of_overrides({overrides!r})
 check_request(run)
 run.data.max_tokens = {NUM_POSITIONS + 1}
@@ -198,7 +198,7 @@ def watched(monkeypatch):
 
 
 def test_weights_are_not_loaded_again_once_the_stages_are_made(pair, monkeypatch):
-    from amid.cell import cell_of
+    from amid.cells.cell import cell_of
     from amid.store import Store
 
     run, loaded = pair(), []

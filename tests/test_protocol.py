@@ -10,10 +10,10 @@ import pytest
 
 from amid.config import DataCfg, EvaluationSetCfg
 from amid.errors import RequestError
+from amid.evaluation.protocol import decoding_of, protocol_from_manifest, protocol_of, score_id
 from amid.generation.decoding import Decoding
 from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
-from amid.protocol import decoding_of, protocol_from_manifest, protocol_of, score_id
-from amid.requests import run_of_overrides
+from amid.sweep.compose import run_of_overrides
 
 IDENTITY = {"source": "test"}
 
@@ -170,7 +170,7 @@ def test_precision_names_other_generations_unless_it_is_float32(jsonl_run):
 
 
 def test_comet_without_its_package_is_refused_before_anything_is_generated(jsonl_run, monkeypatch):
-    monkeypatch.setattr("amid.protocol.find_spec", lambda name: None)
+    monkeypatch.setattr("amid.evaluation.protocol.find_spec", lambda name: None)
     jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", metrics=["comet"])
     jsonl_run.evaluation.metrics = None
     with pytest.raises(RequestError, match=r"'first': comet needs an extra: pip install 'amid-lab\[comet\]'"):
@@ -298,7 +298,7 @@ def test_references_without_a_number_have_no_gsm8k_accuracy(jsonl_run, metric):
 
 
 def test_translations_without_a_source_have_no_comet(jsonl_run, monkeypatch):
-    monkeypatch.setattr("amid.protocol.find_spec", lambda name: True)
+    monkeypatch.setattr("amid.evaluation.protocol.find_spec", lambda name: True)
     write_records(jsonl_run, {"instruction": "a", "output": "b"}, {"prompt": "whole prompt", "output": "b"})
     jsonl_run.evaluation.metrics = ["comet"]
     with pytest.raises(RequestError) as caught:

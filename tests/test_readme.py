@@ -9,9 +9,9 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from amid.cli import app
+from amid.cli.app import app
 from amid.config import EVALUATION_METRICS, RunCfg, config_root
-from amid.requests import run_of_overrides, sweep_of_overrides
+from amid.sweep.compose import run_of_overrides, sweep_of_overrides
 
 ROOT = config_root()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

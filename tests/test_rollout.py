@@ -13,7 +13,7 @@ from amid.data.batch import IGNORE_INDEX, SOURCES, Batch, collate, collate_unshi
 from amid.generation.decoding import Decoding
 from amid.generation.speculative import Interleaving
 from amid.pairs import Pair
-from amid.rollout import Rollout
+from amid.training.rollout import Rollout
 
 EOS, VOCAB, LIMIT = 0, 31, 12
 

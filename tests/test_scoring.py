@@ -6,9 +6,9 @@ import pytest
 
 from amid.data.evaluation_sets import EvaluationSet
 from amid.errors import RequestError
+from amid.evaluation.texts import render_scores, score_file
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
-from amid.scoring import render_scores, score_file
 
 RESPONSES = ["a cat sat", "a dog ran", "nothing"]
 GOLD = [["the cat sat", "a cat"], ["dogs run"], ["nothing"]]

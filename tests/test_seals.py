@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from amid import pairs
-from amid.fingerprint import MODEL_FILE_PATTERNS, FileDigests
-from amid.pairs import gguf
-from amid.seals import (
+from amid.digests.fingerprint import MODEL_FILE_PATTERNS, FileDigests
+from amid.digests.seals import (
     SEAL_FILE,
     DamagedError,
     check_folder,
@@ -21,6 +20,7 @@ from amid.seals import (
     seal_zip,
     unseal,
 )
+from amid.pairs import gguf
 
 VALUES = {
     "index": 3,

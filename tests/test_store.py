@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from amid.cell import Cell, Stage
+from amid.cells.cell import Cell, Stage
+from amid.digests.fingerprint import FileDigests
+from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
-from amid.fingerprint import FileDigests
-from amid.seals import DamagedError, seal, unseal
 from amid.store import Examples, Score, Store, files, owners
 from amid.store.claims import held
 from amid.store.files import NoSpaceError

@@ -8,13 +8,13 @@ import time
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from amid.digests.seals import seal
 from amid.errors import RequestError
-from amid.multirun import plan_lines
-from amid.seals import seal
+from amid.reports.tables import build_table, render
 from amid.store import Examples, Score, Store
 from amid.store.layout import status_path
-from amid.sweep import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
-from amid.tables import build_table, render
+from amid.sweep.carry_out import plan_lines
+from amid.sweep.plan import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
 
 
 def jobs_of(*overrides):

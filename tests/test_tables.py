@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from amid.cell import Cell, Stage
+from amid.cells.cell import Cell, Stage
+from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Decoding
-from amid.protocol import Protocol, SetProtocol
+from amid.reports.tables import STYLES, build_model_table, build_table, render
 from amid.store import Score, Store
-from amid.tables import STYLES, build_model_table, build_table, render
 
 
 def set_protocol(digest, **values):

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
+from amid.digests.seals import unseal
 from amid.errors import TakenOverError
-from amid.seals import unseal
-from amid.tracking import Journal, last_step
+from amid.training.tracking import Journal, last_step
 
 
 def allow():

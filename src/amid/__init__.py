@@ -13,7 +13,7 @@ __all__ = ["AmidLoss"]
 
 def __getattr__(name: str) -> Any:
     if name == "AmidLoss":
-        from amid.loss import AmidLoss
+        from amid.core.amid_loss import AmidLoss
 
         return AmidLoss
     raise AttributeError(f"module 'amid' has no attribute '{name}'")

@@ -12,33 +12,33 @@ from typing import Literal, cast
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from amid.artifacts import write_model
-from amid.cell import Cell, Stage, cell_of
+from amid.cells.cell import Cell, Stage, cell_of
 from amid.config import RunCfg
+from amid.config.names import refuse_links
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
-from amid.devices import device_of
-from amid.endings import Validated, progress_of, validated, warnings_of
 from amid.errors import RunError
-from amid.evaluation import evaluate_entry, read_responses, validation_loss, validation_scores
-from amid.failures import not_trained, recorded
-from amid.fitting import fit_student, plan_of_cell, reads_teacher, validator
-from amid.frozen import Request, check_same_cell, freeze
-from amid.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
-from amid.names import refuse_links
-from amid.objectives import objective_of
+from amid.evaluation.endings import Validated, progress_of, validated, warnings_of
+from amid.evaluation.entry import evaluate_entry, read_responses, validation_loss, validation_scores
+from amid.evaluation.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.pairs import Pair, Role, shared_vocab_size
-from amid.preflight import check_run
-from amid.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
 from amid.ranks import ALONE, Ranks, joined
-from amid.stages import Stages, own_model
+from amid.stages.ensure import write_model
+from amid.stages.stages import Stages, own_model
 from amid.store import Entry, Score, Store
 from amid.store.claims import Claim, held
+from amid.store.failures import not_trained, recorded
+from amid.store.frozen import Request, check_same_cell, freeze
 from amid.store.generations import rows_path
 from amid.store.watch import Patience
-from amid.sweep import is_evaluated, label, resolved_config
-from amid.tracking import last_step
-from amid.training import FitResult
+from amid.sweep.plan import is_evaluated, label, resolved_config
+from amid.sweep.preflight import check_run
+from amid.training.devices import device_of
+from amid.training.fit import FitResult
+from amid.training.fitting import fit_student, plan_of_cell, reads_teacher, validator
+from amid.training.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
+from amid.training.objective import objective_of
+from amid.training.tracking import last_step
 
 log = logging.getLogger(__name__)
 CELL = "cell"  # announced to the other ranks; stages are announced by their kind

@@ -51,9 +51,9 @@ class AmidSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """None; carries out the sweep. Raises RequestError before the first cell, RunError after the last."""
-        from amid.multirun import carry_out
-        from amid.requests import check_folders
-        from amid.sweep import Overrides, expand, plan_sweep
+        from amid.sweep.carry_out import carry_out
+        from amid.sweep.compose import check_folders
+        from amid.sweep.plan import Overrides, expand, plan_sweep
 
         assert self._config is not None and self._context is not None and self._launcher is not None
         loader = self._context.config_loader

@@ -11,7 +11,7 @@ from amid.data.evaluation_sets import CHECKSUM_SUFFIX, evaluation_sets
 from amid.data.prompt import render_prompt
 from amid.data.records import Record
 from amid.errors import RequestError
-from amid.requests import run_of_overrides
+from amid.sweep.compose import run_of_overrides
 
 TOY = DataCfg(source="toy", num_records=20, num_dev=2, num_eval=4)
 

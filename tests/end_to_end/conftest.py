@@ -12,7 +12,7 @@ import pytest
 from small import ROOT, SMALL, RunPy
 
 from amid.config import RunCfg
-from amid.requests import run_of_overrides
+from amid.sweep.compose import run_of_overrides
 
 
 @pytest.fixture(scope="module")

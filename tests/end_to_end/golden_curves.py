@@ -12,7 +12,7 @@ from pathlib import Path
 from small import ROOT, SMALL, STRATEGIES
 
 from amid.experiment import Experiment, run_task
-from amid.requests import run_of_overrides
+from amid.sweep.compose import run_of_overrides
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "curves.json"
 LENGTH = (

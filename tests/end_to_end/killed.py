@@ -56,9 +56,10 @@ def half_written(function: Callable[..., Any], *arguments: Any, **named: Any) ->
 def arrange(phase: str, number: int) -> None:
     import torch
 
-    from amid import checkpoints, evaluation, fitting
     from amid.data.loader import StepBatches
-    from amid.rollout import Rollout
+    from amid.evaluation import entry as evaluation
+    from amid.training import checkpoints, fitting
+    from amid.training.rollout import Rollout
 
     places: dict[str, tuple[Any, str, Callable[..., Any]]] = {
         "step": (StepBatches, "__call__", lambda *_, **__: die()),

@@ -15,14 +15,14 @@ import pytest
 from small import SMALL
 from test_training import run_until
 
-from amid.comparison import compare, render_comparison
 from amid.errors import RequestError, RunError
 from amid.experiment import Experiment, run_task
-from amid.frozen import selected
-from amid.multirun import carry_out
-from amid.requests import run_of_overrides, sweep_of_overrides
+from amid.reports.comparison import compare, render_comparison
+from amid.reports.tables import build_table, render
 from amid.store import Store, watch
-from amid.tables import build_table, render
+from amid.store.frozen import selected
+from amid.sweep.carry_out import carry_out
+from amid.sweep.compose import run_of_overrides, sweep_of_overrides
 
 NUM_FLIPS = int(os.environ.get("AMID_FLIPS", "20"))
 SEED = os.environ.get("AMID_FLIP_SEED", "0")

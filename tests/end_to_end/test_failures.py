@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from small import ROOT, SMALL, RunPy
 
-from amid import evaluation
 from amid.config import RunCfg
 from amid.errors import RequestError, RunError
+from amid.evaluation import entry as evaluation
 from amid.experiment import Experiment, run_task
-from amid.failures import name_of, recorded
 from amid.store import Store
+from amid.store.failures import name_of, recorded
 
 Compose = Callable[..., RunCfg]
 QUICK = ("train.max_steps=2", "train.validation={every_steps: 2, max_new_tokens: 4}")

@@ -14,8 +14,8 @@ from small import ROOT, SMALL, RunPy
 
 PLAN = """
 import sys
-from amid.frozen import freeze, request_overrides
-from amid.requests import sweep_of_overrides
+from amid.store.frozen import freeze, request_overrides
+from amid.sweep.compose import sweep_of_overrides
 from amid.store import Store
 (planned,) = sweep_of_overrides(sys.argv[1:]).cells
 store = Store(planned.run.paths.results)

@@ -73,8 +73,8 @@ def test_a_finished_cell_without_its_model_is_noticed_by_status_evaluation_and_r
 
     from small import SMALL
 
-    from amid.requests import sweep_of_overrides
-    from amid.sweep import manifest_of
+    from amid.sweep.compose import sweep_of_overrides
+    from amid.sweep.plan import manifest_of
 
     folders = (f"paths.results={tmp_path}/results", f"paths.cache={tmp_path}/cache")
     store.write_sweep("lost", manifest_of(sweep_of_overrides([*SMALL, *folders, "sweep.name=lost"])))
@@ -113,7 +113,7 @@ def test_a_bad_request_inside_a_stage_stays_a_bad_request(small_run: Compose, mo
     def refuse(*_: object, **__: object) -> None:
         raise RequestError("not like this")
 
-    monkeypatch.setattr("amid.stages.Stages._fine_tune", refuse)
+    monkeypatch.setattr("amid.stages.stages.Stages._fine_tune", refuse)
     run = small_run("task=prepare")
     with pytest.raises(RequestError, match="^not like this$"):
         run_task(run)

@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM
 from amid.config import RunCfg
 from amid.errors import RequestError
 from amid.experiment import Experiment, run_task
-from amid.preflight import check_run
-from amid.requests import run_of_overrides
+from amid.sweep.compose import run_of_overrides
+from amid.sweep.preflight import check_run
 
 Compose = Callable[..., RunCfg]
 

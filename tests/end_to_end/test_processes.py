@@ -16,8 +16,8 @@ import pytest
 from small import ROOT, SMALL
 from test_kill import finished_files
 
+from amid.digests.seals import unseal
 from amid.errors import EXIT_RUN_FAILED, EXIT_TAKEN_OVER
-from amid.seals import unseal
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
 ELSEWHERE = str(Path(__file__).with_name("elsewhere.py"))

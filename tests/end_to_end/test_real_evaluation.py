@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from amid.evaluation.protocol import set_protocols
 from amid.metrics.rouge import rouge_l_per_example
 from amid.metrics.self_bleu import self_bleu_per_text
-from amid.protocol import set_protocols
-from amid.requests import run_of_overrides
+from amid.sweep.compose import run_of_overrides
 
 pytestmark = [
     pytest.mark.real,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from amid import fitting
 from amid.config import RunCfg
 from amid.experiment import Experiment, run_task
+from amid.training import fitting
 
 Compose = Callable[..., RunCfg]
 

@@ -18,7 +18,7 @@ from amid.data.batch import IGNORE_INDEX, Batch
 from amid.data.loader import StepBatches
 from amid.errors import RunError
 from amid.experiment import Experiment, run_task
-from amid.module import DistillModule
+from amid.training.step import DistillModule
 
 Compose = Callable[..., RunCfg]
 SCHEDULES = (

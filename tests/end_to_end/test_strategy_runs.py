@@ -18,12 +18,12 @@ import torch
 from small import ROOT, SMALL, STRATEGIES
 from test_training import losses_of, run_until, scores_of, weights_of
 
-from amid import module as module_of_training
-from amid.cell import cell_of
+from amid.cells.cell import cell_of
 from amid.config import STRATEGY_OPTIONS, RunCfg
 from amid.errors import RequestError
 from amid.experiment import Experiment, run_task
-from amid.requests import run_of_overrides
+from amid.sweep.compose import run_of_overrides
+from amid.training import step as module_of_training
 
 Compose = Callable[..., RunCfg]
 # For every option, a value that no file of conf/strategy gives it.

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from amid.checkpoints import SealedCheckpointIO, best_weights, intact_checkpoint
 from amid.config import RunCfg
 from amid.core import dense_objective
 from amid.data.loader import StepBatches
 from amid.errors import RunError
 from amid.experiment import Experiment, run_task
-from amid.module import DistillModule
+from amid.training.checkpoints import SealedCheckpointIO, best_weights, intact_checkpoint
+from amid.training.step import DistillModule
 from tests.reference.wandb_file import history
 
 Compose = Callable[..., RunCfg]
@@ -185,7 +185,7 @@ def test_best_weights_damaged_before_they_are_read_are_refused_and_made_good_by_
         return best_weights(folder)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amid.fitting.best_weights", damaged)
+        patch.setattr("amid.training.fitting.best_weights", damaged)
         with pytest.raises(RunError, match="best.ckpt is damaged .*; repeat the command"):
             run_task(again)
     run_task(again)
@@ -311,7 +311,7 @@ def on_the_dense_form(monkeypatch: pytest.MonkeyPatch) -> None:
         teacher_logits = None if teacher_head is None else teacher_head.logits(teacher_states)
         return dense_objective(head.logits(states), teacher_logits, objective, **rest)
 
-    monkeypatch.setattr("amid.module.linear_objective", as_dense)
+    monkeypatch.setattr("amid.training.step.linear_objective", as_dense)
 
 
 @pytest.mark.parametrize("alpha", [-5.0, 1.0, None])

@@ -18,8 +18,8 @@ from amid.data.batch import Batch
 from amid.data.loader import StepBatches
 from amid.errors import RequestError
 from amid.experiment import Experiment, run_task
-from amid.requests import run_of_overrides
 from amid.store.scores import read_scores
+from amid.sweep.compose import run_of_overrides
 
 SIZE = len(small_tokenizer())
 EXTRA = "<|tool|>"
@@ -151,7 +151,7 @@ def test_the_end_of_text_of_a_pair_is_trained_on_and_saved_with_the_student(
 def test_the_exported_student_evaluates_alone_as_it_did_in_its_cell(
     compose: Compose, instruct_and_base: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    from amid.model_evaluation import evaluate_model
+    from amid.cli.model_evaluation import evaluate_model
 
     run = compose(*instruct_and_base, "pair.eos=teacher")
     run_task(run)

@@ -23,8 +23,8 @@ from types import ModuleType
 
 from hydra.core.global_hydra import GlobalHydra
 
-from amid import cli
-from amid.entry import exit_code
+from amid.cli import app as cli
+from amid.cli.exit_codes import exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("paths.results=results", "paths.cache=cache")

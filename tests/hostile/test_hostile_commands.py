@@ -116,13 +116,13 @@ def test_ranks_that_refuse_a_request_say_it_once(folder: Path) -> None:
 
 def test_ctrl_c_in_amid_is_one_line(folder: Path) -> None:
     code = (
-        "import sys, amid.cli, amid.multirun\n"
+        "import sys, amid.cli.app, amid.sweep.carry_out\n"
         "def slow(*_):\n"
         "    print('started', flush=True)\n"
         "    import time; time.sleep(60)\n"
-        "amid.multirun.plan_lines = slow\n"
+        "amid.sweep.carry_out.plan_lines = slow\n"
         "sys.argv = ['amid', 'plan', 'amid.alpha=1']\n"
-        "amid.cli.main()\n"
+        "amid.cli.app.main()\n"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from harness import Case, Hostile, cases, run_here, tree, with_folders
 
-from amid.cell import Cell, Stage, cell_of
-from amid.requests import run_of_overrides
-from amid.seals import seal
+from amid.cells.cell import Cell, Stage, cell_of
+from amid.digests.seals import seal
 from amid.store import Examples, Score, Store
 from amid.store.generations import rows_path
+from amid.sweep.compose import run_of_overrides
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\u202e\x9b31m\r"
 STAGE = Stage("teacher", "0123456789ab", {"kind": "teacher"})

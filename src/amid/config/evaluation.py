@@ -12,9 +12,9 @@ from omegaconf import MISSING
 
 from amid.config.checks import at_least, check_top_p, not_empty, one_of
 from amid.config.keys import EACH
+from amid.config.names import check_name, expanded
 from amid.config.train import PRECISIONS
 from amid.errors import RequestError
-from amid.names import check_name, expanded
 
 # Name of every metric -> whether higher is better; null: it only describes (equal to METRICS, as a test asserts).
 EVALUATION_METRICS: dict[str, bool | None] = {

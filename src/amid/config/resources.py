@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from amid.config.checks import at_least, one_of
 from amid.config.evaluation import TABLE_METRICS
-from amid.names import check_name, expanded
+from amid.config.names import check_name, expanded
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 LOGGERS = ("wandb", "csv", "none")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from amid.config.checks import at_least, not_empty, one_of, within
+from amid.config.names import expanded
 from amid.errors import RequestError
-from amid.names import expanded
 
 DATA_SOURCES = ("toy", "jsonl")
 PRECISIONS = ("32-true", "bf16-mixed")

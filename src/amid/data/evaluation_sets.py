@@ -11,8 +11,8 @@ from pathlib import Path
 from amid.config import DataCfg, EvaluationCfg, EvaluationSetCfg
 from amid.data.prompt import render_prompt, user_turn
 from amid.data.records import Record, read_evaluation_jsonl, toy_records
+from amid.digests.fingerprint import value_digest
 from amid.errors import RequestError, unknown_name
-from amid.fingerprint import value_digest
 
 log = logging.getLogger(__name__)
 CHECKSUM_SUFFIX = ".sha256"  # beside a fetched file: the digest of what was fetched

@@ -12,10 +12,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from amid.config import SMOLLM2_PACKAGE
+from amid.digests.seals import DamagedError, check_folder, seal_folder
 from amid.errors import RequestError
 from amid.model_folders.files import size_of
 from amid.pairs.loading import loading
-from amid.seals import DamagedError, check_folder, seal_folder
 
 log = logging.getLogger(__name__)
 

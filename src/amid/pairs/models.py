@@ -16,13 +16,13 @@ from transformers import (
 )
 
 from amid.config import ArchCfg
+from amid.digests.seals import check_folder
 from amid.errors import RequestError
 from amid.model_folders import read_model_folder
 from amid.model_folders.architecture import check_attention
 from amid.pairs.gguf import local_source
 from amid.pairs.loading import loading, quiet_loading
 from amid.pairs.reading import check_reads_left_to_right
-from amid.seals import check_folder
 
 SHOWN = 3  # names of weights in a message
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amid.config.names import refuse_links
+from amid.digests.seals import seal
 from amid.errors import EXIT_TAKEN_OVER, RunError, TakenOverError
-from amid.names import refuse_links
-from amid.seals import seal
 from amid.store import watch
 from amid.store.files import FULL, NoSpaceError, temporary_path
 from amid.store.owners import own_identity

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RunError
-from amid.seals import DamagedError, seal, unseal
 
 MB = 10**6
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from amid.config.names import file_part
+from amid.digests.seals import DamagedError, seal
 from amid.errors import RunError
-from amid.names import file_part
-from amid.seals import DamagedError, seal
 from amid.store.files import append_lines, drop_damaged_lines, read_lines, read_object, replace_text
 
 log = logging.getLogger(__name__)

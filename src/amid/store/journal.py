@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from amid.measures import depends_on_clock
 from amid.store.files import append_line, drop_damaged_lines, sift_lines
+from amid.store.measures import depends_on_clock
 
 log = logging.getLogger(__name__)
 # What depends on the clock was called so before it had a group of its own, in journals that are gone on with.

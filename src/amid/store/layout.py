@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from amid.cell import Cell, Stage
-from amid.names import check_name, file_part
+from amid.cells.cell import Cell, Stage
+from amid.config.names import check_name, file_part
 
 Entry = Cell | Stage
 TEXTS_DIGITS = 16  # of a set's digest in its file name

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from amid.seals import DamagedError
+from amid.digests.seals import DamagedError
 from amid.store.files import append_line, drop_damaged_lines, read_object, sift_lines
 from amid.store.layout import provenance_path
 

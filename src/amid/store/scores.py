@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from amid.seals import DamagedError, seal
+from amid.digests.seals import DamagedError, seal
 from amid.store.files import read_lines, read_object, replace_text, sift_lines
 from amid.store.layout import examples_path, scores_path
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from amid.names import link_text
-from amid.seals import DamagedError, is_sealed_folder, seal
+from amid.config.names import link_text
+from amid.digests.seals import DamagedError, is_sealed_folder, seal
 from amid.store.files import is_sealed, read_object, replace_text
 from amid.store.layout import model_path, status_path
 from amid.store.watch import attempts, is_owned

@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
+from amid.config.names import check_name
+from amid.digests.fingerprint import FileDigests
+from amid.digests.seals import DamagedError, check_folder, file_digest, seal, seal_folder
 from amid.errors import REASON_LENGTH, RequestError, RunError, TakenOverError, one_line
-from amid.fingerprint import FileDigests
-from amid.names import check_name
-from amid.seals import DamagedError, check_folder, file_digest, seal, seal_folder
 from amid.store import layout, scores
 from amid.store.claims import Claim, try_claim
 from amid.store.damage import damage_of, is_pruned

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from amid.seals import seal, unseal
+from amid.digests.seals import seal, unseal
 from amid.store.files import file_system_now
 from amid.store.owners import described, life_of
 

@@ -1,0 +1,5 @@
+"""The command line as a module: python -m amid.cli."""
+
+from amid.cli.app import main
+
+main()

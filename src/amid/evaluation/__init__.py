@@ -1,0 +1,1 @@
+"""From a model's texts to its scores: protocol, responses, metrics of each set."""

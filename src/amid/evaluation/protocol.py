@@ -1,0 +1,249 @@
+"""The evaluation protocol: which prompts, decoding and seeds; it names every file of generations. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from amid.cells.cell import ID_DIGITS
+from amid.config import DECODING_KEYS, EvaluationCfg, EvaluationSetCfg, RunCfg
+from amid.data.evaluation_sets import EvaluationSet, evaluation_sets
+from amid.data.prompt import PROMPT_VERSION
+from amid.digests.fingerprint import value_digest
+from amid.errors import RequestError
+from amid.generation.decoding import Decoding
+
+FULL_PRECISION = "32-true"
+LATER_FIELDS = ("repetition_penalty", "stop")  # of Decoding: left out of a generation id where they are neutral
+VALIDATION = "validation"  # the set name of the scores on the validation records
+# Part of every generation id, per kind of prompt. A chat's template belongs to the model and is named with it.
+PROMPT_VERSIONS: Mapping[str, int | str] = {"alpaca": PROMPT_VERSION, "chat": "chat 1"}
+# Per token of the gold responses, their EOS included.
+VALIDATION_SIGNATURES = {"loss": "loss|unit:nats_per_token|version:1", "perplexity": "perplexity|exp(loss)|version:1"}
+
+
+@dataclass(frozen=True)
+class SetProtocol:
+    """How one set is asked, answered and scored.
+
+    digest: of its prompts and references. max_prompt_tokens: longer prompts are cut, None = none is.
+    decoding: what the sampler is given. precision: of the model while it answers.
+    metric: the one in the table; it is one of `metrics`.
+    data: the texts; a protocol that comes from a manifest has none.
+    """
+
+    digest: str
+    prompt: str
+    max_prompt_tokens: int | None
+    decoding: Decoding
+    decode_seeds: tuple[int, ...]
+    metric: str
+    metrics: tuple[str, ...]
+    precision: str = FULL_PRECISION
+    version: int = 1
+    data: EvaluationSet | None = field(compare=False, repr=False, default=None)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names the responses of one checkpoint and seed, besides these and the set's name."""
+        version = {} if self.version == 1 else {"version": self.version}
+        return {
+            "set": self.digest,
+            "prompt_version": PROMPT_VERSIONS[self.prompt],
+            "max_prompt_tokens": self.max_prompt_tokens,
+            "decoding": self._decoding_identity(),
+            **version,
+        }
+
+    def _decoding_identity(self) -> dict[str, Any]:
+        """The decoding without fields that came later and are neutral: older generations keep their ids."""
+        neutral = asdict(Decoding(max_new_tokens=1))
+        decoding = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self.decoding).items()
+            if name not in LATER_FIELDS or value != neutral[name]
+        }
+        return decoding if self.precision == FULL_PRECISION else {**decoding, "precision": self.precision}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a model is evaluated on; two protocols that would give the same texts name the same generations.
+
+    validation: what names the responses that selected the weights; None for a model that was not trained here.
+    """
+
+    sets: Mapping[str, SetProtocol]
+    validation: Mapping[str, Any] | None
+
+    def generation_id(self, checkpoint_id: str, set_name: str, decode_seed: int) -> str:
+        """Id (12 hex digits) of the texts of one checkpoint on one set with one seed."""
+        return value_digest(
+            {
+                "checkpoint": checkpoint_id,
+                "set_name": set_name,  # part of every response's random key
+                "decode_seed": decode_seed,
+                **self.sets[set_name].identity,
+            },
+            digits=ID_DIGITS,
+        )
+
+    def group_id(self, set_name: str) -> str:
+        """Id of a set with its decoding: scores of two checkpoints compare only under the same one."""
+        return value_digest({"set_name": set_name, **self.sets[set_name].identity}, digits=ID_DIGITS)
+
+    def validation_id(self, checkpoint_id: str) -> str:
+        """Id of the validation responses of one checkpoint."""
+        assert self.validation is not None
+        return value_digest({"checkpoint": checkpoint_id, VALIDATION: dict(self.validation)}, digits=ID_DIGITS)
+
+    def pooled_id(self, checkpoint_id: str, set_name: str) -> str:
+        """Id of the texts of all decode seeds on one set."""
+        return value_digest(
+            [self.generation_id(checkpoint_id, set_name, seed) for seed in self.sets[set_name].decode_seeds],
+            digits=ID_DIGITS,
+        )
+
+    def expected(self, checkpoint_id: str) -> set[str]:
+        """The score id of every score that a fully evaluated checkpoint has."""
+        from amid.metrics import METRICS  # a second of imports, only for a checkpoint that has scores
+        from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
+
+        ids = set()
+        if self.validation is not None:
+            validation_id = self.validation_id(checkpoint_id)
+            ids.add(score_id(validation_id, "rouge_l", METRICS["rouge_l"].signature))
+            ids |= {score_id(validation_id, name, text) for name, text in VALIDATION_SIGNATURES.items()}
+        for name, each in self.sets.items():
+            for seed in each.decode_seeds:
+                generation_id = self.generation_id(checkpoint_id, name, seed)
+                ids |= {score_id(generation_id, metric, METRICS[metric].signature) for metric in each.metrics}
+            if "self_bleu" in each.metrics and len(each.decode_seeds) > 1:
+                ids.add(score_id(self.pooled_id(checkpoint_id, name), "self_bleu", SIGNATURE_PER_PROMPT))
+        return ids
+
+    def expected_examples(self, checkpoint_id: str) -> set[str]:
+        """The score ids among `expected` that come with a value per example."""
+        from amid.metrics import METRICS
+
+        return {
+            score_id(self.generation_id(checkpoint_id, name, seed), metric, METRICS[metric].signature)
+            for name, each in self.sets.items()
+            for seed in each.decode_seeds
+            for metric in each.metrics
+            if METRICS[metric].per_example is not None
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        """The protocol as plain data, without the texts."""
+        sets = {name: asdict(each) for name, each in self.sets.items()}
+        for values in sets.values():
+            del values["data"]
+        return {"sets": sets, "validation": None if self.validation is None else dict(self.validation)}
+
+
+def score_id(generation_id: str, metric: str, signature: str) -> str:
+    """Id (12 hex digits) of a metric in one version on the texts of one generation id."""
+    return value_digest([generation_id, metric, signature], digits=ID_DIGITS)
+
+
+def protocol_of(run: RunCfg, data_identity: Mapping[str, Any]) -> Protocol:
+    """The protocol of a checked configuration, whose data have the given identity (`cell.values["data"]`).
+
+    Reads the evaluation sets; raises RequestError as they do.
+    """
+    validation = run.train.validation
+    return Protocol(
+        sets=set_protocols(run),
+        validation={
+            "data": dict(data_identity),
+            "num_examples": validation.num_examples,
+            "max_new_tokens": validation.max_new_tokens,
+            "temperature": validation.temperature,
+            "seed": validation.seed,
+        },
+    )
+
+
+def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
+    """Set name -> how it is asked, answered and scored. Reads the sets; raises RequestError as they do."""
+    evaluation = run.evaluation
+    texts = evaluation_sets(run.data, evaluation)
+    protocols = {}
+    for name, declared in evaluation.sets.items():
+        decoding = decoding_of(evaluation, declared)
+        others = declared.metrics if evaluation.metrics is None else evaluation.metrics
+        metrics = tuple(dict.fromkeys([declared.metric, *others]))
+        if "comet" in metrics and find_spec("comet") is None:
+            raise RequestError(f"evaluation set '{name}': comet needs an extra: pip install 'amid-lab[comet]'")
+        _check_metrics(metrics, texts[name], set_name=name)
+        greedy = decoding.temperature == 0  # then every seed gives the same text
+        protocols[name] = SetProtocol(
+            digest=texts[name].digest,
+            prompt=declared.prompt,
+            max_prompt_tokens=declared.max_prompt_tokens,
+            decoding=decoding,
+            decode_seeds=tuple(evaluation.decode_seeds[:1] if greedy else evaluation.decode_seeds),
+            metric=declared.metric,
+            metrics=metrics,
+            precision=evaluation.precision,
+            version=declared.version,
+            data=texts[name],
+        )
+    return protocols
+
+
+def _check_metrics(metrics: Sequence[str], texts: EvaluationSet, *, set_name: str) -> None:
+    """None; raises RequestError for a metric that the set cannot have, before a model has answered it."""
+    where = f"evaluation set '{set_name}'"
+    if "self_bleu" in metrics and len(texts) < 2:
+        raise RequestError(
+            f"{where} holds {len(texts)} record; self_bleu compares the responses to at least 2: leave it out of "
+            "evaluation.metrics"
+        )
+    if "comet" in metrics:
+        lacking = [index for index, source in enumerate(texts.sources) if not source.strip()]
+        if lacking:
+            raise RequestError(f"{where}: comet needs the source of every translation; example {lacking[0]} has none")
+    asked = [metric for metric in metrics if metric.startswith("gsm8k_")]
+    if asked:
+        from amid.metrics.gsm8k import gold_answers_of
+
+        try:
+            gold_answers_of(texts.references)
+        except ValueError as err:
+            raise RequestError(f"{where}: {asked[0]}: {err}") from err
+
+
+def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:
+    """The protocol that `Protocol.manifest` described, without its texts.
+
+    Raises RequestError for a manifest of a version in which all sets had one decoding.
+    """
+    if "sets" not in manifest:
+        raise RequestError("this sweep was recorded by an older version; run it again: nothing is trained twice")
+    sets = {name: _set_from_manifest(name, values) for name, values in manifest["sets"].items()}
+    return Protocol(sets=sets, validation=manifest.get("validation"))
+
+
+def decoding_of(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> Decoding:
+    """How one set is answered: its own values, unless `evaluation` sets a value for all sets."""
+
+    def chosen(name: str) -> Any:
+        of_all = getattr(evaluation, name)
+        return getattr(declared, name) if of_all is None else of_all
+
+    return Decoding(**{name: chosen(name) for name in DECODING_KEYS}, stop=tuple(declared.stop))
+
+
+def _set_from_manifest(name: str, values: Mapping[str, Any]) -> SetProtocol:
+    lists = {key: tuple(values.get(key, ())) for key in ("decode_seeds", "metrics")}
+    try:
+        decoding = dict(values.get("decoding", {}))
+        older = decoding.pop("precision", FULL_PRECISION)  # once a part of the decoding
+        made = Decoding(**{**decoding, "stop": tuple(decoding.get("stop", ()))})
+        return SetProtocol(**{**values, **lists, "decoding": made, "precision": values.get("precision", older)})
+    except (TypeError, ValueError) as err:
+        raise RequestError(f"the sweep's record of set '{name}' cannot be read ({err}); run it again") from err

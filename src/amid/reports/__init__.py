@@ -1,0 +1,1 @@
+"""Scores turned into what people read: tables and comparisons. No torch here."""

@@ -1,0 +1,168 @@
+"""Frozen requests: a checked configuration as it was planned, in a file named by its content. No torch here.
+
+A job is given the name and carries out exactly that: a configuration edited meanwhile changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amid.cells.cell import Cell
+from amid.cells.model_reference import local_folder
+from amid.config import RunCfg, from_plain
+from amid.config.overrides import override
+from amid.digests.fingerprint import plain
+from amid.errors import RequestError, RunError
+from amid.store import Store
+from amid.store.files import replace_text
+
+log = logging.getLogger(__name__)
+REQUEST_VERSION = 1
+DIGEST_DIGITS = 16
+LOCATION = "paths.results"  # the one key that may stand beside a request: where it lies
+
+
+@dataclass(frozen=True)
+class Request:
+    """A frozen request: its digest, the cell it was planned for, and the configuration."""
+
+    digest: str
+    cell_id: str
+    run: RunCfg
+
+
+def freeze(run: RunCfg, cell: Cell, store: Store) -> str:
+    """The digest of the request, which lies in the store afterwards. Raises RunError if it cannot be written."""
+    values = plain(asdict(_located(run)))
+    form = {"cell": cell.id, "task": run.task, "version": REQUEST_VERSION, "run": values}
+    text = yaml.safe_dump(form, sort_keys=True, allow_unicode=True)
+    digest = _digest(text)
+    path = store.layout.request(digest)
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(path, text)
+        except OSError as err:
+            raise RunError(f"results folder {store.root} cannot be written: {err.strerror}") from err
+    return digest
+
+
+def thaw(digest: str, store: Store) -> Request:
+    """The request of that digest. Raises RequestError if there is none, or its file is not what was written."""
+    if not re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", digest):
+        raise RequestError(f"request must be {DIGEST_DIGITS} hex digits, got '{digest}'; valid: {_names(store)}")
+    path = store.layout.request(digest)
+    try:
+        text = path.read_text()
+    except (OSError, ValueError) as err:
+        raise RequestError(f"request '{digest}' is not in {path.parent}; valid: {_names(store)}") from err
+    if _digest(text) != digest:
+        raise RequestError(
+            f"{path} is not what was frozen (its content has changed); remove it and plan the cell again"
+        )
+    form = yaml.safe_load(text)
+    if form["version"] != REQUEST_VERSION:
+        raise RequestError(f"{path} was frozen by another version of the product; plan the cell again")
+    run = from_plain(RunCfg, form["run"])
+    run.paths.results = str(store.root)  # the folder may have moved since
+    return Request(digest, str(form["cell"]), run)
+
+
+def latest_request(cell_id: str, store: Store) -> Request:
+    """The request of a cell, named by how its id begins, that was written last; one that only prepares counts last.
+
+    Raises RequestError if no request is of that cell, or of more than one.
+    """
+    found: dict[str, list[tuple[bool, float, str]]] = {}
+    folder = store.layout.request("").parent
+    for path in folder.glob("*.yaml"):
+        head = _head(path)
+        name = head.get("cell", "")
+        if cell_id and name.startswith(cell_id):
+            found.setdefault(name, []).append((head.get("task") != "prepare", path.stat().st_mtime, path.stem))
+    if len(found) != 1:
+        what = f"names {len(found)} cells ({', '.join(sorted(found))})" if found else "has no request"
+        raise RequestError(f"cell '{cell_id}' {what} in {folder}; one is written when the cell is first asked for")
+    ((_, requests),) = found.items()
+    return thaw(max(requests)[2], store)
+
+
+def selected(run: RunCfg, overrides: Sequence[str]) -> Request | None:
+    """The request that `request=` or `cell=` names; None if neither is given.
+
+    overrides: everything that was given. Raises RequestError for anything beside it: the request is complete.
+    """
+    if run.request is None and run.cell is None:
+        return None
+    selector = "request" if run.request is not None else "cell"
+    others = [text for text in overrides if text.partition("=")[0].lstrip("+") not in (selector, LOCATION)]
+    if others:
+        raise RequestError(
+            f"{selector}= names a whole request; only {LOCATION} may stand beside it, got {', '.join(others)}"
+        )
+    store = Store(run.paths.results)
+    if run.request is not None:
+        return thaw(run.request, store)
+    assert run.cell is not None
+    request = latest_request(run.cell, store)
+    log.info("cell %s: request %s", request.cell_id, request.digest)
+    return request
+
+
+def check_same_cell(request: Request, cell: Cell) -> None:
+    """Raises RequestError unless the request still names the cell it was planned for."""
+    if cell.id != request.cell_id:
+        raise RequestError(
+            f"request {request.digest} was planned as cell {request.cell_id} and names {cell.id} now: data, a model or "
+            "the code changed since; plan it again"
+        )
+
+
+def request_overrides(digest: str, store: Store) -> tuple[str, ...]:
+    """What a launcher passes to a job: the request, and where it lies."""
+    return f"request={digest}", override(LOCATION, store.root.absolute())
+
+
+def _located(run: RunCfg) -> RunCfg:
+    """The configuration with absolute paths, so that a job in another folder reads the same files."""
+    changed = copy.deepcopy(run)
+    paths: list[tuple[Any, str]] = [(changed.paths, "results"), (changed.paths, "cache")]
+    paths += [(changed.data, "root"), (changed.evaluation, "root")]
+    for node, name in paths:
+        value = getattr(node, name)
+        if value is not None:
+            setattr(node, name, str(Path(value).absolute()))
+    for role in ("teacher", "student"):
+        folder = local_folder(getattr(changed.pair, role))
+        if folder is not None:
+            setattr(changed.pair, role, str(folder.absolute()))
+    changed.request = changed.cell = None
+    return changed
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
+
+
+def _head(path: Path) -> dict[str, str]:
+    """The keys of a request beside `run`; empty for a file that cannot be read, which is no request of any cell."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError):
+        return {}
+    parts = (line.partition(": ") for line in lines if not line.startswith(" "))
+    return {key: value.strip("'") for key, separator, value in parts if separator}
+
+
+def _names(store: Store) -> str:
+    names = sorted(path.stem for path in store.layout.request("").parent.glob("*.yaml"))
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "none yet"

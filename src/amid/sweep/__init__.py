@@ -1,0 +1,1 @@
+"""A declared set of cells: composed, checked, carried out. No torch here."""

@@ -1,0 +1,191 @@
+"""What can be found wrong with a request before anything trains: data, models, tokenizers, the results folder.
+
+`check_request` needs no torch, so that a plan refuses what the run would refuse; `check_models` tries the rest, once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from amid.cells.cell import cell_of
+from amid.config import SCRATCH, TEACHER, RunCfg
+from amid.data.prompt import TEMPLATE_PIECES, no_chat_template
+from amid.data.records import training_records
+from amid.digests.fingerprint import value_digest
+from amid.errors import RequestError, RunError
+from amid.evaluation.protocol import decoding_of
+from amid.model_folders import ModelFolder, TokenizerFiles, check_model
+from amid.model_folders.folder import check_full_attention, check_layers, check_positions
+from amid.model_folders.tokenizer import check_eos, check_one_vocabulary, other_eos
+from amid.store import Store
+
+ROLES = ("teacher", "student")
+# A byte-level tokenizer has all bytes, the end of a text, and the pieces of the prompt template.
+BYTE_ALPHABET = 256 + 1 + len(TEMPLATE_PIECES)
+_tried: set[str] = set()  # pairs with their data and sets, by content, that this process has tried and found sound
+
+
+def check_run(run: RunCfg) -> None:
+    """None; raises RequestError for a request that cannot be carried out, RunError if the results cannot be written."""
+    check_runs([run])
+
+
+def check_runs(runs: Sequence[RunCfg]) -> None:
+    """None; raises as `check_run` does for the first of the requests that fails."""
+    for results in dict.fromkeys(run.paths.results for run in runs):
+        check_writable(Path(results))
+    check_requests(runs)
+    for run in runs:
+        check_models(run)
+
+
+def check_requests(runs: Iterable[RunCfg]) -> None:
+    """None; `check_request` of each, once for those that differ only in what it does not look at, such as alpha."""
+    for run in {
+        repr((run.data, run.pair, run.train, run.strategy, run.evaluation, run.trainer.devices)): run for run in runs
+    }.values():
+        check_request(run)
+
+
+def check_request(run: RunCfg) -> None:
+    """None; raises RequestError for whatever can be known to fail from the configuration and the files, without torch.
+
+    Writes nothing and asks no network: a hub model is checked as far as it has been downloaded.
+    """
+    _check_data(run)
+    _check_steps(run)
+    pair = run.pair
+    if pair.tokenizer_vocab_size is not None and pair.tokenizer_vocab_size <= BYTE_ALPHABET:
+        raise RequestError(
+            f"pair.tokenizer_vocab_size must exceed {BYTE_ALPHABET} (256 bytes, the end of a text and "
+            f"{len(TEMPLATE_PIECES)} pieces of the prompt template), got {pair.tokenizer_vocab_size}"
+        )
+    files = {role: _files(run, role) for role in ROLES}
+    tokenizers = [tokenizer for _, tokenizer in files.values()]
+    _check_chats(run, tokenizers[0])
+    for role, (found, _) in files.items():
+        _check_sizes(run, role, found)
+    _check_tokenizers(run, *tokenizers)
+
+
+def check_models(run: RunCfg) -> None:
+    """None; raises RequestError for whatever else would fail before the first step: needs torch, and loads the models.
+
+    A pair is tried once per process. Weights are loaded only while a stage is still to be made, or evaluated.
+    """
+    from amid.sweep.trials import try_accelerator, try_pair
+    from amid.training.objective import objective_of
+
+    objective_of(run)
+    try_accelerator(run.trainer.accelerator, num_devices=run.trainer.devices)
+    cell, store = cell_of(run), Store(run.paths.results)
+    made = all(store.state(stage) == "done" for stage in (cell.teacher, cell.student_init))
+    key = value_digest(
+        [cell.teacher.id, cell.student_init.id, cell.values["data"], cell.values.get("pair"), made]
+        + [run.strategy.name, run.train.global_batch_size, asdict(run.evaluation)]
+        + [run.data.root, run.data.num_eval, str(store.root)]
+    )
+    if key in _tried:
+        return
+    trained = cell.tokenizer is not None and store.state(cell.tokenizer) == "done"
+    folder = store.model_folder(cell.tokenizer) if cell.tokenizer is not None and trained else None
+    try_pair(run, batches=_batches(run), tokenizer_folder=folder, with_weights=not made)
+    _tried.add(key)
+
+
+def check_writable(results: Path) -> None:
+    """None; raises RunError unless files can be made in the folder."""
+    probe = results / f".probe.{os.getpid()}"
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as err:
+        raise RunError(f"results folder {results} cannot be written: {err.strerror}") from err
+
+
+def _check_data(run: RunCfg) -> None:
+    """None; raises RequestError unless there are records enough for every training of the request."""
+    train, _ = training_records(run.data)
+    for key, (size, num_train) in _batches(run).items():
+        if num_train is not None and num_train > len(train):
+            selected = "data.num_train" if key.startswith("train.") else key.replace("global_batch_size", "num_train")
+            raise RequestError(f"{selected}={num_train} exceeds the {len(train)} training records; null takes all")
+        num_records = num_train or len(train)
+        if num_records < size:
+            raise RequestError(f"{key}={size} exceeds the {num_records} training records")
+        if size % run.trainer.devices:
+            raise RequestError(f"{key} must be a multiple of trainer.devices ({run.trainer.devices}), got {size}")
+
+
+def _batches(run: RunCfg) -> dict[str, tuple[int, int | None]]:
+    """Setting -> records that one optimiser step takes, and the first records that it takes them from (None = all)."""
+    batches = {"train.global_batch_size": (run.train.global_batch_size, run.data.num_train)}
+    for role in ROLES:
+        sft = getattr(run.pair, f"{role}_sft")
+        if sft.epochs > 0:
+            batches[f"pair.{role}_sft.global_batch_size"] = (sft.global_batch_size, sft.num_train)
+    return batches
+
+
+def _check_steps(run: RunCfg) -> None:
+    batch_size, capacity = run.train.global_batch_size, run.strategy.capacity
+    if capacity is not None and capacity < batch_size:
+        raise RequestError(f"strategy.capacity must be at least train.global_batch_size ({batch_size}), got {capacity}")
+
+
+def _check_sizes(run: RunCfg, role: str, found: ModelFolder | None) -> None:
+    """None; raises RequestError for a model, to be built here or found, that is too small for what is asked of it."""
+    arch = getattr(run.pair, f"{role}_arch")
+    if arch is not None:
+        name, num_positions, num_layers = f"pair.{role}_arch", arch.positions, arch.layers
+    elif found is not None:
+        name, num_positions, num_layers = found.name, found.architecture.num_positions, found.architecture.num_layers
+    else:
+        return
+    for needed_by, num_tokens in _lengths(run).items():
+        check_positions(num_positions, num_tokens=num_tokens, needed_by=needed_by, name=name)
+    if run.pair.keep_layers is not None and role == ("teacher" if run.pair.student == TEACHER else "student"):
+        check_layers(run.pair.keep_layers, num_layers=num_layers, name=name)
+    if run.strategy.name == "speculative" and found is not None:
+        check_full_attention(has_sliding_windows=found.architecture.has_sliding_windows, name=name)
+
+
+def _lengths(run: RunCfg) -> dict[str, int]:
+    """Setting -> tokens of the longest sequence that it will certainly ask of teacher and student."""
+    lengths = {f"data.max_tokens={run.data.max_tokens}": run.data.max_tokens}
+    for name, declared in run.evaluation.sets.items():
+        num_new = decoding_of(run.evaluation, declared).max_new_tokens
+        lengths[f"evaluation.sets.{name}.max_new_tokens={num_new}"] = 1 + num_new  # a prompt has a token at least
+    return lengths
+
+
+def _files(run: RunCfg, role: str) -> tuple[ModelFolder | None, TokenizerFiles | None]:
+    """The model and tokenizer of a role by their files, as far as there are any here."""
+    name = getattr(run.pair, role)
+    found = None if name in (SCRATCH, TEACHER) else check_model(name, getattr(run.pair, f"{role}_revision"))
+    return found or (None, None)
+
+
+def _check_tokenizers(run: RunCfg, teacher: TokenizerFiles | None, student: TokenizerFiles | None) -> None:
+    """None; raises RequestError unless the two are one, as far as their vocabularies say."""
+    pair, names = run.pair, (run.pair.teacher, run.pair.student)
+    for tokenizer, name in ((teacher, pair.teacher), (student, pair.student)):
+        if tokenizer is not None and pair.eos not in (None, "teacher", "student"):
+            check_eos(pair.eos, tokenizer.added, name=name)
+    if teacher is None or student is None or teacher is student:
+        return
+    check_one_vocabulary(teacher.vocabulary, student.vocabulary, names=names, vocab_policy=pair.vocab_policy)
+    if pair.eos is None and teacher.eos and student.eos and teacher.eos != student.eos:
+        raise other_eos(teacher.eos, student.eos, names=names)
+
+
+def _check_chats(run: RunCfg, teacher: TokenizerFiles | None) -> None:
+    """None; raises RequestError for a set in chat form that the teacher's tokenizer certainly cannot render."""
+    chats = [name for name, declared in run.evaluation.sets.items() if declared.prompt == "chat"]
+    lacking = run.pair.teacher == SCRATCH or (teacher is not None and not teacher.has_chat_template)
+    if chats and lacking:
+        raise no_chat_template(chats[0])

@@ -1,0 +1,165 @@
+"""Trials: what can only be found out with the libraries at hand, tried once before anything trains.
+
+Weights that are not the model's own or not finite, text that the two models of a pair read differently or cannot read
+at all, an accelerator that is not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from transformers import PreTrainedTokenizerBase
+
+from amid.config import SCRATCH, TEACHER, RunCfg
+from amid.data.prompt import TEMPLATE_PIECES, render_prompt
+from amid.data.records import Record, training_records
+from amid.data.tokenise import check_enough, tokenizer_texts
+from amid.errors import RequestError
+from amid.evaluation.entry import check_sets
+from amid.evaluation.protocol import set_protocols
+from amid.model_folders.folder import check_full_attention, check_layers, check_positions
+from amid.model_folders.tokenizer import check_fits
+from amid.pairs import (
+    Role,
+    Sizes,
+    check_one_tokenizer,
+    keep_layers,
+    load_model,
+    load_sizes,
+    load_tokenizer,
+    load_tokenizers,
+    num_ids,
+    shared_ids,
+    train_tokenizer,
+)
+from amid.pairs.tokenizers import largest_ordinary
+from amid.ranks import place
+
+ROLES: tuple[Role, Role] = ("teacher", "student")
+RECORDS_COMPARED = 64  # first training records that both tokenizers must split alike
+
+
+def try_accelerator(name: str, *, num_devices: int) -> None:
+    """None; raises RequestError for an accelerator that this machine does not have, or not so often.
+
+    num_devices: that train a cell together, perhaps on several machines.
+    """
+    there = {each for each, known in AcceleratorRegistry.items() if known["accelerator"].is_available()}
+    gpu = next((each for each in ("cuda", "mps") if each in there), None)
+    if name not in there | {"auto"} and (name != "gpu" or gpu is None):
+        valid = ["auto", *sorted(there), *(["gpu"] if gpu else [])]
+        raise RequestError(f"trainer.accelerator={name} is not on this machine; valid here: {', '.join(valid)}")
+    chosen = gpu if name in ("auto", "gpu") else name
+    num_here = place(os.environ, slurm=num_devices > 1).per_node
+    if chosen == "cuda" and num_here > (count := AcceleratorRegistry["cuda"]["accelerator"].auto_device_count()):
+        raise RequestError(f"trainer.devices={num_devices} needs {num_here} GPUs on this machine, which has {count}")
+
+
+def try_pair(
+    run: RunCfg, *, batches: Mapping[str, tuple[int, int | None]], tokenizer_folder: Path | None, with_weights: bool
+) -> None:
+    """None; raises RequestError for models, tokenizers and texts that do not go together.
+
+    batches: setting -> records that an optimiser step takes, and the first records it takes them from (None = all).
+    tokenizer_folder: of the tokenizer that was trained for this pair; None if it is not trained yet.
+    with_weights: load every model too, as the run would.
+    """
+    records, dev = training_records(run.data)
+    tokenizers = _tokenizers(run, records, tokenizer_folder)
+    sizes: dict[Role, Sizes] = {role: _sizes(run, role, tokenizers[role]) for role in ROLES}
+    for role in ROLES:
+        name = _source(run, role)
+        check_fits(largest_ordinary(tokenizers[role]), vocab_size=sizes[role].vocab_size, name=name)
+        needed_by = f"data.max_tokens={run.data.max_tokens}"
+        check_positions(sizes[role].num_positions, num_tokens=run.data.max_tokens, needed_by=needed_by, name=name)
+        if run.strategy.name == "speculative":
+            check_full_attention(has_sliding_windows=sizes[role].has_sliding_windows, name=name)
+    shared = shared_ids([each.vocab_size for each in sizes.values()], tokenizers.values())
+    needs = [(records[:num_train], f"{key}={size}", size) for key, (size, num_train) in batches.items()]
+    for part, needed_by, num_needed in [*needs, (dev, "validation", 1)]:
+        check_enough(
+            part,
+            tokenizers["teacher"],
+            max_prompt_tokens=run.data.max_prompt_tokens,
+            max_tokens=run.data.max_tokens,
+            truncate_prompt=run.data.truncate_prompt,
+            vocab_size=shared,
+            num_needed=num_needed,
+            needed_by=needed_by,
+        )
+    _try_sets(run, tokenizers, sizes)
+    if with_weights:
+        _try_models(run)
+
+
+def _tokenizers(run: RunCfg, records: Sequence[Record], folder: Path | None) -> dict[Role, PreTrainedTokenizerBase]:
+    pair = run.pair
+    if pair.tokenizer_vocab_size is None:
+        teacher, student = load_tokenizers(pair, cache=Path(run.paths.cache))
+        first = records[:RECORDS_COMPARED]
+        check_one_tokenizer(
+            teacher,
+            student,
+            names=(pair.teacher, pair.student),
+            vocab_policy=pair.vocab_policy,
+            texts=[f"{render_prompt(record)}{record.outputs[0]}" for record in first],
+        )
+        return {"teacher": teacher, "student": student}
+    if folder is not None:
+        with contextlib.suppress(RequestError):  # damaged: the run itself says so, with the remedy
+            saved = load_tokenizer(str(folder), revision=None, cache=Path(run.paths.cache))
+            return {"teacher": saved, "student": saved}
+    trained = train_tokenizer(
+        tokenizer_texts(records), vocab_size=pair.tokenizer_vocab_size, whole_tokens=TEMPLATE_PIECES
+    )
+    return {"teacher": trained, "student": trained}
+
+
+def _sizes(run: RunCfg, role: Role, tokenizer: PreTrainedTokenizerBase) -> Sizes:
+    """The sizes of a model before layers are taken out of it; raises RequestError for layers that it does not have."""
+    pair, source = run.pair, _source(run, role)
+    arch = getattr(pair, f"{role if getattr(pair, role) != TEACHER else 'teacher'}_arch")
+    if source == SCRATCH:
+        sizes = Sizes(vocab_size=num_ids(tokenizer), num_positions=arch.positions, num_layers=arch.layers)
+    else:
+        sizes = load_sizes(source, revision=_revision(run, role), cache=Path(run.paths.cache))
+    if role == "student" and pair.keep_layers is not None:
+        check_layers(pair.keep_layers, num_layers=sizes.num_layers, name=source)
+    return sizes
+
+
+def _source(run: RunCfg, role: Role) -> str:
+    """The reference that a role's model is made of."""
+    named: str = getattr(run.pair, role)
+    return run.pair.teacher if named == TEACHER else named
+
+
+def _revision(run: RunCfg, role: Role) -> str | None:
+    revision: str | None = getattr(run.pair, f"{'teacher' if run.pair.student == TEACHER else role}_revision")
+    return revision
+
+
+def _try_sets(run: RunCfg, tokenizers: Mapping[Role, PreTrainedTokenizerBase], sizes: Mapping[Role, Sizes]) -> None:
+    """None; raises RequestError for an evaluation set that a model of the pair cannot read, or lacks room to answer."""
+    alike = tokenizers["teacher"] is tokenizers["student"] and sizes["teacher"] == sizes["student"]
+    sets = set_protocols(run)
+    for role in ROLES[:1] if alike else ROLES:
+        check_sets(sets, tokenizers[role], sizes[role])
+
+
+def _try_models(run: RunCfg) -> None:
+    """None; loads what the run would load, one model at a time."""
+    tried: set[tuple[str, str | None]] = set()
+    for role in ROLES:
+        source, revision = _source(run, role), _revision(run, role)
+        cut = run.pair.keep_layers if role == "student" else None
+        if source == SCRATCH or ((source, revision) in tried and cut is None):
+            continue
+        model = load_model(source, revision=revision, cache=Path(run.paths.cache))
+        if cut is not None:
+            keep_layers(model, cut, name=source)
+        tried.add((source, revision))

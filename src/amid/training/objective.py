@@ -1,0 +1,122 @@
+"""From configuration to objective: (1 - kd_ratio) x cross-entropy on the labels + kd_ratio x divergence."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from amid.cells.cell import neutral_lam_of
+from amid.config import RunCfg, ScheduleCfg
+from amid.core import (
+    SCHEDULES,
+    Compat,
+    CrossEntropy,
+    Divergence,
+    DivergenceTerm,
+    Objective,
+    Order,
+    Schedule,
+    bind_divergence,
+    constant,
+    to_log_prob,
+)
+from amid.errors import RequestError, place_of, reason_of
+
+
+def objective_of(run: RunCfg) -> Objective:
+    """The objective of a checked configuration, its schedules at their start.
+
+    Raises RequestError for parameters or combinations that the divergence, the schedule or the order does not allow.
+    """
+    kd_ratio, compat = run.objective.kd_ratio, _compat(run)
+    terms: list[DivergenceTerm | CrossEntropy] = []
+    own = run.divergence.function
+    try:
+        if kd_ratio > 0.0:
+            term = _divergence_term(run, compat, weight=kd_ratio)
+            if own is not None:
+                check_divergence(term.divergence, order=run.divergence.order)
+            terms.append(term)
+    except ValueError as err:
+        raise RequestError(f"divergence '{run.divergence.name}': {err}") from err
+    except (Exception, SystemExit) as err:
+        if own is None:
+            raise
+        # Whatever a user's module raises when it is imported, and a user's function when it is tried.
+        raise RequestError(
+            f"divergence '{run.divergence.name}': {own} cannot be used: {reason_of(err)} (at {place_of(err)})"
+        ) from err
+    if kd_ratio < 1.0:
+        terms.append(CrossEntropy(weight=1.0 - kd_ratio))
+    return Objective(terms=tuple(terms), compat=compat)
+
+
+def check_divergence(divergence: Divergence, *, order: str) -> None:
+    """None; raises ValueError unless a user's divergence, tried on a few distributions, can be trained with.
+
+    It must map log-probabilities [N, V] twice to finite values [N], with a finite gradient to the arguments of the
+    order that the student is part of (q, r).
+    """
+    num_tokens, vocab_size = 3, 5  # all differ from 1 and from each other: no shape is right by chance
+    logits = torch.linspace(-1.0, 1.0, num_tokens * vocab_size).reshape(num_tokens, vocab_size)
+    pair = [to_log_prob(each, vocab_size).requires_grad_() for each in (logits, -0.5 * logits.flip(0) ** 2)]
+    value = divergence(*pair)
+    if not isinstance(value, Tensor) or value.shape != (num_tokens,):
+        found = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"it must map [N, V] x2 to a tensor [N]; for [{num_tokens}, {vocab_size}] it returns {found}, "
+            f"not [{num_tokens}]"
+        )
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"its values on plain distributions are not finite: {value.tolist()}")
+    if not value.requires_grad:
+        raise ValueError("its value has no gradient (a detach(), item() or no_grad() on the way?)")
+    gradients = torch.autograd.grad(value.sum(), pair, allow_unused=True)
+    of_student = [
+        gradient for name, gradient in zip(order, gradients, strict=True) if name != "p" and gradient is not None
+    ]
+    if not any(bool(gradient.any()) for gradient in of_student):
+        raise ValueError(f"it has no gradient to the student (order {order})")
+    if not all(bool(torch.isfinite(gradient).all()) for gradient in of_student):
+        raise ValueError("its gradient on plain distributions is not finite")
+
+
+def _divergence_term(run: RunCfg, compat: Compat, *, weight: float) -> DivergenceTerm:
+    divergence, amid = run.divergence, run.amid
+    lam = _schedule(amid.lam_schedule, amid.lam)
+    assert lam is not None
+    alpha = _schedule(amid.alpha_schedule, amid.alpha)
+    if amid.lam_schedule.name == "constant" and amid.lam == neutral_lam_of(divergence.order):
+        alpha = None  # r is an end point itself: no assistant
+    return DivergenceTerm(
+        divergence=bind_divergence(
+            divergence.name, function=divergence.function, params=divergence.params, compat=compat
+        ),
+        order=cast(Order, divergence.order),
+        alpha=alpha,
+        lam=lam,
+        detach_student=amid.detach_student,
+        weight=weight,
+    )
+
+
+def _schedule(cfg: ScheduleCfg, value: float | None) -> Schedule | None:
+    if cfg.name == "constant":
+        return None if value is None else constant(value=value)
+    try:
+        return SCHEDULES[cfg.name](**cfg.params)
+    except TypeError as err:
+        raise ValueError(f"schedule '{cfg.name}': {err}") from err
+
+
+def _compat(run: RunCfg) -> Compat:
+    flags = run.compat
+    return Compat(
+        alpha_ge1_geometric=flags.alpha_ge1_geometric,
+        native_loss_dtype=flags.native_loss_dtype,
+        ab_constants=flags.ab_constants,
+        akl_swapped=flags.akl_swapped,
+        abkd_prefactors=flags.abkd_prefactors,
+    )

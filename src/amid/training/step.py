@@ -1,0 +1,433 @@
+"""The LightningModule: one optimiser step of teacher, student and objective, and its validation.
+
+A step is one optimiser step: one batch per rank, one `next_batch`, one labelled-token count reduced over ranks, then
+micro-batches. Dropout and sampling are functions of (seed, step, rank), so a resumed run repeats an undisturbed one.
+Legend: B batch, T input positions, H hidden units, N labelled tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.strategies import ParallelStrategy
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from amid.core import Head, LossParts, Objective, chunked_objective_from_logits, linear_objective, signal_means
+from amid.data.batch import SOURCES, Batch
+from amid.errors import RunError
+from amid.pairs import Pair, hidden_states, output_head
+from amid.ranks import Ranks
+from amid.store.measures import CLOCK
+from amid.strategies import Policy, Strategy
+from amid.training.rollout import Rollout
+
+log = logging.getLogger(__name__)
+Reduction = Literal["global_token_mean", "sequence_mean", "micro_batch_mean"]
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """What the optimiser does: AdamW, warm-up then cosine from lr to lr_final over total_steps."""
+
+    total_steps: int
+    lr: float
+    lr_final: float
+    warmup_steps: int
+    weight_decay: float
+    grad_clip: float
+    max_nonfinite_share: float
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of the given optimiser step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+class DistillModule(lightning.LightningModule):
+    """Trains the student of a pair to minimise an objective on the batches of a strategy.
+
+    batch_of_step: optimiser step -> this rank's gold batch. Lightning only counts the steps, so that a resumed run asks
+        for the batch of its own step.
+    validation_rouge_l: student -> ROUGE-L of its responses to the validation prompts; None = validate by loss only.
+    validation_batch_mean: the strategy is told of the mean over batches instead of over tokens.
+    The teacher is no submodule: it is in no checkpoint and no optimiser, and stays in eval mode.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        *,
+        batch_of_step: Callable[[int], Batch],
+        objective: Objective,
+        strategy: Strategy,
+        rollout: Rollout | None,
+        keep_teacher_states: bool,
+        optimisation: Optimisation,
+        reduction: Reduction,
+        micro_batch_size: int | None,
+        log_every_steps: int,
+        seed: int,
+        ranks: Ranks,
+        validation_batch_mean: bool,
+        validation_rouge_l: Callable[[PreTrainedModel], float] | None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer validation examples than ranks
+        self.student = pair.student
+        self._teacher: tuple[PreTrainedModel, ...] = () if pair.teacher is None else (pair.teacher,)
+        for teacher in self._teacher:
+            teacher.eval().requires_grad_(False)
+        self._vocab_size = pair.vocab_size
+        self._batch_of_step = batch_of_step
+        self._objective = objective
+        self._strategy = strategy
+        self._rollout = rollout
+        self._keep_teacher_states = keep_teacher_states and objective.needs_teacher
+        self._ranks = ranks
+        self._optimisation = optimisation
+        self._reduction = reduction
+        self._micro_batch_size = micro_batch_size
+        self._log_every_steps = log_every_steps
+        self._seed = seed
+        self._validation_rouge_l = validation_rouge_l
+        self._heads: list[Head | None] = []
+        self._epoch_positions = self._epoch_nonfinite = 0
+        self._validation_batch_mean = validation_batch_mean
+        self._val_sum = self._val_count = 0.0
+        self._tokens_since_log, self._time_of_log = 0, time.perf_counter()
+        self._sources_since_log, self._sources_of_round = [0] * len(SOURCES), [0] * len(SOURCES)
+        if objective.needs_teacher and not self._teacher:
+            raise ValueError("the objective reads a teacher, but the pair has none")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW without decay on vectors (norms and biases). Deviates from the reference: that decays LLaMA's norms."""
+        matrices = [weight for weight in self.student.parameters() if weight.requires_grad and weight.dim() >= 2]
+        vectors = [weight for weight in self.student.parameters() if weight.requires_grad and weight.dim() < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self._optimisation.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self._optimisation.lr)
+
+    def on_fit_start(self) -> None:
+        """None; the student trains, the teacher joins it on its device."""
+        self.student.train()
+        for teacher in self._teacher:
+            teacher.to(self.device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+        self._heads = [output_head(model) for model in (self.student, *self._teacher)]
+        for model, head in zip((self.student, *self._teacher), self._heads, strict=True):
+            if head is None:
+                log.warning(
+                    "the output head of %s is not a plain linear layer: its logits are computed whole (more memory)",
+                    type(model).__name__,
+                )
+
+    def training_step(self, batch: object, batch_idx: int) -> None:
+        """None; one whole optimiser step (manual optimisation)."""
+        step = self.global_step
+        torch.manual_seed(_step_seed(self._seed, step, self.global_rank))
+        progress = step / self._optimisation.total_steps
+        gold = self._batch_of_step(step).to(self.device)
+        generate = functools.partial(self._generate, step=step)
+        chosen = self._strategy.next_batch(gold, progress=progress, generate=generate).to(self.device)
+        for counts in (self._sources_since_log, self._sources_of_round):
+            counts[int(chosen.source[0])] += 1
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.zero_grad()
+        total = self._summed_over_ranks(self._accumulate(chosen))
+        if total.num_nonfinite > 0 and total.surviving_weight > 0:
+            total.loss /= total.surviving_weight
+            for weight in self.student.parameters():
+                if weight.grad is not None:
+                    weight.grad.div_(total.surviving_weight)
+        if total.surviving_weight == 0:
+            # No position has anything to say: AdamW's momentum must not move the student on its own, and a rank alone
+            # would not even have gradients.
+            optimizer.zero_grad()
+        clip = self._optimisation.grad_clip or math.inf  # 0 is off
+        grad_norm = nn.utils.clip_grad_norm_(self.student.parameters(), clip)
+        if not torch.isfinite(grad_norm):
+            raise RunError(f"diverged: the gradient of step {step} is not finite")
+        lr = self._optimisation.lr_at(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        self._epoch_positions += total.num_tokens
+        self._epoch_nonfinite += total.num_nonfinite
+        self._objective.update({"progress": (step + 1) / self._optimisation.total_steps, **signal_means(total.signals)})
+        self._log_step(step, total, lr=lr, grad_norm=float(grad_norm))
+        if (step + 1) % int(self.trainer.num_training_batches) == 0:
+            self._end_round()
+
+    def _generate(self, batch: Batch, *, policy: Policy, step: int) -> Batch:
+        """The batch with new responses and, where a buffer will want them, the teacher's states."""
+        assert self._rollout is not None, "this strategy was not expected to generate"
+        fresh = self._rollout(batch, policy=policy, step=step)
+        if not self._keep_teacher_states or any(head is None for head in self._heads):
+            return fresh
+        parts = [self._states(self._teacher[0], micro) for micro in fresh.split(self._micro_batch_size)]
+        width = fresh.input_ids.shape[1]
+        padded = [nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts]
+        return replace(fresh, teacher_states=torch.cat(padded))
+
+    def _end_round(self) -> None:
+        """None; fails the run as diverged when too many positions of the round had no finite value.
+
+        Before the round's checkpoint, which a resumed run would otherwise take up behind this decision.
+        """
+        share = self._epoch_nonfinite / max(1, self._epoch_positions)
+        if share > self._optimisation.max_nonfinite_share:
+            raise RunError(
+                f"diverged: {share:.1%} of the positions of epoch {self.current_epoch} had no finite divergence "
+                f"(train.max_nonfinite_share={self._optimisation.max_nonfinite_share:g})"
+            )
+        self._epoch_positions = self._epoch_nonfinite = 0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """None; adds the batch's cross-entropy to the exact token mean."""
+        labels = batch.labels[batch.labelled]
+        if not labels.numel():
+            return  # the mean over no position is no number
+        head = self._heads[0]
+        if head is None:
+            logits = self._all_logits(self.student, batch)[batch.labelled]
+        else:
+            logits = head.logits(self._states(self.student, batch)[batch.labelled])
+        by_batch = self._validation_batch_mean
+        self._val_sum += float(
+            nn.functional.cross_entropy(logits.float(), labels, reduction="mean" if by_batch else "sum")
+        )
+        self._val_count += 1 if by_batch else labels.numel()
+
+    def on_validation_epoch_end(self) -> None:
+        """None; logs validation loss and ROUGE-L, and tells the strategy."""
+        total, count = self._reduced(self._val_sum, self._val_count)
+        self._val_sum = self._val_count = 0.0
+        metrics = {"val/loss": total / max(1.0, count)}
+        self._strategy.on_validation(metrics["val/loss"])
+        if self.trainer.sanity_checking:
+            return  # the starting student, of which only the strategy wants to know
+        if self._validation_rouge_l is not None:
+            metrics["val/rouge_l"] = self._validation_rouge_l(self.student)
+        self.log_dict(metrics, logger=False, prog_bar=True)
+        self._log(metrics, step=self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """None; adds the states of every rank's strategy, of the schedules, and the round's counts of positions."""
+        checkpoint["strategy"] = self._ranks.gather(self._strategy.state_dict())
+        checkpoint["objective"] = self._objective.state_dict()
+        checkpoint["positions"] = {"round": self._epoch_positions, "nonfinite": self._epoch_nonfinite}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """None; restores the states of strategy and schedules, and the round's counts of positions."""
+        self._strategy.load_state_dict(checkpoint["strategy"][self._ranks.rank])
+        self._objective.load_state_dict(checkpoint["objective"])
+        positions = checkpoint.get("positions", {"round": 0, "nonfinite": 0})  # 0.1.0 kept none
+        self._epoch_positions, self._epoch_nonfinite = positions["round"], positions["nonfinite"]
+
+    def _accumulate(self, batch: Batch) -> _StepParts:
+        """Loss parts of this rank's batch, its gradient accumulated over micro-batches."""
+        # A mean per micro-batch depends on which rows it holds: they stay as they were drawn
+        divide = batch.split if self._reduction == "micro_batch_mean" else batch.micro_batches
+        micro_batches = list(divide(self._micro_batch_size))
+        weights = self._token_weights(batch, micro_batches)
+        total = _StepParts(signals={name: [0.0, 0.0] for name in self._objective.measured_signals})
+        for index, micro in enumerate(micro_batches):
+            last = index == len(micro_batches) - 1
+            # Without a label there is nothing to compute, but a rank alone must not skip the exchange of gradients.
+            if micro.labelled.any() or self.trainer.world_size > 1:
+                parts = self._evaluate(micro, weights[index])
+                with contextlib.nullcontext() if last else self._unsynchronised():
+                    # Data-parallel training averages over ranks; the weights are of the sum over ranks.
+                    self.manual_backward(parts.loss * self.trainer.world_size)
+                total.add(parts, weights[index])
+        return total
+
+    def _summed_over_ranks(self, parts: _StepParts) -> _StepParts:
+        """The parts of the whole step, on every rank."""
+        signals = [value for pair in parts.signals.values() for value in pair]
+        counts = (parts.num_tokens, parts.num_nonfinite, parts.num_dense)
+        loss, surviving, tokens, nonfinite, dense, *sums = self._reduced(
+            parts.loss, parts.surviving_weight, *counts, *signals
+        )
+        return _StepParts(
+            loss=loss,
+            surviving_weight=surviving,
+            num_tokens=int(tokens),
+            num_nonfinite=int(nonfinite),
+            num_dense=int(dense),
+            signals={name: sums[2 * index : 2 * index + 2] for index, name in enumerate(parts.signals)},
+        )
+
+    def _unsynchronised(self) -> AbstractContextManager[None]:
+        """A context in which ranks do not exchange gradients yet."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else contextlib.nullcontext()
+
+    def _evaluate(self, batch: Batch, weights: Tensor) -> LossParts:
+        mask, labels = batch.labelled, batch.labels[batch.labelled]
+        models = [self.student, *(self._teacher if self._objective.needs_teacher else ())]
+        heads = self._heads[: len(models)]
+        if any(head is None for head in heads):
+            logits = [self._all_logits(model, batch)[mask] for model in models]
+            return chunked_objective_from_logits(
+                logits[0],
+                logits[1] if len(logits) > 1 else None,
+                self._objective,
+                labels=labels,
+                token_weights=weights,
+                vocab_size=self._vocab_size,
+            )
+        states = [self._states(model, batch)[mask] for model in models]
+        student_head = heads[0]
+        assert student_head is not None
+        return linear_objective(
+            states[0],
+            student_head,
+            states[1] if len(states) > 1 else None,
+            heads[1] if len(heads) > 1 else None,
+            self._objective,
+            labels=labels,
+            token_weights=weights,
+            vocab_size=self._vocab_size,
+        )
+
+    def _states(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        """[B, T, H] states before the output head; without graph for the teacher, whose states may be there already."""
+        if model is not self.student and batch.teacher_states is not None:
+            return batch.teacher_states
+        with torch.set_grad_enabled(model is self.student):
+            return hidden_states(model, batch.input_ids)
+
+    def _all_logits(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        """[B, T, V] logits; without graph for the teacher."""
+        with torch.set_grad_enabled(model is self.student):
+            logits = model(input_ids=batch.input_ids, use_cache=False).logits
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def _token_weights(self, batch: Batch, micro_batches: list[Batch]) -> list[Tensor]:
+        """Weight of every labelled token, [N] per micro-batch; all weights of all ranks add up to 1."""
+        world = self.trainer.world_size
+        if self._reduction == "sequence_mean":
+            num_rows = self._reduced(float(batch.labelled.any(dim=1).sum()))[0]
+            weights = []
+            for micro in micro_batches:
+                lengths = micro.labelled.sum(dim=1, keepdim=True).clamp(min=1)
+                per_row = torch.reciprocal(lengths * max(1.0, num_rows))
+                weights.append(per_row.expand_as(micro.labels)[micro.labelled])
+            return weights
+        if self._reduction == "micro_batch_mean":
+            counts = [float(micro.labelled.sum()) * len(micro_batches) * world for micro in micro_batches]
+        else:
+            count = self._reduced(float(batch.labelled.sum()))[0]
+            counts = [count] * len(micro_batches)
+        return [
+            torch.full((int(micro.labelled.sum()),), 1.0 / max(1.0, count), device=self.device)
+            for micro, count in zip(micro_batches, counts, strict=True)
+        ]
+
+    def _reduced(self, *values: float | Tensor) -> list[float]:
+        """The values summed over ranks."""
+        row = torch.tensor([float(value) for value in values], dtype=torch.float64, device=self.device)
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(row)
+        return row.tolist()
+
+    def _log_step(self, step: int, parts: _StepParts, *, lr: float, grad_norm: float) -> None:
+        self._tokens_since_log += parts.num_tokens
+        self.log("loss", parts.loss, prog_bar=True, logger=False)
+        if (step + 1) % self._log_every_steps and step + 1 < self._optimisation.total_steps:
+            return
+        now = time.perf_counter()
+        seconds = now - self._time_of_log
+        tokens_per_s = self._tokens_since_log / max(1e-9, seconds)
+        self._tokens_since_log, self._time_of_log = 0, now
+        self.log("labels/s", tokens_per_s, prog_bar=True, logger=False)
+        schedules = {f"schedule/{name}": value for name, value in self._objective.current_values().items()}
+        metrics = {"train/loss": parts.loss, "train/lr": lr, "train/grad_norm": grad_norm, **schedules}
+        self._log(
+            {
+                **metrics,
+                "train/num_nonfinite": self._epoch_nonfinite,
+                "train/dense_share": parts.num_dense / max(1, parts.num_tokens),
+                f"{CLOCK}labels_per_s": tokens_per_s,
+                **self._strategy_measures(seconds),
+            },
+            step=step + 1,
+        )
+
+    def strategy_summary(self) -> str:
+        """What the strategy did since the last call, on one line; empty where it only hands out gold batches."""
+        if self._rollout is None:
+            return ""
+        counts, self._sources_of_round = self._sources_of_round, [0] * len(SOURCES)
+        parts = [
+            f"{name} {count / max(1, sum(counts)):.0%}" for name, count in zip(SOURCES, counts, strict=True) if count
+        ]
+        measures = self._strategy.measures()
+        if "threshold" in measures:
+            parts.append(f"threshold {measures['threshold']:.1f}")
+        if "buffer_size" in measures:
+            parts.append(f"buffer {measures['buffer_size']:.0f} ({measures['buffer_mb']:.1f} MiB)")
+        return "  " + ", ".join(parts)
+
+    def _strategy_measures(self, seconds: float) -> dict[str, float]:
+        """What the strategy did since the last call, `seconds` ago; empty where it only hands out gold batches."""
+        if self._rollout is None:
+            return {}
+        counts, self._sources_since_log = self._sources_since_log, [0] * len(SOURCES)
+        shares = {f"{name}_share": count / max(1, sum(counts)) for name, count in zip(SOURCES, counts, strict=True)}
+        strategy = {f"strategy/{name}": value for name, value in {**shares, **self._strategy.measures()}.items()}
+        return {**strategy, **self._rollout.measures(seconds=seconds)}
+
+    def _log(self, metrics: dict[str, float], *, step: int) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step=step)
+
+
+@dataclass
+class _StepParts:
+    """Sums over the labelled tokens of one step, of one rank or of all.
+
+    surviving_weight: of the tokens with a finite value. signals: by name, sum and number of tokens as in `LossParts`;
+    the same names whether or not a micro-batch had a label, since ranks exchange them.
+    """
+
+    signals: dict[str, list[float]]
+    loss: float = 0.0
+    surviving_weight: float = 0.0
+    num_tokens: int = 0
+    num_nonfinite: int = 0
+    num_dense: int = 0
+
+    def add(self, parts: LossParts, weights: Tensor) -> None:
+        finite = torch.isfinite(parts.per_token)
+        self.loss += float(parts.loss.detach())
+        self.surviving_weight += float(weights[finite].sum()) if not finite.all() else float(weights.sum())
+        self.num_tokens += finite.numel()
+        self.num_nonfinite += int(parts.num_nonfinite)
+        self.num_dense += int(parts.num_dense)
+        for name, pair in parts.signals.items():
+            self.signals[name] = [mine + theirs for mine, theirs in zip(self.signals[name], pair.tolist(), strict=True)]
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1  # a non-negative int64
