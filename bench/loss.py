@@ -59,7 +59,7 @@ class Case:
 
 
 def reset_peak() -> None:
-    """None; forgets the peak reached while the tensors were made (Linux; elsewhere the peak stays)."""
+    """Forgets the peak reached while the tensors were made (Linux; elsewhere the peak stays)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -337,7 +337,7 @@ def ratio(workers, other: str) -> str:
 
 
 def report(workers) -> None:
-    """None; prints a line per variant."""
+    """Prints a line per variant."""
     for variant, worker in workers.items():
         compared = "" if variant == "fused" else f"  fused/{variant} {ratio(workers, variant)}"
         print(f"  {variant:18} {describe(worker)}{compared}", flush=True)

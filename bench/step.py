@@ -72,7 +72,7 @@ class Clock:
 
 
 def lay(clock: Clock) -> None:
-    """None; lays the timers around what a step calls."""
+    """Lays the timers around what a step calls."""
 
     def which(model: Any, *_: Any, **__: Any) -> str:
         return "student" if any(weight.requires_grad for weight in model.parameters()) else "teacher"

@@ -155,7 +155,7 @@ def without(part: str) -> Damage:
 
 
 def pickled(folder: Path, contents: object = None) -> None:
-    """None; the folder's weights are a PyTorch file of the given contents, or of the weights it had."""
+    """The folder's weights are a PyTorch file of the given contents, or of the weights it had."""
     path = folder / "model.safetensors"
     torch.save(load_file(path) if contents is None else contents, folder / "pytorch_model.bin")
     path.unlink()

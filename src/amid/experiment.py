@@ -46,7 +46,7 @@ VALIDATION_BATCH_SIZE = 4  # examples whose logits are held at once when a finis
 
 
 def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True) -> None:
-    """None; carries out the task of one checked configuration.
+    """Carries out the task of one checked configuration.
 
     planned: the frozen request it comes from, whose cell it must still name; otherwise the request is frozen now.
     waits: for a cell that another process runs; without, it is left to that process.
@@ -107,13 +107,13 @@ class Experiment:
     # Tasks
 
     def prepare(self) -> None:
-        """None; builds the stages, and evaluates teacher and initial student."""
+        """Builds the stages, and evaluates teacher and initial student."""
         if not self._checked:
             check_run(self.run)
         self._prepare()
 
     def distill(self) -> None:
-        """None; trains the cell unless it is trained, and evaluates it unless it is evaluated."""
+        """Trains the cell unless it is trained, and evaluates it unless it is evaluated."""
         cell = self.cell
         if self.finished:
             gone = f"; its model is gone from {self.store.model_folder(cell)} and is trained again when it is needed"
@@ -135,7 +135,7 @@ class Experiment:
             self._train(claim)
 
     def evaluate_again(self) -> None:
-        """None; evaluates a trained cell under the present protocol.
+        """Evaluates a trained cell under the present protocol.
 
         Raises RequestError if it is not trained, RunError if its model has changed since.
         """
@@ -143,7 +143,7 @@ class Experiment:
         self._evaluate_trained(prepare=False)
 
     def check_trained(self) -> None:
-        """None; raises RequestError for a cell that has not been trained."""
+        """Raises RequestError for a cell that has not been trained."""
         if self.store.state(self.cell) not in ("done", "damaged"):
             raise not_trained(self.cell)
 
@@ -191,7 +191,7 @@ class Experiment:
     # Training
 
     def follow(self) -> None:
-        """None; takes part in every training that rank 0 announces, until it says that it has finished."""
+        """Takes part in every training that rank 0 announces, until it says that it has finished."""
         while (announced := self._ranks.broadcast(None)) is not None:
             if announced == CELL:
                 self._fit(self._pair(), mirrors=())

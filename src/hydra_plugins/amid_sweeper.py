@@ -43,14 +43,14 @@ class AmidSweeper(Sweeper):
         self._launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """None; keeps Hydra's context and makes the launcher."""
+        """Keeps Hydra's context and makes the launcher."""
         self._config, self._context = config, hydra_context
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """None; carries out the sweep. Raises RequestError before the first cell, RunError after the last."""
+        """Carries out the sweep. Raises RequestError before the first cell, RunError after the last."""
         from amid.sweep.carry_out import carry_out
         from amid.sweep.compose import check_folders
         from amid.sweep.plan import Overrides, expand, plan_sweep

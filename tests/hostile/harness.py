@@ -111,7 +111,7 @@ def run_there(argv: Sequence[str], *, environment: dict[str, str] | None = None,
 
 
 def check(case: Case, outcome: Outcome, *, before: dict[str, str], after: dict[str, str]) -> None:
-    """None; fails the test unless the command ended as the case says."""
+    """Fails the test unless the command ended as the case says."""
     lines = outcome.stderr.splitlines()
     assert "Traceback" not in outcome.stderr + outcome.stdout, outcome
     assert lines, outcome
@@ -145,7 +145,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def prepare(folder: Path) -> None:
-    """None; a folder `data` with enough good records for a run, and a folder that is no model."""
+    """Makes a folder `data` with enough good records for a run, and a folder that is no model."""
     (folder / "data").mkdir()
     for name, number in (("train", 40), ("dev", 4), ("test", 4)):
         (folder / "data" / f"{name}.jsonl").write_text(RECORD * number)

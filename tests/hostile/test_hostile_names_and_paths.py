@@ -200,7 +200,7 @@ def test_a_log_line_that_quotes_data_is_harmless(folder: Path) -> None:
 
 
 def assert_harmless(text: str) -> None:
-    """None; fails if the text holds a character of the escapes."""
+    """Fails if the text holds a character of the escapes."""
     assert text
     assert not set(text) & set(ESCAPES) - set("[]0123456789;:JmaodenwR")
     assert text.replace("\n", "").isprintable()

@@ -151,7 +151,7 @@ def carried_out(name: str, cells: Sequence[str]) -> Outcome:
 
 
 def check_outcome(outcome: Outcome, undisturbed: Outcome, paths: list[Path], *, gaps: bool) -> None:
-    """None; fails unless a command said what it says of a sound store, or named a damaged file or its folder.
+    """Fails unless a command said what it says of a sound store, or named a damaged file or its folder.
 
     gaps: what was in the files may be missing without a word, as if it had never been made.
     """

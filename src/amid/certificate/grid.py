@@ -89,7 +89,7 @@ class Row:
         )
 
     def take(self, setting: str, errors: tuple[float, ...], parts: LossParts) -> None:
-        """None; keeps the larger of each of four errors. An error that is not a number counts as infinite."""
+        """Keeps the larger of each of four errors. An error that is not a number counts as infinite."""
         checked = [error if error == error else math.inf for error in errors]
         self.num_tokens += parts.per_token.numel()
         self.num_left_out += int(parts.num_nonfinite)

@@ -239,7 +239,7 @@ def _store(results: Path) -> Store:
 
 
 def _say(text: str, *, end: str = "\n") -> None:
-    """None; prints text in which a model or a file may have a say."""
+    """Prints text in which a model or a file may have a say."""
     typer.echo(visible(text) + end, nl=False)
 
 
@@ -263,7 +263,7 @@ def _evaluation_run(sets: str, root: Path | None, overrides: list[str]) -> RunCf
 
 
 def _check_output(path: Path) -> None:
-    """None; raises RequestError unless a file can be written at the path."""
+    """Raises RequestError unless a file can be written at the path."""
     if path.is_dir():
         raise RequestError(f"--output {path} is a folder; give the name of a file")
     if not path.parent.is_dir():

@@ -52,7 +52,7 @@ class PlainFormatter(logging.Formatter):
 
 
 def run_job(task: Callable[[], object]) -> None:
-    """None; runs a Hydra job. A single run's failure is kept for `exit_code`: Hydra would print a line of its own.
+    """Runs a Hydra job. A single run's failure is kept for `exit_code`: Hydra would print a line of its own.
 
     In a multirun it is raised, so that the launcher (a cluster, say) sees a failed job; as RequestError or RunError,
     which every launcher can carry from one process to another, and which sys.exit in a user's function is too.
@@ -96,7 +96,7 @@ def exit_code(command: Callable[[], object]) -> int:
 
 
 def _run(command: Callable[[], object]) -> None:
-    """None; the command, of which sys.exit is only one more way to end."""
+    """Runs the command, of which sys.exit is only one more way to end."""
     try:
         command()
     except SystemExit as end:
@@ -144,7 +144,7 @@ def failure_of(err: BaseException) -> RequestError | RunError:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """None; raises RequestError for arguments that Hydra's own command line refuses with its usage or a traceback."""
+    """Raises RequestError for arguments that Hydra's own command line refuses with its usage or a traceback."""
     from hydra.main import get_args_parser  # type: ignore[attr-defined]  # not exported, but what hydra.main calls
 
     def refuse(message: str) -> NoReturn:
@@ -265,7 +265,7 @@ def _outputs_that_never_fail() -> Iterator[None]:
 
 
 def _flush_output() -> None:
-    """None; raises BrokenPipeError if nobody reads the output, RunError if it cannot be written."""
+    """Raises BrokenPipeError if nobody reads the output, RunError if it cannot be written."""
     if sys.stdout is None:  # closed by whoever started us
         return
     try:
@@ -278,7 +278,7 @@ def _flush_output() -> None:
 
 
 def _read_by_nobody() -> None:
-    """None; what is still buffered goes nowhere, or the interpreter would complain of it when it ends."""
+    """What is still buffered goes nowhere, or the interpreter would complain of it when it ends."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor has nothing to redirect
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -118,7 +118,7 @@ class EvaluationSetCfg:
 
 
 def _check_template(template: str, labels: Mapping[str, str]) -> None:
-    """None; raises RequestError unless every brace belongs to a {NAME} with a value, or is doubled."""
+    """Raises RequestError unless every brace belongs to a {NAME} with a value, or is doubled."""
     valid = ["instruction", "input", *sorted(labels)]
     hint = f"valid: {', '.join(valid)}; a brace of its own is written twice: {{{{ or }}}}"
     try:

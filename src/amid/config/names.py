@@ -19,7 +19,7 @@ def is_name(text: object) -> bool:
 
 
 def check_name(noun: str, name: str) -> None:
-    """None; raises RequestError unless the name can be a file name."""
+    """Raises RequestError unless the name can be a file name."""
     if not is_name(name):
         shown = name if len(name) <= MAX_LENGTH else f"{name[:20]}... ({len(name)} characters)"
         raise RequestError(
@@ -59,7 +59,7 @@ def link_text(path: Path) -> str | None:
 
 
 def refuse_links(folder: Path) -> None:
-    """None; raises RunError if an entry's folder, or anything written in it, is a symbolic link.
+    """Raises RunError if an entry's folder, or anything written in it, is a symbolic link.
 
     Appending to a link, or making files behind one, would change what belongs to somebody else. The results folder
     itself, and the rooms in it that hold entries, may be links: that is how a store is put on another disk.

@@ -15,7 +15,7 @@ GEOMETRIC_KAPPA = 1e-7
 
 
 def check_lam(lam: float | Tensor) -> None:
-    """None; raises ValueError if the teacher's weight is NaN or outside [0, 1]."""
+    """Raises ValueError if the teacher's weight is NaN or outside [0, 1]."""
     if isinstance(lam, Tensor):
         if not bool(((lam >= 0) & (lam <= 1)).all()):
             raise ValueError(f"lam must lie in [0, 1] at every token, got {lam.min().item()} .. {lam.max().item()}")
@@ -24,7 +24,7 @@ def check_lam(lam: float | Tensor) -> None:
 
 
 def check_alpha(alpha: float | Tensor) -> None:
-    """None; raises ValueError if the interpolation geometry is NaN."""
+    """Raises ValueError if the interpolation geometry is NaN."""
     is_nan = bool(alpha.isnan().any()) if isinstance(alpha, Tensor) else math.isnan(alpha)
     if is_nan:
         raise ValueError("alpha must be a real number, inf or -inf, got nan")

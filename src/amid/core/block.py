@@ -103,7 +103,7 @@ class BlockResult:
 
 
 def _distribution(z: Tensor, log: Tensor, mass: Tensor) -> None:
-    """None; writes the softmax of z into mass and its base-2 logarithm into log."""
+    """Writes the softmax of z into mass and its base-2 logarithm into log."""
     # Subtracted before it is scaled: of large logits, a product rounded on its own would lose the digits that matter.
     torch.sub(z, z.amax(-1, keepdim=True), out=log).mul_(1.0 / LN2)
     torch.exp2(log, out=mass)
@@ -317,7 +317,7 @@ def closed_form_block(
 
 
 def write_gradient(form: ClosedForm, result: BlockResult, labels: Tensor | None, out: Tensor) -> None:
-    """None; writes the gradient of the weighted values with respect to the logits, [b, V], into out."""
+    """Writes the gradient of the weighted values with respect to the logits, [b, V], into out."""
     if result.upstream is None:
         torch.mul(result.q, form.label_weight, out=out)
     else:

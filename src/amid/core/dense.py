@@ -179,7 +179,7 @@ def check_shapes(
     token_weights: Tensor,
     vocab_size: int,
 ) -> None:
-    """None; raises ValueError if labels or token_weights do not fit num_tokens, or a label lies outside V."""
+    """Raises ValueError if labels or token_weights do not fit num_tokens, or a label lies outside V."""
     if token_weights.shape != (num_tokens,):
         raise ValueError(f"token_weights must have shape ({num_tokens},), got {tuple(token_weights.shape)}")
     has_cross_entropy = any(isinstance(term, CrossEntropy) for _, term in objective.active_terms)

@@ -79,7 +79,7 @@ class _Collected:
         )
 
     def add_signals(self, found: dict[str, Tensor]) -> None:
-        """None; adds one block's sums and counts."""
+        """Adds one block's sums and counts."""
         for name, value in found.items():
             self.signals[name] = self.signals[name] + value if name in self.signals else value
 
@@ -150,7 +150,7 @@ def _close(
     out: _Collected,
     buffers: Buffers,
 ) -> None:
-    """None; replaces the logits z [b, V] by the gradient of the summed values, by the closed form.
+    """Replaces the logits z [b, V] by the gradient of the summed values, by the closed form.
 
     first: which of all N tokens is the first of these.
     """
@@ -180,7 +180,7 @@ def _close(
 def _logits_to_gradient(
     problem: _Problem, z: Tensor, teacher_z: Tensor | None, *, start: int, out: _Collected, buffers: Buffers, block: int
 ) -> None:
-    """None; replaces a chunk's logits [n, V], in place and block by block, by the gradient of the summed values."""
+    """Replaces a chunk's logits [n, V], in place and block by block, by the gradient of the summed values."""
     for first in range(0, z.shape[0], block):
         rows = slice(first, min(first + block, z.shape[0]))
         teacher_rows = None if teacher_z is None else teacher_z[rows]
@@ -198,7 +198,7 @@ def block_tokens(vocab_size: int, device: torch.device) -> int:
 
 
 def _uncap(grad_scores: Tensor, z: Tensor, softcap: float) -> None:
-    """None; carries a gradient of capped logits z back through the cap, in place in grad_scores; z is overwritten."""
+    """Carries a gradient of capped logits z back through the cap, in place in grad_scores; z is overwritten."""
     grad_scores.mul_(z.div_(softcap).square_().neg_().add_(1.0))
 
 

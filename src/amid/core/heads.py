@@ -103,7 +103,7 @@ def native_dtype(head: Head) -> torch.dtype:
 
 
 def project_into(out: Tensor, hidden: Tensor, head: Head) -> None:
-    """None; writes the head's first V' logits of hidden into out, in place, without a graph.
+    """Writes the head's first V' logits of hidden into out, in place, without a graph.
 
     Shapes: hidden [n, H], float32; out [n, V'] float32 with V' at most the head's width.
     """
@@ -169,7 +169,7 @@ def empty_gradients(hidden: Tensor, head: Head, *, vocab_size: int) -> HeadGradi
 def backproject(
     gradients: HeadGradients, grad_scores: Tensor, hidden: Tensor, head: Head, *, start: int, token_factors: Tensor
 ) -> None:
-    """None; adds one chunk's share to every wanted gradient.
+    """Adds one chunk's share to every wanted gradient.
 
     Shapes: grad_scores [n, V'] float32, gradient of hidden weight^T + bias up to a factor per token; token_factors [n],
     those factors (applied to the small [n, H] side, not to the logits); hidden [n, H] float32.

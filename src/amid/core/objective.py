@@ -93,7 +93,7 @@ class Objective:
         return {name: float(value.mean()) if isinstance(value, Tensor) else value for name, value in values.items()}
 
     def update(self, signals: Mapping[str, float]) -> None:
-        """None; moves every schedule to the next optimiser step. A schedule shared by two terms moves once.
+        """Moves every schedule to the next optimiser step. A schedule shared by two terms moves once.
 
         signals: `progress` in [0, 1] and the mean of every measured signal over the step's tokens; NaN for a step
         without any, which moves the schedules by progress only.
@@ -107,7 +107,7 @@ class Objective:
         return {name: schedule.state_dict() for name, schedule in self.schedules}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; continues from `state`. Raises ValueError if its schedules are not this objective's."""
+        """Continues from `state`. Raises ValueError if its schedules are not this objective's."""
         schedules = dict(self.schedules)
         if set(state) != set(schedules):
             raise ValueError(f"the state holds the schedules {sorted(state)}, this objective has {sorted(schedules)}")

@@ -28,13 +28,13 @@ class Schedule(Protocol):
         """Lowest and highest value the schedule can take."""
 
     def update(self, signals: Mapping[str, float]) -> None:
-        """None; moves to the next step's value."""
+        """Moves to the next step's value."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `update` has changed, JSON-ready."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; continues from `state`."""
+        """Continues from `state`."""
 
 
 def _read(signals: Mapping[str, float], name: str, *, schedule: str) -> float:
@@ -74,14 +74,14 @@ class Constant:
         return self._value, self._value
 
     def update(self, signals: Mapping[str, float]) -> None:
-        """None; a constant has nothing to update."""
+        """A constant has nothing to update."""
 
     def state_dict(self) -> dict[str, Any]:
         """Empty: a constant has no state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; a constant has no state."""
+        """A constant has no state."""
 
 
 class _OverProgress:
@@ -109,7 +109,7 @@ class _OverProgress:
         return min(self._start, self._end), max(self._start, self._end)
 
     def update(self, signals: Mapping[str, float]) -> None:
-        """None; reads `progress` in [0, 1]."""
+        """Reads `progress` in [0, 1]."""
         self._progress = _read_progress(signals, schedule=self._name)
 
     def state_dict(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class _OverProgress:
         return {"progress": self._progress}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; continues from the stored progress."""
+        """Continues from the stored progress."""
         self._progress = float(state["progress"])
 
 
@@ -180,7 +180,7 @@ class TaidAdaptive:
         return self._t_start, self._t_end
 
     def update(self, signals: Mapping[str, float]) -> None:
-        """None; one step of TAID's rule. A non-finite loss (no token had one) moves t along the straight line only."""
+        """One step of TAID's rule. A non-finite loss (no token had one) moves t along the straight line only."""
         progress = _read_progress(signals, schedule="taid_adaptive")
         loss = _read(signals, ASSISTANT_CROSS_ENTROPY, schedule="taid_adaptive")
         step = 0.0
@@ -199,7 +199,7 @@ class TaidAdaptive:
         return {"t": self._t, "previous_loss": self._previous_loss, "relative_fall": self._relative_fall}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; continues from the stored t."""
+        """Continues from the stored t."""
         self._t = float(state["t"])
         self._previous_loss = None if state["previous_loss"] is None else float(state["previous_loss"])
         self._relative_fall = float(state["relative_fall"])
@@ -236,7 +236,7 @@ class OverlapAdaptive:
         return min(self._at_zero, self._at_full), max(self._at_zero, self._at_full)
 
     def update(self, signals: Mapping[str, float]) -> None:
-        """None; the first measurement sets the overlap, later ones move it."""
+        """The first measurement sets the overlap, later ones move it."""
         overlap = _read(signals, OVERLAP, schedule="overlap_adaptive")
         if not math.isfinite(overlap):
             return
@@ -252,7 +252,7 @@ class OverlapAdaptive:
         return {"overlap": self._overlap}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; continues from the stored overlap."""
+        """Continues from the stored overlap."""
         self._overlap = None if state["overlap"] is None else float(state["overlap"])
 
 

@@ -80,7 +80,7 @@ def _unbound(divergence: Divergence) -> Callable[..., Tensor]:
 
 
 def check_order(order: str, *, lowest_lam: float, highest_lam: float) -> None:
-    """None; raises ValueError for an unknown order, or for a lam at which the divergence is identically 0."""
+    """Raises ValueError for an unknown order, or for a lam at which the divergence is identically 0."""
     if order not in ORDERS:
         raise ValueError(unknown_name_text("order", order, ORDERS))
     if "p" in order and highest_lam >= 1.0:

@@ -109,7 +109,7 @@ def _object(line: bytes, *, where: str) -> dict[str, Any]:
 
 
 def _check_characters(item: Mapping[str, Any], *, where: str) -> None:
-    """None; raises RequestError for a text with half of a surrogate pair, which no tokenizer can read."""
+    """Raises RequestError for a text with half of a surrogate pair, which no tokenizer can read."""
     for field, value in item.items():
         try:
             json.dumps([field, value], ensure_ascii=False).encode()

@@ -88,7 +88,7 @@ def check_enough(
     num_needed: int,
     needed_by: str,
 ) -> None:
-    """None; raises RequestError unless so many records become examples of tokens below `vocab_size`.
+    """Raises RequestError unless so many records become examples of tokens below `vocab_size`.
 
     Tokenises no more records than it must. needed_by: the setting that needs them.
     """

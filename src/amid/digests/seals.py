@@ -85,7 +85,7 @@ def unseal(data: bytes) -> tuple[dict[str, Any], bool]:
 
 
 def seal_zip(path: Path) -> None:
-    """None; a zip file without a comment, such as torch.save makes, ends with its seal afterwards."""
+    """A zip file without a comment, such as torch.save makes, ends with its seal afterwards."""
     length = _length(_ZIP_FRAME)
     with path.open("r+b") as stream:
         end = stream.seek(-22, os.SEEK_END)

@@ -312,14 +312,14 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, each: SetProtocol, *, set_nam
 
 
 def check_sets(sets: Mapping[str, SetProtocol], tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> None:
-    """None; raises RequestError unless a model of these sizes can read every set, and has room to answer it."""
+    """Raises RequestError unless a model of these sizes can read every set, and has room to answer it."""
     for name, each in sets.items():
         prompts = prompt_ids(tokenizer, each, set_name=name)
         check_prompts([prompt[: each.max_prompt_tokens] for prompt in prompts], each, set_name=name, sizes=sizes)
 
 
 def check_prompts(prompts: Sequence[Sequence[int]], each: SetProtocol, *, set_name: str, sizes: Sizes) -> None:
-    """None; raises RequestError unless a model of these sizes can read the prompts, already cut, and answer them."""
+    """Raises RequestError unless a model of these sizes can read the prompts, already cut, and answer them."""
     longest = max(map(len, prompts)) + each.decoding.max_new_tokens
     if sizes.num_positions is not None and longest > sizes.num_positions:
         raise RequestError(

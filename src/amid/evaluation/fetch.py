@@ -54,7 +54,7 @@ def fetch(name: str, declared: EvaluationSetCfg, root: Path, *, accept: bool = F
 
 
 def _check_below(name: str, files: Sequence[str], root: Path) -> None:
-    """None; raises RequestError for a file that would not lie below the root: a declaration writes nowhere else."""
+    """Raises RequestError for a file that would not lie below the root: a declaration writes nowhere else."""
     for file in files:
         path = os.path.normpath(root / file)
         if not Path(path).is_relative_to(os.path.normpath(root)):

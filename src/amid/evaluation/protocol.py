@@ -196,7 +196,7 @@ def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
 
 
 def _check_metrics(metrics: Sequence[str], texts: EvaluationSet, *, set_name: str) -> None:
-    """None; raises RequestError for a metric that the set cannot have, before a model has answered it."""
+    """Raises RequestError for a metric that the set cannot have, before a model has answered it."""
     where = f"evaluation set '{set_name}'"
     if "self_bleu" in metrics and len(texts) < 2:
         raise RequestError(

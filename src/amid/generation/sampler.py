@@ -41,7 +41,7 @@ class History:
         self.tokens.append(token)
 
     def remove_last(self) -> None:
-        """None; takes back the last token of the response."""
+        """Takes back the last token of the response."""
         token = self.tokens.pop()
         if self._context >= 0 and len(self.tokens) >= self._context:
             assert self._followers[self._last_context()].pop() == token

@@ -63,7 +63,7 @@ def mean_metric(
 
 
 def check_paired(predictions: Predictions, references: References) -> None:
-    """Nothing; raises ValueError unless there is a prediction and every prediction has at least one reference."""
+    """Raises ValueError unless there is a prediction and every prediction has at least one reference."""
     if len(predictions) != len(references):
         raise ValueError(
             f"predictions and references must have the same length, got {len(predictions)} and {len(references)}; "
@@ -78,6 +78,6 @@ def check_paired(predictions: Predictions, references: References) -> None:
 
 
 def check_not_empty(predictions: Predictions) -> None:
-    """Nothing; raises ValueError if there is no prediction, because a mean over nothing is not a score."""
+    """Raises ValueError if there is no prediction, because a mean over nothing is not a score."""
     if len(predictions) == 0:
         raise ValueError("predictions must hold at least 1 text, got 0; check that the generations were written")

@@ -86,7 +86,7 @@ def architecture_of(config: Mapping[str, Any], *, name: str) -> Architecture:
 
 
 def check_attention(layer_types: tuple[str, ...], *, recurrent: bool, name: str, kind: str) -> None:
-    """None; raises RequestError for a model with layers other than attention. kind: what the line calls the model."""
+    """Raises RequestError for a model with layers other than attention. kind: what the line calls the model."""
     others = sorted(set(layer_types) - set(ATTENTION_LAYERS))
     if others or recurrent:
         found = ", ".join(others) or "recurrent layers"

@@ -95,7 +95,7 @@ def read_model_folder(folder: Path, *, name: str, whole: bool = True) -> ModelFo
 
 
 def check_positions(num_positions: int | None, *, num_tokens: int, needed_by: str, name: str) -> None:
-    """None; raises RequestError for a model with fewer positions than the longest sequence it will meet has tokens."""
+    """Raises RequestError for a model with fewer positions than the longest sequence it will meet has tokens."""
     if num_positions is not None and num_tokens > num_positions:
         raise RequestError(
             f"model '{name}' has {num_positions} positions, but {needed_by} needs {num_tokens}; "
@@ -104,7 +104,7 @@ def check_positions(num_positions: int | None, *, num_tokens: int, needed_by: st
 
 
 def check_layers(keep_layers: Sequence[int], *, num_layers: int | None, name: str) -> None:
-    """None; raises RequestError for a layer to be kept that the model does not have."""
+    """Raises RequestError for a layer to be kept that the model does not have."""
     if num_layers is not None and max(keep_layers) >= num_layers:
         raise RequestError(
             f"pair.keep_layers names layer {max(keep_layers)}, but the model has layers 0 to {num_layers - 1} "
@@ -113,7 +113,7 @@ def check_layers(keep_layers: Sequence[int], *, num_layers: int | None, name: st
 
 
 def check_full_attention(*, has_sliding_windows: bool, name: str) -> None:
-    """None; raises RequestError for a model that strategy=speculative cannot decode."""
+    """Raises RequestError for a model that strategy=speculative cannot decode."""
     if has_sliding_windows:
         raise RequestError(
             f"strategy=speculative needs models with full attention, '{name}' has sliding windows; "
@@ -122,7 +122,7 @@ def check_full_attention(*, has_sliding_windows: bool, name: str) -> None:
 
 
 def _check_weights(found: ModelFolder) -> None:
-    """None; raises RequestError where the headers contradict the configuration for certain.
+    """Raises RequestError where the headers contradict the configuration for certain.
 
     What only the model's own class knows (every name and shape) is checked when it is loaded.
     """

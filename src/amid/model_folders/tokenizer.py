@@ -82,7 +82,7 @@ def no_eos(name: str) -> RequestError:
 
 
 def check_fits(largest_ordinary: tuple[str, int], *, vocab_size: int, name: str) -> None:
-    """None; raises RequestError for a tokenizer whose ordinary tokens the model does not have.
+    """Raises RequestError for a tokenizer whose ordinary tokens the model does not have.
 
     largest_ordinary: the token of the largest id that ordinary text can contain, and that id. Special tokens beyond the
     model (an image's place, say) are no fault: published models have them, and text that names one is left out.
@@ -98,7 +98,7 @@ def check_fits(largest_ordinary: tuple[str, int], *, vocab_size: int, name: str)
 def check_one_vocabulary(
     teacher: Mapping[str, int], student: Mapping[str, int], *, names: tuple[str, str], vocab_policy: str
 ) -> None:
-    """None; raises RequestError unless both vocabularies (token -> id) give every shared token the same id.
+    """Raises RequestError unless both vocabularies (token -> id) give every shared token the same id.
 
     strict: equal vocabularies. shared_prefix: equal up to the smaller of the two.
     """
@@ -123,7 +123,7 @@ def other_eos(teacher: str, student: str, *, names: tuple[str, str]) -> RequestE
 
 
 def check_eos(eos: str, added: Mapping[str, object], *, name: str) -> None:
-    """None; raises RequestError unless the token of pair.eos is one that the model's tokenizer keeps whole in any text.
+    """Raises RequestError unless the token of pair.eos is one that the model's tokenizer keeps whole in any text.
 
     added: those tokens.
     """

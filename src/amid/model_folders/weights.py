@@ -93,7 +93,7 @@ def read_safetensors_header(path: Path) -> dict[str, TensorHeader]:
 
 
 def check_pickle(path: Path) -> None:
-    """None; raises RequestError for a PyTorch file that is truncated, empty or no such file. Reads no object of it."""
+    """Raises RequestError for a PyTorch file that is truncated, empty or no such file. Reads no object of it."""
     size = size_of(path)
     with path.open("rb") as stream:
         head = stream.read(2)

@@ -87,7 +87,7 @@ def model_from_scratch(arch: ArchCfg, *, vocab_size: int, eos_id: int, seed: int
 
 
 def end_texts_with(model: PreTrainedModel, eos_id: int) -> None:
-    """None; the model's configurations name this token as the one that ends a text, also after saving."""
+    """The model's configurations name this token as the one that ends a text, also after saving."""
     model.config.get_text_config().eos_token_id = eos_id
     model.config.eos_token_id = eos_id
     if model.generation_config is not None:
@@ -95,14 +95,14 @@ def end_texts_with(model: PreTrainedModel, eos_id: int) -> None:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """None; writes weights (safetensors), configuration and tokenizer into the folder."""
+    """Writes weights (safetensors), configuration and tokenizer into the folder."""
     with quiet_loading():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
 def _check_report(report: Mapping[str, Any], *, name: str) -> None:
-    """None; raises RequestError, with names, for weights that the files lack, do not fit, or hold for another model."""
+    """Raises RequestError, with names, for weights that the files lack, do not fit, or hold for another model."""
     shapes = [f"{key} {list(found)} instead of {list(due)}" for key, found, due in report.get("mismatched_keys", ())]
     parts = [
         _named("missing", report.get("missing_keys", ())),

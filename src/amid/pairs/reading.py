@@ -20,7 +20,7 @@ TOLERANCE = 1e-3
 
 
 def check_reads_left_to_right(model: PreTrainedModel, *, name: str) -> None:
-    """None; raises RequestError unless a token's logits depend on the tokens up to it alone, and come out the same
+    """Raises RequestError unless a token's logits depend on the tokens up to it alone, and come out the same
     when the text is read in pieces with the cache of our generation.
 
     The random state and the modules' modes are left as they are.

@@ -105,7 +105,7 @@ def check_one_tokenizer(
     eos: str | None = None,
     texts: Sequence[str] = (),
 ) -> None:
-    """None; raises RequestError unless both tokenizers give every shared token the same id, and split text alike.
+    """Raises RequestError unless both tokenizers give every shared token the same id, and split text alike.
 
     vocab_policy strict: equal vocabularies; shared_prefix: equal up to the smaller of the two, and texts with a token
     that one of them lacks are not compared. eos: as pair.eos; the EOS must agree where it is None.
@@ -143,7 +143,7 @@ def largest_ordinary(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
 
 
 def end_with(tokenizer: PreTrainedTokenizerBase, token: str, *, name: str) -> None:
-    """None; texts end with this token afterwards, which decoding leaves out of responses.
+    """Texts end with this token afterwards, which decoding leaves out of responses.
 
     Raises RequestError unless it is one of the added tokens: any other could be a part of ordinary text.
     """

@@ -38,7 +38,7 @@ def ensure_stage(store: Store, stage: Stage, build: Callable[[Path, Claim], None
 
 
 def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """None; writes weights (safetensors), configuration and tokenizer into the folder. Raises NoSpaceError."""
+    """Writes weights (safetensors), configuration and tokenizer into the folder. Raises NoSpaceError."""
     num_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     with space_for(folder, num_bytes):
         save_model(model, tokenizer, folder)

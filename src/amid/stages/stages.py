@@ -126,7 +126,7 @@ class Stages:
         return self._model(self._cell.student_init)
 
     def ensure(self, stage: Stage) -> None:
-        """None; the stage is built afterwards, by whomever. Ranks other than 0 rely on rank 0 for that."""
+        """The stage is built afterwards, by whomever. Ranks other than 0 rely on rank 0 for that."""
         if self._ranks.leads:
             builders = {
                 "tokenizer": self._build_tokenizer,
@@ -136,7 +136,7 @@ class Stages:
             ensure_stage(self._store, stage, builders[stage.kind])
 
     def take_part(self, kind: str) -> None:
-        """None; a following rank's share in the training of the stage that rank 0 has announced."""
+        """Takes a following rank's share in the training of the stage that rank 0 has announced."""
         pair = self._run.pair
         if kind == "teacher":
             self._fine_tune(self._teacher_to_train(), pair.teacher_sft, self._cell.teacher)

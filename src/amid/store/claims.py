@@ -49,7 +49,7 @@ class Claim:
     _lost: list[RunError] = field(default_factory=list, compare=False, repr=False)
 
     def check(self) -> None:
-        """None; raises TakenOverError if another process owns the folder now (this one was thought dead).
+        """Raises TakenOverError if another process owns the folder now (this one was thought dead).
 
         Raises RunError if the folder was removed.
         """
@@ -81,7 +81,7 @@ class Claim:
         return self._lost[0] if self._lost else None
 
     def release(self) -> None:
-        """None; the next process may claim the folder at once."""
+        """The next process may claim the folder at once."""
         own_claims.discard(self.path.absolute())
         try:
             _renew(self.path, token=self.token, released=True)
@@ -145,7 +145,7 @@ def _beat(claim: Claim, stop: threading.Event, in_main_thread: bool) -> None:
 
 
 def _stop_main_thread(reason: RunError, stop: threading.Event) -> None:
-    """None; interrupts the main thread until it has left the work, and ends the process if it does not."""
+    """Interrupts the main thread until it has left the work, and ends the process if it does not."""
     main = threading.main_thread().ident
     assert main is not None
     deadline = time.monotonic() + END_AFTER_S

@@ -86,18 +86,18 @@ def temporary_path(path: Path) -> Path:
 
 
 def drop_temporaries(folder: Path) -> None:
-    """None; removes what killed writers left beside the files of a folder that nobody else writes in."""
+    """Removes what killed writers left beside the files of a folder that nobody else writes in."""
     for path in folder.glob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
-    """None; adds one sealed line to a JSONL file."""
+    """Adds one sealed line to a JSONL file."""
     append_lines(path, [values])
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """None; adds sealed lines to a JSONL file. A kill leaves some of them and perhaps a torn one."""
+    """Adds sealed lines to a JSONL file. A kill leaves some of them and perhaps a torn one."""
     data = "".join(f"{seal(row)}\n" for row in rows).encode()
     with space_for(path, len(data)), path.open("ab") as stream:
         stream.write(data)
@@ -165,7 +165,7 @@ def read_lines(path: Path, *, remedy: str, needs: Iterable[str] = (), whole: boo
 
 
 def drop_torn_line(path: Path) -> None:
-    """None; cuts what a killed writer left after the last complete line of a JSONL file, before appending to it."""
+    """Cuts what a killed writer left after the last complete line of a JSONL file, before appending to it."""
     if path.exists():
         data = path.read_bytes()
         complete = data.rfind(b"\n") + 1

@@ -37,7 +37,7 @@ def read_rows(path: Path, *, num_rows: int | None = None) -> list[dict[str, Any]
 def commit_rows(
     folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]], *, check: Callable[[], None] = lambda: None
 ) -> None:
-    """None; appends rows (with an "index" each) to the files of several generation ids: all of them, also if killed.
+    """Appends rows (with an "index" each) to the files of several generation ids: all of them, also if killed.
 
     What a kill left is completed by `complete_commit`, which the next writer calls first. check: called before each
     write; what it raises leaves the files as a kill would.
@@ -47,7 +47,7 @@ def commit_rows(
 
 
 def complete_commit(folder: Path, *, check: Callable[[], None] = lambda: None) -> None:
-    """None; carries out what is left of the last `commit_rows`, and cuts torn and damaged lines off, which are said."""
+    """Carries out what is left of the last `commit_rows`, and cuts torn and damaged lines off, which are said."""
     check()
     for path in sorted(folder.glob("*.jsonl")):
         for number, what in drop_damaged_lines(path, needs=ROW).items():

@@ -22,7 +22,7 @@ SOURCES = ("src", "conf", "sweeps", "run.py", "pyproject.toml")
 
 
 def record_attempt(folder: Path, *, attempt: int, purpose: str, check: Callable[[], None]) -> None:
-    """None; adds this process to the attempts at an entry. purpose: train or evaluate."""
+    """Adds this process to the attempts at an entry. purpose: train or evaluate."""
     path = provenance_path(folder)
     check()
     drop_damaged_lines(path)  # of an attempt that is over; a line that cannot be read tells nobody anything

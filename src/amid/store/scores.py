@@ -70,14 +70,14 @@ def sift_scores(folder: Path) -> tuple[list[Score], list[DamagedError]]:
 
 
 def write_scores(folder: Path, scores: Iterable[Score], *, check: Callable[[], None]) -> None:
-    """None; adds scores; a score of the same texts, set, seed and metric is replaced, and damaged lines are dropped."""
+    """Adds scores; a score of the same texts, set, seed and metric is replaced, and damaged lines are dropped."""
     known = {_key(score): score for score in [*sift_scores(folder)[0], *scores]}
     lines = [seal(dict(sorted(asdict(known[key]).items()))) for key in sorted(known)]
     replace_text(scores_path(folder), "".join(f"{line}\n" for line in lines), check=check)
 
 
 def write_examples(folder: Path, examples: Sequence[Examples], *, check: Callable[[], None]) -> None:
-    """None; keeps the values per example behind scores."""
+    """Keeps the values per example behind scores."""
     for each in examples:
         path = examples_path(folder, each.score_id)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def read_examples(folder: Path, score_id: str) -> Examples | None:
 
 
 def write_texts(path: Path, questions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    """None; keeps the questions and references of an evaluation set, unless they are there and sound."""
+    """Keeps the questions and references of an evaluation set, unless they are there and sound."""
     try:
         if len(read_texts(path)) == len(questions):
             return

@@ -42,7 +42,7 @@ def warnings_in(status: Mapping[str, Any]) -> list[str]:
 
 
 def write_status(folder: Path, state: State, *, check: Callable[[], None], **details: Any) -> None:
-    """None; records the state with its details and the number of the attempt; what is trained stays recorded."""
+    """Records the state with its details and the number of the attempt; what is trained stays recorded."""
     before = read_status(folder)
     trained = {name: before[name] for name in TRAINED if name in before}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

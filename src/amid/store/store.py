@@ -123,7 +123,7 @@ class Store:
         return _allow if claim is None else claim.check
 
     def notice(self, entries: Iterable[Entry]) -> None:
-        """None; begins to watch the owners of all entries, so that those that are gone are known after one wait."""
+        """Begins to watch the owners of all entries, so that those that are gone are known after one wait."""
         for entry in entries:
             look(self.folder(entry))
 
@@ -165,7 +165,7 @@ class Store:
         return True
 
     def set_evaluated(self, entry: Entry) -> None:
-        """None; a finished entry forgets why an earlier evaluation failed."""
+        """A finished entry forgets why an earlier evaluation failed."""
         known = self.status(entry)
         if known.get("state") == "done" and "error" in known:
             self.set_status(entry, "done", **{key: value for key, value in _details(known).items() if key != "error"})
@@ -196,7 +196,7 @@ class Store:
         return target.with_name(f"{target.name}.partial-{claim.number}")
 
     def publish_model(self, entry: Entry, partial: Path, **details: Any) -> None:
-        """None; puts a complete model folder in its place, sealed, and keeps its seal in the status."""
+        """Puts a complete model folder in its place, sealed, and keeps its seal in the status."""
         seal_of_model, target = seal_folder(partial), self.model_folder(entry)
         before = self.status(entry).get("model")
         if before not in (None, seal_of_model):
@@ -362,7 +362,7 @@ def _is_manifest(manifest: Mapping[str, Any]) -> bool:
 
 
 def _allow() -> None:
-    """None; what this process writes without a claim is checked by nobody."""
+    """What this process writes without a claim is checked by nobody."""
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class AdaptiveOffPolicy:
         return batch
 
     def on_validation(self, val_loss: float) -> None:
-        """None; raises the threshold if the loss has risen far enough above the reference loss."""
+        """Raises the threshold if the loss has risen far enough above the reference loss."""
         if self._reference_loss is None:
             self._reference_loss = val_loss
             if self._threshold == 0.0:
@@ -92,7 +92,7 @@ class AdaptiveOffPolicy:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; continues from a saved state."""
+        """Continues from a saved state."""
         self._step = state["step"]
         self._threshold = state["threshold"]
         self._reference_loss = state["reference_loss"]

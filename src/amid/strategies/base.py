@@ -36,7 +36,7 @@ class Strategy(Protocol):
         """The batch to train on, given this rank's gold batch and the progress in [0, 1)."""
 
     def on_validation(self, val_loss: float) -> None:
-        """None; told of the mean cross-entropy per token after each validation."""
+        """Is told of the mean cross-entropy per token after each validation."""
 
     def measures(self) -> dict[str, float]:
         """Numbers for the log, such as the threshold and the size of the buffer."""
@@ -45,7 +45,7 @@ class Strategy(Protocol):
         """Everything that affects later batches."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; continues from a saved state."""
+        """Continues from a saved state."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class Fixed:
         return batch
 
     def on_validation(self, val_loss: float) -> None:
-        """None; the loss changes nothing."""
+        """The loss changes nothing."""
 
     def measures(self) -> dict[str, float]:
         """Empty."""
@@ -30,4 +30,4 @@ class Fixed:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; there is nothing to continue."""
+        """There is nothing to continue."""

@@ -43,7 +43,7 @@ class Mixed:
         return self._buffer.sample(len(batch), step=step)
 
     def on_validation(self, val_loss: float) -> None:
-        """None; the loss changes nothing."""
+        """The loss changes nothing."""
 
     def measures(self) -> dict[str, float]:
         """Those of the buffer."""
@@ -54,7 +54,7 @@ class Mixed:
         return {"step": self._step, "buffer": None if self._buffer is None else self._buffer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; continues from a saved state."""
+        """Continues from a saved state."""
         self._step = state["step"]
         if self._buffer is not None:
             self._buffer.load_state_dict(state["buffer"])

@@ -46,7 +46,7 @@ class ReplayBuffer:
         return len(self._entries) == self.capacity
 
     def append(self, batch: Batch, *, step: int) -> None:
-        """None; the batch's sequences push out the oldest ones."""
+        """The batch's sequences push out the oldest ones."""
         rows = batch.rows()
         if self._gather is not None:
             # In the order of the step's whole batch, whatever the number of ranks that share it
@@ -87,7 +87,7 @@ class ReplayBuffer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """None; holds the saved entries and no others."""
+        """Holds the saved entries and no others."""
         columns = {
             name: _split(state[name], state[f"{name}_lengths"])
             for name in ("input_ids", "labels", "prompt_ids", "teacher_states")

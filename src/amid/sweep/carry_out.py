@@ -21,7 +21,7 @@ Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
 
 
 def carry_out(sweep: Sweep, launch: Launch) -> None:
-    """None; runs what is left of the sweep and prints its table.
+    """Runs what is left of the sweep and prints its table.
 
     launch: runs a batch of jobs given by their overrides, and says for each why it failed, None if it did not. What
     counts is what is in the store; the answers tell what a job could not write there.
@@ -151,7 +151,7 @@ def _by_cell(cells: Sequence[PlannedCell], reasons: Sequence[str | None]) -> dic
 
 
 def _raise_unfinished(sweep: Sweep, store: Store, tasks: set[str], said: Mapping[str, str]) -> None:
-    """None; raises RunError if a cell, or what a sweep of task=prepare prepares, is not finished, with every reason."""
+    """Raises RunError if a cell, or what a sweep of task=prepare prepares, is not finished, with every reason."""
 
     def why(entry: Cell | Stage, planned: PlannedCell) -> str:
         # The launcher first: what the store says may be left from an earlier attempt.

@@ -29,12 +29,12 @@ _tried: set[str] = set()  # pairs with their data and sets, by content, that thi
 
 
 def check_run(run: RunCfg) -> None:
-    """None; raises RequestError for a request that cannot be carried out, RunError if the results cannot be written."""
+    """Raises RequestError for a request that cannot be carried out, RunError if the results cannot be written."""
     check_runs([run])
 
 
 def check_runs(runs: Sequence[RunCfg]) -> None:
-    """None; raises as `check_run` does for the first of the requests that fails."""
+    """Raises as `check_run` does for the first of the requests that fails."""
     for results in dict.fromkeys(run.paths.results for run in runs):
         check_writable(Path(results))
     check_requests(runs)
@@ -43,7 +43,7 @@ def check_runs(runs: Sequence[RunCfg]) -> None:
 
 
 def check_requests(runs: Iterable[RunCfg]) -> None:
-    """None; `check_request` of each, once for those that differ only in what it does not look at, such as alpha."""
+    """Checks each with `check_request`, once for those that differ only in what it does not look at, such as alpha."""
     for run in {
         repr((run.data, run.pair, run.train, run.strategy, run.evaluation, run.trainer.devices)): run for run in runs
     }.values():
@@ -51,7 +51,7 @@ def check_requests(runs: Iterable[RunCfg]) -> None:
 
 
 def check_request(run: RunCfg) -> None:
-    """None; raises RequestError for whatever can be known to fail from the configuration and the files, without torch.
+    """Raises RequestError for whatever can be known to fail from the configuration and the files, without torch.
 
     Writes nothing and asks no network: a hub model is checked as far as it has been downloaded.
     """
@@ -72,7 +72,7 @@ def check_request(run: RunCfg) -> None:
 
 
 def check_models(run: RunCfg) -> None:
-    """None; raises RequestError for whatever else would fail before the first step: needs torch, and loads the models.
+    """Raises RequestError for whatever else would fail before the first step: needs torch, and loads the models.
 
     A pair is tried once per process. Weights are loaded only while a stage is still to be made, or evaluated.
     """
@@ -97,7 +97,7 @@ def check_models(run: RunCfg) -> None:
 
 
 def check_writable(results: Path) -> None:
-    """None; raises RunError unless files can be made in the folder."""
+    """Raises RunError unless files can be made in the folder."""
     probe = results / f".probe.{os.getpid()}"
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def check_writable(results: Path) -> None:
 
 
 def _check_data(run: RunCfg) -> None:
-    """None; raises RequestError unless there are records enough for every training of the request."""
+    """Raises RequestError unless there are records enough for every training of the request."""
     train, _ = training_records(run.data)
     for key, (size, num_train) in _batches(run).items():
         if num_train is not None and num_train > len(train):
@@ -138,7 +138,7 @@ def _check_steps(run: RunCfg) -> None:
 
 
 def _check_sizes(run: RunCfg, role: str, found: ModelFolder | None) -> None:
-    """None; raises RequestError for a model, to be built here or found, that is too small for what is asked of it."""
+    """Raises RequestError for a model, to be built here or found, that is too small for what is asked of it."""
     arch = getattr(run.pair, f"{role}_arch")
     if arch is not None:
         name, num_positions, num_layers = f"pair.{role}_arch", arch.positions, arch.layers
@@ -171,7 +171,7 @@ def _files(run: RunCfg, role: str) -> tuple[ModelFolder | None, TokenizerFiles |
 
 
 def _check_tokenizers(run: RunCfg, teacher: TokenizerFiles | None, student: TokenizerFiles | None) -> None:
-    """None; raises RequestError unless the two are one, as far as their vocabularies say."""
+    """Raises RequestError unless the two are one, as far as their vocabularies say."""
     pair, names = run.pair, (run.pair.teacher, run.pair.student)
     for tokenizer, name in ((teacher, pair.teacher), (student, pair.student)):
         if tokenizer is not None and pair.eos not in (None, "teacher", "student"):
@@ -184,7 +184,7 @@ def _check_tokenizers(run: RunCfg, teacher: TokenizerFiles | None, student: Toke
 
 
 def _check_chats(run: RunCfg, teacher: TokenizerFiles | None) -> None:
-    """None; raises RequestError for a set in chat form that the teacher's tokenizer certainly cannot render."""
+    """Raises RequestError for a set in chat form that the teacher's tokenizer certainly cannot render."""
     chats = [name for name, declared in run.evaluation.sets.items() if declared.prompt == "chat"]
     lacking = run.pair.teacher == SCRATCH or (teacher is not None and not teacher.has_chat_template)
     if chats and lacking:

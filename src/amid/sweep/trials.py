@@ -44,7 +44,7 @@ RECORDS_COMPARED = 64  # first training records that both tokenizers must split 
 
 
 def try_accelerator(name: str, *, num_devices: int) -> None:
-    """None; raises RequestError for an accelerator that this machine does not have, or not so often.
+    """Raises RequestError for an accelerator that this machine does not have, or not so often.
 
     num_devices: that train a cell together, perhaps on several machines.
     """
@@ -62,7 +62,7 @@ def try_accelerator(name: str, *, num_devices: int) -> None:
 def try_pair(
     run: RunCfg, *, batches: Mapping[str, tuple[int, int | None]], tokenizer_folder: Path | None, with_weights: bool
 ) -> None:
-    """None; raises RequestError for models, tokenizers and texts that do not go together.
+    """Raises RequestError for models, tokenizers and texts that do not go together.
 
     batches: setting -> records that an optimiser step takes, and the first records it takes them from (None = all).
     tokenizer_folder: of the tokenizer that was trained for this pair; None if it is not trained yet.
@@ -144,7 +144,7 @@ def _revision(run: RunCfg, role: Role) -> str | None:
 
 
 def _try_sets(run: RunCfg, tokenizers: Mapping[Role, PreTrainedTokenizerBase], sizes: Mapping[Role, Sizes]) -> None:
-    """None; raises RequestError for an evaluation set that a model of the pair cannot read, or lacks room to answer."""
+    """Raises RequestError for an evaluation set that a model of the pair cannot read, or lacks room to answer."""
     alike = tokenizers["teacher"] is tokenizers["student"] and sizes["teacher"] == sizes["student"]
     sets = set_protocols(run)
     for role in ROLES[:1] if alike else ROLES:
@@ -152,7 +152,7 @@ def _try_sets(run: RunCfg, tokenizers: Mapping[Role, PreTrainedTokenizerBase], s
 
 
 def _try_models(run: RunCfg) -> None:
-    """None; loads what the run would load, one model at a time."""
+    """Loads what the run would load, one model at a time."""
     tried: set[tuple[str, str | None]] = set()
     for role in ROLES:
         source, revision = _source(run, role), _revision(run, role)

@@ -42,7 +42,7 @@ class SealedCheckpointIO(TorchCheckpointIO):
         self._best_step: int | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """None; `path` holds the whole checkpoint afterwards, on disk. Raises NoSpaceError."""
+        """`path` holds the whole checkpoint afterwards, on disk. Raises NoSpaceError."""
         if Path(path).name == BEST:
             self._best_step = int(checkpoint["global_step"])
         checkpoint[BEST_STEP] = self._best_step
@@ -69,13 +69,13 @@ class KeepLast(Callback):
         self._check = check
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        """None; a checkpoint inside the round, where one is due."""
+        """Writes a checkpoint inside the round, where one is due."""
         last_of_round = trainer.global_step % int(trainer.num_training_batches) == 0
         if self._every_steps and trainer.global_step % self._every_steps == 0 and not last_of_round:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """None; a checkpoint after the round's validation."""
+        """Writes a checkpoint after the round's validation."""
         self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:

@@ -182,14 +182,14 @@ class _ProgressLines(Callback):
         self._first_step = 0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """None; starts the clock, and says where a resumed run continues."""
+        """Starts the clock, and says where a resumed run continues."""
         self._start = time.perf_counter()
         self._first_step = trainer.global_step
         if self._first_step:
             log.info("%s  resumes after step %d of %d", self._label, self._first_step, self._plan.total_steps)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """None; prints loss, validation and the time left."""
+        """Prints loss, validation and the time left."""
         done = trainer.global_step
         seconds = time.perf_counter() - self._start
         left = seconds / max(1, done - self._first_step) * (self._plan.total_steps - done)

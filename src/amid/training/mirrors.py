@@ -31,13 +31,13 @@ class Mirror(Protocol):
     """Somewhere that the journal's new lines also go."""
 
     def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """None; one line of metrics."""
+        """Takes one line of metrics."""
 
     def scores(self, scores: Mapping[str, float], generations: Sequence[Mapping[str, str]], *, step: int) -> None:
-        """None; the final scores, and a few generations; step: the last one that was trained."""
+        """Takes the final scores, and a few generations; step: the last one that was trained."""
 
     def close(self, *, failed: bool) -> None:
-        """None; ends the record."""
+        """Ends the record."""
 
 
 class Guarded:
@@ -49,17 +49,17 @@ class Guarded:
         self._try(lambda: setattr(self, "_mirror", opened()))
 
     def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """None; passed on."""
+        """Passes it on."""
         if (mirror := self._mirror) is not None:
             self._try(lambda: mirror.metrics(metrics, step=step))
 
     def scores(self, scores: Mapping[str, float], generations: Sequence[Mapping[str, str]], *, step: int) -> None:
-        """None; passed on."""
+        """Passes it on."""
         if (mirror := self._mirror) is not None:
             self._try(lambda: mirror.scores(scores, generations, step=step))
 
     def close(self, *, failed: bool) -> None:
-        """None; passed on."""
+        """Passes it on."""
         if (mirror := self._mirror) is not None:
             self._try(lambda: mirror.close(failed=failed))
             self._mirror = None
@@ -76,7 +76,7 @@ class StepLogger(WandbLogger):
     """Lightning's W&B logger, which also sets W&B's own step: that is what a resumed run must not repeat."""
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """None; one row of the run's history."""
+        """Writes one row of the run's history."""
         self.experiment.log({**metrics, "trainer/global_step": step}, step=step)
 
 
@@ -146,11 +146,11 @@ class WandbMirror:
         return sorted(path for path in folder.parent.glob(f"offline-run-*{self._run.id}*") if path.is_dir())
 
     def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """None; logs under the trainer's step."""
+        """Logs under the trainer's step."""
         self._logger.log_metrics(metrics, step=step)
 
     def scores(self, scores: Mapping[str, float], generations: Sequence[Mapping[str, str]], *, step: int) -> None:
-        """None; scores go to the run's summary, generations to a table."""
+        """Scores go to the run's summary, generations to a table."""
         self._run.summary.update(dict(scores))
         if generations:
             columns = list(generations[0])
@@ -158,7 +158,7 @@ class WandbMirror:
             self._logger.log_table("generations", columns=columns, data=rows, step=step)
 
     def close(self, *, failed: bool) -> None:
-        """None; ends the W&B run with its exit code, and says how to upload what was recorded offline."""
+        """Ends the W&B run with its exit code, and says how to upload what was recorded offline."""
         folders = self.offline_folders
         self._run.finish(exit_code=1 if failed else 0)
         if folders and not failed:
@@ -174,14 +174,14 @@ class CsvMirror:
             self._logger = CSVLogger(save_dir=folder, name="", version="csv", flush_logs_every_n_steps=1)
 
     def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """None; one row."""
+        """Writes one row."""
         self._logger.log_metrics(dict(metrics), step=step)
 
     def scores(self, scores: Mapping[str, float], generations: Sequence[Mapping[str, str]], *, step: int) -> None:
-        """None; scores are in scores.jsonl beside the CSV file."""
+        """Scores are in scores.jsonl beside the CSV file."""
 
     def close(self, *, failed: bool) -> None:
-        """None; writes what is buffered."""
+        """Writes what is buffered."""
         self._logger.save()
 
 

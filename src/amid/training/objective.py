@@ -54,7 +54,7 @@ def objective_of(run: RunCfg) -> Objective:
 
 
 def check_divergence(divergence: Divergence, *, order: str) -> None:
-    """None; raises ValueError unless a user's divergence, tried on a few distributions, can be trained with.
+    """Raises ValueError unless a user's divergence, tried on a few distributions, can be trained with.
 
     It must map log-probabilities [N, V] twice to finite values [N], with a finite gradient to the arguments of the
     order that the student is part of (q, r).

@@ -125,7 +125,7 @@ class DistillModule(lightning.LightningModule):
         return torch.optim.AdamW(groups, lr=self._optimisation.lr)
 
     def on_fit_start(self) -> None:
-        """None; the student trains, the teacher joins it on its device."""
+        """The student trains, the teacher joins it on its device."""
         self.student.train()
         for teacher in self._teacher:
             teacher.to(self.device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
@@ -138,7 +138,7 @@ class DistillModule(lightning.LightningModule):
                 )
 
     def training_step(self, batch: object, batch_idx: int) -> None:
-        """None; one whole optimiser step (manual optimisation)."""
+        """Takes one whole optimiser step (manual optimisation)."""
         step = self.global_step
         torch.manual_seed(_step_seed(self._seed, step, self.global_rank))
         progress = step / self._optimisation.total_steps
@@ -187,7 +187,7 @@ class DistillModule(lightning.LightningModule):
         return replace(fresh, teacher_states=torch.cat(padded))
 
     def _end_round(self) -> None:
-        """None; fails the run as diverged when too many positions of the round had no finite value.
+        """Fails the run as diverged when too many positions of the round had no finite value.
 
         Before the round's checkpoint, which a resumed run would otherwise take up behind this decision.
         """
@@ -200,7 +200,7 @@ class DistillModule(lightning.LightningModule):
         self._epoch_positions = self._epoch_nonfinite = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """None; adds the batch's cross-entropy to the exact token mean."""
+        """Adds the batch's cross-entropy to the exact token mean."""
         labels = batch.labels[batch.labelled]
         if not labels.numel():
             return  # the mean over no position is no number
@@ -216,7 +216,7 @@ class DistillModule(lightning.LightningModule):
         self._val_count += 1 if by_batch else labels.numel()
 
     def on_validation_epoch_end(self) -> None:
-        """None; logs validation loss and ROUGE-L, and tells the strategy."""
+        """Logs validation loss and ROUGE-L, and tells the strategy."""
         total, count = self._reduced(self._val_sum, self._val_count)
         self._val_sum = self._val_count = 0.0
         metrics = {"val/loss": total / max(1.0, count)}
@@ -229,13 +229,13 @@ class DistillModule(lightning.LightningModule):
         self._log(metrics, step=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """None; adds the states of every rank's strategy, of the schedules, and the round's counts of positions."""
+        """Adds the states of every rank's strategy, of the schedules, and the round's counts of positions."""
         checkpoint["strategy"] = self._ranks.gather(self._strategy.state_dict())
         checkpoint["objective"] = self._objective.state_dict()
         checkpoint["positions"] = {"round": self._epoch_positions, "nonfinite": self._epoch_nonfinite}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """None; restores the states of strategy and schedules, and the round's counts of positions."""
+        """Restores the states of strategy and schedules, and the round's counts of positions."""
         self._strategy.load_state_dict(checkpoint["strategy"][self._ranks.rank])
         self._objective.load_state_dict(checkpoint["objective"])
         positions = checkpoint.get("positions", {"round": 0, "nonfinite": 0})  # 0.1.0 kept none

@@ -43,11 +43,11 @@ class Journal(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """None; the configuration is in cell.yaml."""
+        """The configuration is in cell.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """None; appends the metrics, or checks them against what the journal already says of this step."""
+        """Appends the metrics, or checks them against what the journal already says of this step."""
         assert step is not None
         if self._file.add(step, metrics):
             for mirror in self._mirrors:
