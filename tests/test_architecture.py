@@ -60,6 +60,8 @@ TORCH_FREE = (
 # The files of torch-free rooms that are imported when their verb runs, and not before.
 LATE = {"cli.model_evaluation", "cli.__main__", "sweep.trials"}
 PACKAGE_FACE = {"core"}
+# Tests of no single room: of whole commands, of what the repository holds, and what tests compare with.
+OF_THE_WHOLE = {"end_to_end", "hostile", "examples", "golden", "reference"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -114,6 +116,12 @@ def test_every_file_is_in_a_room():
     )
     assert len(FLOOR_OF) == sum(map(len, FLOORS)), "a room stands on two floors"
     assert not set(FLOOR_OF) - {room_of(path) for path in FILES}, "a floor names a room that is not there"
+
+
+def test_the_tests_mirror_the_rooms():
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith("_")}
+    homeless = folders - set(FLOOR_OF) - OF_THE_WHOLE
+    assert not homeless, f"tests/{min(homeless)} is no room: the tests of src/amid/ROOM/FILE.py are in tests/ROOM"
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])

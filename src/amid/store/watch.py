@@ -113,7 +113,7 @@ class Patience:
         self._said: float | None = None
 
     def wait(self, what: str) -> None:
-        """None after a moment; `what` completes "waiting for ..."."""
+        """Waits a moment; `what` completes "waiting for ..."."""
         now = time.monotonic()
         if self._said is None or now - self._said >= SAY_AGAIN_S:
             log.info("waiting for %s", what)

@@ -23,7 +23,7 @@ from amid.evaluation.protocol import protocol_of
 from amid.sweep.compose import run_of_overrides
 from amid.sweep.plan import flatten
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "ids.json").read_text())
+GOLDEN = json.loads((Path(__file__).resolve().parents[1] / "golden" / "ids.json").read_text())
 
 
 @pytest.fixture(scope="session")

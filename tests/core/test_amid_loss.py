@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from amid import AmidLoss
 from amid.core import NAMED_DIVERGENCES, Head, ab, dense_objective, tv
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def batch(*, width=12, teacher_width=12):

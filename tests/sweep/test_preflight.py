@@ -16,7 +16,7 @@ from amid.sweep import trials
 from amid.sweep.preflight import BYTE_ALPHABET, check_models, check_request, check_run
 from amid.sweep.trials import try_accelerator
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
