@@ -12,8 +12,9 @@ from typing import Literal, cast
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from amid.cells.cell import Cell, Stage, cell_of
-from amid.config import RunCfg
+from amid.cells.cell import Cell, cell_of
+from amid.cells.stage import Stage
+from amid.config import Role, RunCfg
 from amid.config.names import refuse_links
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
@@ -21,7 +22,7 @@ from amid.errors import RunError
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of
 from amid.evaluation.entry import evaluate_entry, read_responses, validation_loss, validation_scores
 from amid.evaluation.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
-from amid.pairs import Pair, Role, shared_vocab_size
+from amid.pairs import Pair, shared_vocab_size
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages.ensure import write_model
 from amid.stages.stages import Stages, own_model
@@ -183,7 +184,10 @@ class Experiment:
 
     def _prepare(self) -> None:
         stages, cell = self.stages, self.cell
-        for stage, load in ((cell.teacher, stages.teacher), (cell.student_init, stages.initial_student)):
+        for stage, load in (
+            (cell.stages["teacher"], stages.teacher),
+            (cell.stages["student_init"], stages.initial_student),
+        ):
             stages.ensure(stage)
             if not is_evaluated(self.store, stage, self.protocol):
                 self._evaluate_stage(stage, load)
@@ -211,7 +215,7 @@ class Experiment:
                 student = self._trained(claim, mirrors=mirrors)
             scores = self._evaluate(cell, student)
             seconds = time.perf_counter() - start
-            end, began = self._validated(cell), self._validated(cell.student_init)
+            end, began = self._validated(cell), self._validated(cell.stages["student_init"])
             assert end is not None  # it was measured just now
             warnings = warnings_of(
                 end,

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from amid import config
-from amid.cells.cell import IDENTITY_NODES, NEUTRAL, OTHER_NODES, canonical, cell_of, data_identity
+from amid.cells.canonical import NEUTRAL, canonical
+from amid.cells.cell import IDENTITY_NODES, OTHER_NODES, cell_of
+from amid.cells.data import data_identity
 from amid.cells.model_reference import has_dropout
 from amid.config import RunCfg
 from amid.digests import fingerprint
@@ -264,15 +266,15 @@ def test_nothing_of_a_cell_names_its_stages(run):
         assert cell_of(changed).stages == stages, key
 
 
-@pytest.mark.parametrize("role", ["teacher", "student"])
-def test_every_field_of_a_fine_tuning_names_its_stage(run, role):
+@pytest.mark.parametrize(("role", "stage"), [("teacher", "teacher"), ("student", "student_init")])
+def test_every_field_of_a_fine_tuning_names_its_stage(run, role, stage):
     getattr(run.pair, f"{role}_sft").validation.select = "rouge_l"  # else what is written has no effect
-    before = getattr(cell_of(run), {"teacher": "teacher", "student": "student_init"}[role]).id
+    before = cell_of(run).stages[stage].id
     for key, value in flatten(asdict(getattr(run.pair, f"{role}_sft"))).items():
         changed = set_leaf(
             run, f"pair.{role}_sft.{key}", "loss" if key == "validation.select" else changed_leaf(key, value)
         )
-        assert getattr(cell_of(changed), {"teacher": "teacher", "student": "student_init"}[role]).id != before, key
+        assert cell_of(changed).stages[stage].id != before, key
 
 
 def test_the_student_sees_as_much_of_the_data_as_its_cell_and_the_teacher_all(id_of):
@@ -285,7 +287,7 @@ def test_the_division_of_a_step_names_what_has_dropout_and_nothing_else(run):
         changed = set_leaf(run, "trainer.micro_batch_size", micro_batch_size)
         changed.trainer.devices = devices
         cell = cell_of(changed)
-        return cell.id, cell.student_init.id, cell.teacher.id
+        return cell.id, cell.stages["student_init"].id, cell.stages["teacher"].id
 
     assert ids(None) == ids(4) == ids(None, devices=2)
     run.pair.student_arch.dropout = 0.1
@@ -402,7 +404,7 @@ def test_a_file_that_changed_without_its_times_is_found_when_it_is_used_and_not_
 
 def test_the_digest_is_that_of_the_bytes(jsonl_run):
     path = Path(jsonl_run.data.root) / "train.jsonl"
-    found = data_identity(jsonl_run, FileDigests(Path(jsonl_run.paths.cache)))["files"]["train"]
+    found = data_identity(jsonl_run.data, FileDigests(Path(jsonl_run.paths.cache)))["files"]["train"]
     assert found == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -412,7 +414,7 @@ def test_alphas_share_teacher_student_and_tokenizer(run):
     second = cell_of(run)
     assert first.id != second.id
     assert first.stages == second.stages
-    assert [stage.kind for stage in first.stages] == ["tokenizer", "teacher", "student_init"]
+    assert [stage.kind for stage in first.stages.values()] == ["tokenizer", "teacher", "student_init"]
 
 
 def test_another_teacher_is_another_cell_with_the_same_initial_student(run):
@@ -420,15 +422,15 @@ def test_another_teacher_is_another_cell_with_the_same_initial_student(run):
     run.pair.teacher_sft.epochs += 1
     second = cell_of(run)
     assert first.id != second.id
-    assert first.teacher.id != second.teacher.id
-    assert first.student_init == second.student_init
+    assert first.stages["teacher"].id != second.stages["teacher"].id
+    assert first.stages["student_init"] == second.stages["student_init"]
 
 
 def test_a_student_made_of_the_teacher_changes_with_it(run):
     run.pair.student, run.pair.student_arch, run.pair.keep_layers = "teacher", None, [0]
     first = cell_of(run)
     run.pair.teacher_sft.lr *= 2
-    assert cell_of(run).student_init.id != first.student_init.id
+    assert cell_of(run).stages["student_init"].id != first.stages["student_init"].id
 
 
 def test_a_local_model_counts_by_content_and_not_by_path(run, tmp_path):
@@ -444,8 +446,8 @@ def test_a_local_model_counts_by_content_and_not_by_path(run, tmp_path):
     (tmp_path / "c" / "trainer.log").write_text("noise")
     assert cell_of(run) == first
     run.pair.teacher = folder("d", b"3")
-    assert cell_of(run).teacher.id != first.teacher.id
-    assert cell_of(run).student_init == first.student_init
+    assert cell_of(run).stages["teacher"].id != first.stages["teacher"].id
+    assert cell_of(run).stages["student_init"] == first.stages["student_init"]
 
 
 @pytest.fixture
@@ -473,20 +475,20 @@ def test_the_end_of_text_names_the_cell_and_the_stages_that_it_is_not_the_own_of
     assert len({cell.id for cell in cells.values()}) == 4
     plain = cells[None]
     # A model's own end of text changes nothing about its stage
-    assert cells["teacher"].teacher == plain.teacher
-    assert cells["student"].student_init == plain.student_init
-    assert len({cells[eos].student_init.id for eos in (None, "teacher", "<end>")}) == 3
-    assert len({cells[eos].teacher.id for eos in (None, "student", "<end>")}) == 3
+    assert cells["teacher"].stages["teacher"] == plain.stages["teacher"]
+    assert cells["student"].stages["student_init"] == plain.stages["student_init"]
+    assert len({cells[eos].stages["student_init"].id for eos in (None, "teacher", "<end>")}) == 3
+    assert len({cells[eos].stages["teacher"].id for eos in (None, "student", "<end>")}) == 3
 
 
 def test_another_student_whose_end_of_text_the_teacher_takes_is_another_teacher_stage(two_models):
     run, folder = two_models
     run.pair.eos = "student"
-    first = cell_of(run).teacher.id
+    first = cell_of(run).stages["teacher"].id
     run.pair.student = folder("c", b"3")
-    assert cell_of(run).teacher.id != first
+    assert cell_of(run).stages["teacher"].id != first
     run.pair.student = folder("moved", b"2")
-    assert cell_of(run).teacher.id == first
+    assert cell_of(run).stages["teacher"].id == first
 
 
 def test_an_end_of_text_is_refused_for_a_tokenizer_that_is_trained_here(run):
@@ -506,3 +508,16 @@ def test_a_model_folder_without_config_is_refused(run, tmp_path):
     run.pair = config.PairCfg(name="x", teacher=str(tmp_path), student="teacher")
     with pytest.raises(RequestError, match=r"holds no config\.json"):
         cell_of(run)
+
+
+def test_stages_come_in_the_order_in_which_they_name_each_other(run):
+    cell = cell_of(run)
+    assert list(cell.stages) == ["tokenizer", "teacher", "student_init"]
+    ids = {role: stage.id for role, stage in cell.stages.items()}
+    assert cell.stages["teacher"].values["tokenizer"] == ids["tokenizer"]
+    assert cell.stages["student_init"].values["tokenizer"] == ids["tokenizer"]
+    assert list(cell.evaluated_stages) == ["teacher", "student_init"], "a tokenizer has no scores"
+    assert {role: stage.evaluated_as for role, stage in cell.evaluated_stages.items()} == {
+        "teacher": "teacher",
+        "student_init": "student",
+    }

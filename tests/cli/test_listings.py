@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from amid.cells.cell import Cell, Stage
+from amid.cells.cell import Cell
+from amid.cells.stage import Stage
 from amid.cli import app as cli
 from amid.digests.seals import DamagedError, seal
 from amid.errors import RequestError
@@ -46,7 +47,7 @@ def manifest(ids: list[str]) -> dict[str, Any]:
 
 
 def cell(id_: str) -> Cell:
-    return Cell(id_, {"id": id_}, TEACHER, TEACHER, None)
+    return Cell(id_, {"id": id_}, {"teacher": TEACHER, "student_init": TEACHER})
 
 
 @pytest.fixture

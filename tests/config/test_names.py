@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amid.cells.cell import Cell, Stage
+from amid.cells.cell import Cell
+from amid.cells.stage import Stage
 from amid.config import EvaluationCfg, EvaluationSetCfg, PathsCfg, SweepCfg
 from amid.config.names import MAX_LENGTH, check_name, expanded, file_part, is_name
 from amid.errors import RequestError, RunError
@@ -19,7 +20,7 @@ from amid.store.generations import complete_commit, rows_path
 from amid.store.layout import examples_path
 
 STAGE = Stage("teacher", "0123456789ab", {"kind": "teacher"})
-CELL = Cell("aaaaaaaaaaaa", {"amid": {"alpha": -5}}, STAGE, STAGE, None)
+CELL = Cell("aaaaaaaaaaaa", {"amid": {"alpha": -5}}, {"teacher": STAGE, "student_init": STAGE})
 OUTSIDE = [
     "../x",
     "a/../../x",

@@ -84,7 +84,7 @@ def evaluated(folder: Path) -> str:
 def compared(folder: Path) -> str:
     it = experiment(folder)
     store, cell = it.store, it.cell
-    found = compare(store, store.folder(cell), store.folder(cell.student_init), top=2)
+    found = compare(store, store.folder(cell), store.folder(cell.stages["student_init"]), top=2)
     return render_comparison(found, ("cell", "student"))
 
 

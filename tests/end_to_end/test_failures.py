@@ -67,7 +67,7 @@ def test_what_fails_in_the_evaluation_of_a_stage_is_recorded_at_stage_and_cell(
     with pytest.raises(RunError, match="stage teacher .* failed: ZeroDivisionError: a bug in a metric .traceback: "):
         run_task(run)
     experiment = Experiment(run)
-    teacher = experiment.cell.teacher
+    teacher = experiment.cell.stages["teacher"]
     store = experiment.store
     assert store.state(teacher) == "done", "its weights are sound"
     assert "a bug in a metric" in store.status(teacher)["error"]
@@ -115,7 +115,7 @@ def test_a_failed_re_evaluation_takes_nothing_from_a_finished_cell(
     monkeypatch.undo()
     run_task(again)
     assert "error" not in store.status(cell)
-    assert "error" not in store.status(cell.teacher)
+    assert "error" not in store.status(cell.stages["teacher"])
 
 
 def test_a_bad_request_found_before_any_work_leaves_no_cell(small_run: Compose, tmp_path: Path) -> None:

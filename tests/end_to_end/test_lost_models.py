@@ -36,8 +36,7 @@ def test_a_stage_without_its_model_is_built_again_and_never_a_model_of_another_p
     kind: str,
 ) -> None:
     """A folder of the name that the configuration gives the model lies where the command is run."""
-    stage = getattr(prepared.cell, kind)
-    assert stage is not None
+    stage = prepared.cell.stages[kind]
     folder = prepared.store.folder(stage)
     before = prepared.store.status(stage)["model"]
     shutil.rmtree(folder / "model")
@@ -54,7 +53,7 @@ def test_a_stage_without_its_model_is_built_again_and_never_a_model_of_another_p
 def test_a_stage_with_a_damaged_model_is_named_and_built_again(
     prepared: Experiment, small_run: Compose, caplog: pytest.LogCaptureFixture, kind: str, name: str
 ) -> None:
-    stage = getattr(prepared.cell, kind)
+    stage = prepared.cell.stages[kind]
     before = prepared.store.status(stage)["model"]
     cut(name, -50)(prepared.store.folder(stage) / "model")
     run_task(small_run())
@@ -99,12 +98,12 @@ def test_a_stage_that_is_a_model_used_as_it_is_keeps_none_and_has_lost_none(
     store = prepared.store
     from test_model_folders import hf_request
 
-    teacher, student = (store.model_folder(stage) for stage in (prepared.cell.teacher, prepared.cell.student_init))
+    teacher, student = (store.model_folder(stage) for stage in prepared.cell.evaluated_stages.values())
     run = hf_request(store.root.parent, f"pair.teacher={teacher}", f"pair.student={student}")
     run.task = "prepare"
     run_task(run)
     used = Experiment(run)
-    for stage in (used.cell.teacher, used.cell.student_init):
+    for stage in used.cell.evaluated_stages.values():
         assert not (used.store.model_folder(stage) / "config.json").exists()
         assert used.store.is_finished(stage)
 
@@ -118,4 +117,4 @@ def test_a_bad_request_inside_a_stage_stays_a_bad_request(small_run: Compose, mo
     with pytest.raises(RequestError, match="^not like this$"):
         run_task(run)
     experiment = Experiment(run)
-    assert experiment.store.status(experiment.cell.teacher)["error"] == "not like this"
+    assert experiment.store.status(experiment.cell.stages["teacher"])["error"] == "not like this"

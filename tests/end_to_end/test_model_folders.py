@@ -29,8 +29,8 @@ def model_folders(small_run: Compose) -> tuple[Path, Path]:
     run_task(run)
     experiment = Experiment(run)
     return (
-        experiment.store.model_folder(experiment.cell.teacher),
-        experiment.store.model_folder(experiment.cell.student_init),
+        experiment.store.model_folder(experiment.cell.stages["teacher"]),
+        experiment.store.model_folder(experiment.cell.stages["student_init"]),
     )
 
 
@@ -60,7 +60,9 @@ def test_a_student_of_the_teachers_own_layers_starts_from_them(
     run.task = "prepare"
     run_task(run)
     experiment = Experiment(run)
-    student = AutoModelForCausalLM.from_pretrained(experiment.store.model_folder(experiment.cell.student_init))
+    student = AutoModelForCausalLM.from_pretrained(
+        experiment.store.model_folder(experiment.cell.stages["student_init"])
+    )
     teacher = AutoModelForCausalLM.from_pretrained(model_folders[0])
     assert student.config.num_hidden_layers == 1
     assert (student.transformer.h[0].attn.c_attn.weight == teacher.transformer.h[1].attn.c_attn.weight).all()
@@ -72,7 +74,7 @@ def test_two_tokenizers_are_refused_by_name_before_anything_trains(
     other = small_run("task=prepare", "pair.tokenizer_vocab_size=380", f"paths.results={tmp_path}/other")
     run_task(other)
     experiment = Experiment(other)
-    student = experiment.store.model_folder(experiment.cell.student_init)
+    student = experiment.store.model_folder(experiment.cell.stages["student_init"])
     run = hf_request(tmp_path, f"pair.teacher={model_folders[0]}", f"pair.student={student}")
     with pytest.raises(RequestError, match="tokenizer mismatch between teacher") as caught:
         check_run(run)

@@ -24,7 +24,7 @@ def prepared(run: RunCfg) -> dict[str, str]:
         f"{stage.kind} {stage.id}": hashlib.sha256(
             (experiment.store.model_folder(stage) / "model.safetensors").read_bytes()
         ).hexdigest()
-        for stage in (experiment.cell.teacher, experiment.cell.student_init)
+        for stage in experiment.cell.evaluated_stages.values()
     }
 
 
@@ -84,7 +84,7 @@ def test_a_teacher_is_selected_by_the_measure_its_plan_names(
     )
     run_task(run)
     experiment = Experiment(run)
-    journal = experiment.store.journal_path(experiment.cell.teacher).read_text()
+    journal = experiment.store.journal_path(experiment.cell.stages["teacher"]).read_text()
     assert ("val/rouge_l" in journal) == (select == "rouge_l")
     assert found == ([50.0] if expected == "max" else [pytest.approx(found[0])])
     assert (found[0] == 50.0) == (select == "rouge_l")

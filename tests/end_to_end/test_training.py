@@ -224,7 +224,7 @@ def test_a_damaged_teacher_is_built_again_before_it_teaches(
     run_task(undisturbed)
     run_task(small_run("task=prepare", f"paths.results={tmp_path}/again"))
     experiment = Experiment(again)
-    path = experiment.store.model_folder(experiment.cell.teacher) / "model.safetensors"
+    path = experiment.store.model_folder(experiment.cell.stages["teacher"]) / "model.safetensors"
     sound = path.read_bytes()
     flip(path, 20_000)
     run_task(again)

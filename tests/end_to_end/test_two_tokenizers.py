@@ -142,7 +142,7 @@ def test_the_end_of_text_of_a_pair_is_trained_on_and_saved_with_the_student(
     run_task(run)
     experiment, model = outcome(run)
     assert last == {token_id}
-    for folder in (model, experiment.store.model_folder(experiment.cell.student_init)):
+    for folder in (model, experiment.store.model_folder(experiment.cell.stages["student_init"])):
         assert AutoTokenizer.from_pretrained(folder).eos_token_id == token_id
         assert GenerationConfig.from_pretrained(folder).eos_token_id == token_id
         assert json.loads((folder / "config.json").read_text())["eos_token_id"] == token_id

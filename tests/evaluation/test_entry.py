@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from amid.cells.cell import Stage
+from amid.cells.stage import Stage
 from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import render_prompt
 from amid.data.records import Record

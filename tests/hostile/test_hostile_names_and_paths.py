@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from harness import Case, Hostile, cases, run_here, tree, with_folders
 
-from amid.cells.cell import Cell, Stage, cell_of
+from amid.cells.cell import Cell, cell_of
+from amid.cells.stage import Stage
 from amid.digests.seals import seal
 from amid.store import Examples, Score, Store
 from amid.store.generations import rows_path
@@ -231,7 +232,7 @@ def store_with_scores(folder: Path, text: str) -> Store:
     digest = "d" * 64
     store.write_texts(digest, [f"{i} {text}" for i in range(3)], [[f"gold {i} {text}"] for i in range(3)])
     for number, entry_id in enumerate(IDS):
-        cell = Cell(entry_id, {}, STAGE, STAGE, None)
+        cell = Cell(entry_id, {}, {"teacher": STAGE, "student_init": STAGE})
         store.generations_folder(cell).mkdir(parents=True)
         generation_id = f"{entry_id[0]}" * 12
         values = tuple(float(number * 10 + i) for i in range(3))

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from amid.cells.cell import Cell, Stage
+from amid.cells.cell import Cell
+from amid.cells.stage import Stage
 from amid.digests.seals import DamagedError
 from amid.errors import RequestError
 from amid.reports.comparison import compare, render_comparison
@@ -13,7 +14,7 @@ from amid.store.files import append_lines
 from amid.store.generations import rows_path
 
 TEACHER, STUDENT = Stage("teacher", "t" * 12, {}), Stage("student_init", "5" * 12, {})
-LEFT, RIGHT = (Cell(name * 12, {}, TEACHER, STUDENT, None) for name in ("a", "b"))
+LEFT, RIGHT = (Cell(name * 12, {}, {"teacher": TEACHER, "student_init": STUDENT}) for name in ("a", "b"))
 DIGEST = "d" * 64
 
 
@@ -103,7 +104,7 @@ def test_a_clear_difference_excludes_zero_and_none_does_not(store):
 
 
 def test_other_decoding_or_another_metric_is_never_compared(store):
-    other = Cell("c" * 12, {}, TEACHER, STUDENT, None)
+    other = Cell("c" * 12, {}, {"teacher": TEACHER, "student_init": STUDENT})
     put(store, other, {10: [1.0] * 4}, group="other decoding")
     with pytest.raises(RequestError, match="were not scored on one set in one way; left: dolly rouge_l; right: dolly"):
         compare(store, store.folder(LEFT), store.folder(other))

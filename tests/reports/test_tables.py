@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from amid.cells.cell import Cell, Stage
+from amid.cells.cell import Cell
+from amid.cells.stage import Stage
 from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Decoding
 from amid.reports.tables import STYLES, build_model_table, build_table, render
@@ -24,7 +25,7 @@ PROTOCOL = Protocol(
 )
 TEACHER = Stage("teacher", "t" * 12, {})
 STUDENT = Stage("student_init", "s" * 12, {})
-CELLS = {name: Cell(name * 12, {}, TEACHER, STUDENT, None) for name in ("a", "b", "c", "d", "e")}
+CELLS = {name: Cell(name * 12, {}, {"teacher": TEACHER, "student_init": STUDENT}) for name in ("a", "b", "c", "d", "e")}
 MANIFEST = {
     "name": "demo",
     "rows": ["amid.alpha"],

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from amid.cells.cell import Cell, Stage
+from amid.cells.cell import Cell
+from amid.cells.stage import Stage
 from amid.digests.fingerprint import FileDigests
 from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
@@ -24,7 +25,7 @@ from amid.store.status import is_unverified, read_status
 from amid.store.watch import is_live
 
 STAGE = Stage("teacher", "0123456789ab", {"kind": "teacher"})
-CELL = Cell("aaaaaaaaaaaa", {"amid": {"alpha": -5}}, STAGE, STAGE, None)
+CELL = Cell("aaaaaaaaaaaa", {"amid": {"alpha": -5}}, {"teacher": STAGE, "student_init": STAGE})
 SCORE = Score("aaaaaaaaaaaa", "dolly", "g1", "s1", 10, "rouge_l", 25.0, 500)
 MANIFEST = {"name": "one", "rows": [], "metric": None, "protocols": {}, "references": [], "cells": []}
 

@@ -155,7 +155,7 @@ def test_a_damaged_status_is_planned_to_be_rebuilt_and_hides_no_other_cell(text,
 
 def test_teacher_and_initial_student_are_named_once_for_all_cells(composed):
     sweep = plan_sweep(jobs_of("amid.alpha=0,1,2"), composed)
-    assert [stage.kind for stage in sweep.references] == ["teacher", "student_init"]
+    assert [stage.kind for stage in sweep.evaluated_stages] == ["teacher", "student_init"]
 
 
 def test_the_plan_says_what_is_ignored_once(composed):

@@ -210,7 +210,7 @@ def test_weights_are_not_loaded_again_once_the_stages_are_made(pair, monkeypatch
     check_models(run)
     assert loaded == [run.pair.teacher, run.pair.student]
     cell, store = cell_of(run), Store(run.paths.results)
-    for stage in (cell.teacher, cell.student_init):
+    for stage in cell.evaluated_stages.values():
         store.folder(stage).mkdir(parents=True)
         store.set_status(stage, "done")
     check_models(run)

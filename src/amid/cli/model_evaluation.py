@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
-from amid.cells.cell import Stage, model_stage
+from amid.cells.stage import Stage, model_stage
 from amid.config import SCRATCH, TEACHER, RunCfg
 from amid.digests.fingerprint import FileDigests
 from amid.errors import RequestError

@@ -29,12 +29,14 @@ from amid.config.objective import (
     ScheduleCfg,
 )
 from amid.config.pair import (
+    ROLES,
     SCRATCH,
     SMOLLM2_PACKAGE,
     TEACHER,
     VOCAB_POLICIES,
     ArchCfg,
     PairCfg,
+    Role,
     SftCfg,
 )
 from amid.config.plain import from_plain
@@ -99,6 +101,8 @@ __all__ = [
     "REDUCTIONS",
     "REFERENCES",
     "REPLAY_RATIOS",
+    "ROLES",
+    "Role",
     "RunCfg",
     "SCHEDULE_PARAMS",
     "SCRATCH",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from omegaconf import MISSING
 
@@ -11,6 +12,8 @@ from amid.config.objective import REDUCTIONS
 from amid.config.train import TrainCfg, ValidationCfg
 from amid.errors import RequestError
 
+Role = Literal["teacher", "student"]
+ROLES: tuple[Role, Role] = ("teacher", "student")
 VOCAB_POLICIES = ("strict", "shared_prefix")
 SCRATCH = "scratch"  # a model reference: random weights of the given architecture
 TEACHER = "teacher"  # a student reference: a copy of the teacher

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from amid.cells.cell import ID_DIGITS
+from amid.cells.canonical import ID_DIGITS
 from amid.config import DECODING_KEYS, EvaluationCfg, EvaluationSetCfg, RunCfg
 from amid.data.evaluation_sets import EvaluationSet, evaluation_sets
 from amid.data.prompt import PROMPT_VERSION

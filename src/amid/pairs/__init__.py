@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amid.pairs.heads import hidden_states, output_head
 from amid.pairs.models import end_texts_with, load_model, model_from_scratch, save_model
-from amid.pairs.pair import Pair, Role, shared_ids, shared_vocab_size
+from amid.pairs.pair import Pair, shared_ids, shared_vocab_size
 from amid.pairs.sizes import Sizes, head_size, load_sizes, num_non_embedding_parameters
 from amid.pairs.surgery import keep_layers
 from amid.pairs.tokenizers import (
@@ -19,7 +19,6 @@ from amid.pairs.tokenizers import (
 __all__ = [
     "EOS",
     "Pair",
-    "Role",
     "Sizes",
     "check_one_tokenizer",
     "end_texts_with",

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.pairs.sizes import head_size
 from amid.pairs.tokenizers import num_ids
-
-Role = Literal["teacher", "student"]
 
 
 @dataclass(frozen=True)

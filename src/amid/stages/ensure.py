@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from amid.cells.cell import Stage
+from amid.cells.stage import Stage
 from amid.pairs import save_model
 from amid.store import Store
 from amid.store.claims import Claim, held

@@ -10,8 +10,9 @@ from typing import Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from amid.cells.cell import Cell, Stage, keeps_model
-from amid.config import SCRATCH, TEACHER, RunCfg, SftCfg
+from amid.cells.cell import Cell
+from amid.cells.stage import Stage, keeps_model
+from amid.config import SCRATCH, TEACHER, Role, RunCfg, SftCfg
 from amid.core import CrossEntropy, Objective
 from amid.data.prompt import TEMPLATE_PIECES
 from amid.data.records import training_records
@@ -19,7 +20,6 @@ from amid.data.tokenise import Example, eos_id, tokenise_records, tokenizer_text
 from amid.errors import RequestError, RunError
 from amid.pairs import (
     Pair,
-    Role,
     end_texts_with,
     head_size,
     keep_layers,
@@ -60,7 +60,7 @@ class Stages:
         Trained on the data for a teacher from scratch.
         """
         if not self._tokenizers:
-            stage = self._cell.tokenizer
+            stage = self._cell.stages.get("tokenizer")
             if stage is None:
                 teacher, student = load_tokenizers(self._run.pair, cache=self._cache)
             else:
@@ -117,13 +117,13 @@ class Stages:
 
     def teacher(self) -> PreTrainedModel:
         """The teacher p, fine-tuned as the pair says."""
-        self.ensure(self._cell.teacher)
-        return self._model(self._cell.teacher)
+        self.ensure(self._cell.stages["teacher"])
+        return self._model(self._cell.stages["teacher"])
 
     def initial_student(self) -> PreTrainedModel:
         """The student q as every cell of the pair starts."""
-        self.ensure(self._cell.student_init)
-        return self._model(self._cell.student_init)
+        self.ensure(self._cell.stages["student_init"])
+        return self._model(self._cell.stages["student_init"])
 
     def ensure(self, stage: Stage) -> None:
         """The stage is built afterwards, by whomever. Ranks other than 0 rely on rank 0 for that."""
@@ -139,9 +139,9 @@ class Stages:
         """Takes a following rank's share in the training of the stage that rank 0 has announced."""
         pair = self._run.pair
         if kind == "teacher":
-            self._fine_tune(self._teacher_to_train(), pair.teacher_sft, self._cell.teacher)
+            self._fine_tune(self._teacher_to_train(), pair.teacher_sft, self._cell.stages["teacher"])
         else:
-            self._fine_tune(self._student_to_train(), pair.student_sft, self._cell.student_init)
+            self._fine_tune(self._student_to_train(), pair.student_sft, self._cell.stages["student_init"])
 
     def _model(self, stage: Stage) -> PreTrainedModel:
         if keeps_model(stage.kind, stage.values):
@@ -170,7 +170,7 @@ class Stages:
         if pair.teacher != SCRATCH and pair.teacher_sft.epochs == 0:
             return
         model = self._teacher_to_train()
-        self._fine_tune(model, pair.teacher_sft, self._cell.teacher)
+        self._fine_tune(model, pair.teacher_sft, self._cell.stages["teacher"])
         write_model(model, self.tokenizer("teacher"), folder)
 
     def _teacher_to_train(self) -> PreTrainedModel:
@@ -185,7 +185,7 @@ class Stages:
         if pair.student not in (SCRATCH, TEACHER) and pair.student_sft.epochs == 0 and pair.keep_layers is None:
             return
         model = self._student_to_train()
-        self._fine_tune(model, pair.student_sft, self._cell.student_init)
+        self._fine_tune(model, pair.student_sft, self._cell.stages["student_init"])
         write_model(model, self.tokenizer("student"), folder)
 
     def _student_to_train(self) -> PreTrainedModel:

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from amid.cells.cell import Cell, Stage
+from amid.cells.cell import Cell
+from amid.cells.stage import Stage
 from amid.errors import RunError
 from amid.reports.tables import build_table, render
 from amid.store import Store
@@ -36,7 +37,7 @@ def carry_out(sweep: Sweep, launch: Launch) -> None:
     for line in plan_lines(sweep):
         log.info("%s", line)
     store.write_sweep(sweep.name, manifest_of(sweep))
-    store.notice([*sweep.references, *(planned.cell for planned in sweep.pending)])
+    store.notice([*sweep.evaluated_stages, *(planned.cell for planned in sweep.pending)])
     preparations = _unprepared(sweep, store)
     said: dict[str, str] = {}  # cell id -> why its job failed, in the launcher's words
     if preparations:
@@ -123,10 +124,9 @@ def _unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
     """
     missing: dict[tuple[str, ...], PlannedCell] = {}
     for planned in sweep.cells:
-        stages = planned.cell.stages
-        references = (planned.cell.teacher, planned.cell.student_init)
+        stages = tuple(planned.cell.stages.values())
         if planned.finished:
-            ready = not any(store.is_damaged(stage) for stage in references)
+            ready = not any(store.is_damaged(stage) for stage in planned.cell.evaluated_stages.values())
         else:
             ready = all(_is_ready(stage, planned, store) for stage in stages)
         if not ready:
@@ -142,8 +142,7 @@ def _frozen(planned: PlannedCell, store: Store, sweep: Sweep, *, task: str) -> O
 
 def _is_ready(stage: Stage, planned: PlannedCell, store: Store) -> bool:
     """Built; and evaluated, if it is a model."""
-    is_reference = stage in (planned.cell.teacher, planned.cell.student_init)
-    return store.state(stage) == "done" and (not is_reference or is_evaluated(store, stage, planned.protocol))
+    return store.state(stage) == "done" and (stage.evaluated_as is None or is_evaluated(store, stage, planned.protocol))
 
 
 def _by_cell(cells: Sequence[PlannedCell], reasons: Sequence[str | None]) -> dict[str, str]:
@@ -162,7 +161,7 @@ def _raise_unfinished(sweep: Sweep, store: Store, tasks: set[str], said: Mapping
         stages = {
             (stage.kind, stage.id): f"{stage.kind} {stage.id}: {why(stage, planned)}"
             for planned in unprepared
-            for stage in planned.cell.stages
+            for stage in planned.cell.stages.values()
             if not _is_ready(stage, planned, store)
         }
         broken, of_what = list(stages.values()), f"{len(stages)} stages"

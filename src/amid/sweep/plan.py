@@ -10,7 +10,9 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from amid.cells.cell import ID_DIGITS, IDENTITY_NODES, Cell, Stage, cell_of
+from amid.cells.canonical import ID_DIGITS
+from amid.cells.cell import IDENTITY_NODES, Cell, cell_of
+from amid.cells.stage import Stage
 from amid.config import RunCfg, TableCfg, fixed_overrides
 from amid.digests.fingerprint import FileDigests, plain, value_digest
 from amid.errors import RequestError, near_match
@@ -54,9 +56,9 @@ class Sweep:
         return tuple(planned for planned in self.cells if not planned.finished)
 
     @property
-    def references(self) -> tuple[Stage, ...]:
+    def evaluated_stages(self) -> tuple[Stage, ...]:
         """Teacher and initial student of every pair in the sweep, each once."""
-        stages = [stage for planned in self.cells for stage in (planned.cell.teacher, planned.cell.student_init)]
+        stages = [stage for planned in self.cells for stage in planned.cell.evaluated_stages.values()]
         return tuple({(stage.kind, stage.id): stage for stage in stages}.values())
 
     @property
@@ -183,7 +185,7 @@ def manifest_of(sweep: Sweep) -> dict[str, Any]:
     protocols = {value_digest(planned.protocol.manifest()): planned.protocol.manifest() for planned in sweep.cells}
     references: dict[tuple[str, str, str], dict[str, str]] = {}
     for planned in sweep.cells:
-        for stage in (planned.cell.teacher, planned.cell.student_init):
+        for stage in planned.cell.evaluated_stages.values():
             protocol = value_digest(planned.protocol.manifest())
             references.setdefault(
                 (stage.kind, stage.id, protocol),

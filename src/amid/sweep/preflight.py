@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from amid.cells.cell import cell_of
-from amid.config import SCRATCH, TEACHER, RunCfg
+from amid.config import ROLES, SCRATCH, TEACHER, RunCfg
 from amid.data.prompt import TEMPLATE_PIECES, no_chat_template
 from amid.data.records import training_records
 from amid.digests.fingerprint import value_digest
@@ -22,7 +22,6 @@ from amid.model_folders.folder import check_full_attention, check_layers, check_
 from amid.model_folders.tokenizer import check_eos, check_one_vocabulary, other_eos
 from amid.store import Store
 
-ROLES = ("teacher", "student")
 # A byte-level tokenizer has all bytes, the end of a text, and the pieces of the prompt template.
 BYTE_ALPHABET = 256 + 1 + len(TEMPLATE_PIECES)
 _tried: set[str] = set()  # pairs with their data and sets, by content, that this process has tried and found sound
@@ -82,16 +81,17 @@ def check_models(run: RunCfg) -> None:
     objective_of(run)
     try_accelerator(run.trainer.accelerator, num_devices=run.trainer.devices)
     cell, store = cell_of(run), Store(run.paths.results)
-    made = all(store.state(stage) == "done" for stage in (cell.teacher, cell.student_init))
+    made = all(store.state(stage) == "done" for stage in cell.evaluated_stages.values())
     key = value_digest(
-        [cell.teacher.id, cell.student_init.id, cell.values["data"], cell.values.get("pair"), made]
+        [stage.id for stage in cell.evaluated_stages.values()]
+        + [cell.values["data"], cell.values.get("pair"), made]
         + [run.strategy.name, run.train.global_batch_size, asdict(run.evaluation)]
         + [run.data.root, run.data.num_eval, str(store.root)]
     )
     if key in _tried:
         return
-    trained = cell.tokenizer is not None and store.state(cell.tokenizer) == "done"
-    folder = store.model_folder(cell.tokenizer) if cell.tokenizer is not None and trained else None
+    tokenizer = cell.stages.get("tokenizer")
+    folder = store.model_folder(tokenizer) if tokenizer is not None and store.state(tokenizer) == "done" else None
     try_pair(run, batches=_batches(run), tokenizer_folder=folder, with_weights=not made)
     _tried.add(key)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from transformers import PreTrainedTokenizerBase
 
-from amid.config import SCRATCH, TEACHER, RunCfg
+from amid.config import ROLES, SCRATCH, TEACHER, Role, RunCfg
 from amid.data.prompt import TEMPLATE_PIECES, render_prompt
 from amid.data.records import Record, training_records
 from amid.data.tokenise import check_enough, tokenizer_texts
@@ -24,7 +24,6 @@ from amid.evaluation.protocol import set_protocols
 from amid.model_folders.folder import check_full_attention, check_layers, check_positions
 from amid.model_folders.tokenizer import check_fits
 from amid.pairs import (
-    Role,
     Sizes,
     check_one_tokenizer,
     keep_layers,
@@ -39,7 +38,6 @@ from amid.pairs import (
 from amid.pairs.tokenizers import largest_ordinary
 from amid.ranks import place
 
-ROLES: tuple[Role, Role] = ("teacher", "student")
 RECORDS_COMPARED = 64  # first training records that both tokenizers must split alike
 
 
