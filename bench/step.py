@@ -3,7 +3,7 @@
     python bench/step.py [--steps 4] [--tokens 512] [--batch-size 8] [--micro-batch-size N] [--alpha -5]
 
 The pair is pair=smollm2 (SmolLM2-135M-Instruct and every third of its layers) in float32, the text instruction-like,
-each row cut to --tokens. What runs is the product: `DistillModule.training_step` under `amid.training.fit`;
+each row cut to --tokens. What runs is the product: `DistillModule.training_step` under `amid.training.trainer`;
 timers are laid around the functions it calls. The first step warms up; the others' medians are printed.
 Peak memory is the resident size of the process, models, gradients and optimiser included.
 Last line: RESULT bench-step labels_per_s=... peak_gb=..., then seconds: teacher_s=... student_s=... loss_s=...
@@ -28,13 +28,13 @@ from loss import model_cache, peak_mb, reset_peak
 
 from amid.data.batch import Batch, collate
 from amid.pairs import Pair, keep_layers, load_model, load_tokenizer
-from amid.ranks import ALONE
-from amid.strategies import Fixed
 from amid.sweep.compose import run_of_overrides
 from amid.training import step as module_of_training
-from amid.training.fit import StepPlan, fit
 from amid.training.objective import objective_of
-from amid.training.step import DistillModule, Optimisation
+from amid.training.optimisation import Optimisation
+from amid.training.plan import StepPlan, TrainingPlace
+from amid.training.step import DistillModule, StepOptions
+from amid.training.trainer import run_trainer
 
 PARTS = ("teacher", "student", "loss", "backward", "optimiser")
 
@@ -125,34 +125,24 @@ def main() -> None:
     lay(clock)
     module = DistillModule(
         Pair(teacher, student, tokenizer, vocab_size=int(teacher.config.vocab_size)),
+        objective_of(run),
+        Optimisation(
+            total_steps=args.steps,
+            lr=run.train.lr,
+            weight_decay=run.train.weight_decay,
+            grad_clip=run.train.grad_clip,
+        ),
         batch_of_step=rows.__getitem__,
-        objective=objective_of(run),
-        strategy=Fixed(),
-        rollout=None,
-        keep_teacher_states=False,
-        optimisation=Optimisation(args.steps, run.train.lr, 0.0, 0, run.train.weight_decay, run.train.grad_clip, 0.5),
-        reduction="global_token_mean",
-        micro_batch_size=args.micro_batch_size,
-        log_every_steps=1,
-        seed=0,
-        ranks=ALONE,
-        validation_batch_mean=False,
-        validation_rouge_l=None,
+        options=StepOptions(micro_batch_size=args.micro_batch_size),
     )
     with tempfile.TemporaryDirectory() as folder:
-        fit(
+        run_trainer(
             module,
             batches(tokenizer, count=1, batch_size=1, tokens=32),
-            plan=StepPlan(steps_per_round=args.steps, rounds=1),
+            steps=StepPlan(steps_per_round=args.steps, rounds=1),
             select="loss",
             precision="32-true",
-            trainer_cfg=run.trainer,
-            checkpoints=Path(folder),
-            loggers=[],
-            label="bench-step",
-            ranks=ALONE,
-            validate_first=False,
-            check=lambda: None,
+            place=TrainingPlace(run.trainer, checkpoints=Path(folder), journal=None, label="bench-step"),
         )
     seconds = {part: clock.median(part) for part in (*PARTS, "step")}
     per_s = statistics.median(count / step["step"] for count, step in zip(labels[1:], clock.steps[1:], strict=True))

@@ -32,7 +32,7 @@ ONLY: dict[str, set[str]] = {
     "generation": set(),
     "ranks": {"errors"},
     "digests": {"errors"},
-    "strategies": {"data"},
+    "strategies": {"config", "data", "ranks"},
     "certificate": {"core"},
 }
 # Status and tables work on a login node. What of another room they need is named by file.
@@ -54,12 +54,15 @@ TORCH_FREE = (
     "generation.decoding",
     "evaluation.protocol",
     "evaluation.endings",
+    "evaluation.summary",
     "evaluation.texts",
     "evaluation.fetch",
 )
 # The files of torch-free rooms that are imported when their verb runs, and not before.
 LATE = {"cli.model_evaluation", "cli.__main__", "sweep.trials"}
-PACKAGE_FACE = {"core"}
+PACKAGE_FACE = {"core", "training"}
+# Who may read the whole of a run's configuration; everyone else is given the nodes or objects that they use.
+READS_THE_RUN = {"config", "cells", "store", "sweep", "experiment", "cli"}
 # Tests of no single room: of whole commands, of what the repository holds, and what tests compare with.
 OF_THE_WHOLE = {"end_to_end", "hostile", "examples", "golden", "reference"}
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -147,6 +150,14 @@ def test_core_imports_torch_and_the_standard_library_only():
     for path in (PACKAGE / "core").glob("*.py"):
         outside = {name.split(".")[0] for name in modules_imported(path)} - {"torch", "amid"}
         assert outside <= set(sys.stdlib_module_names), path
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
+def test_only_the_composition_root_and_what_names_a_run_read_the_whole_of_it(path):
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    assert "RunCfg" not in names or room_of(path) in READS_THE_RUN, (
+        f"{path.relative_to(PACKAGE)} reads RunCfg: give it the nodes or objects that it uses, made in experiment.py"
+    )
 
 
 def test_only_run_py_imports_the_composition_root():

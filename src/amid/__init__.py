@@ -1,19 +1,19 @@
 """AMiD Lab: distillation of language models with alpha-mixture assistant distributions.
 
-`from amid import AmidLoss` imports torch only when it is asked for: plans, status and tables need none.
+`from amid import AmidLoss, DistillModule` imports torch only then: plans, status and tables need none.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["AmidLoss"]
+__all__ = ["AmidLoss", "DistillModule"]
+_HOMES = {"AmidLoss": "amid.core.amid_loss", "DistillModule": "amid.training.step"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AmidLoss":
-        from amid.core.amid_loss import AmidLoss
-
-        return AmidLoss
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'amid' has no attribute '{name}'")

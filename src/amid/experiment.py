@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -20,29 +20,32 @@ from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
 from amid.errors import RunError
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of
-from amid.evaluation.entry import evaluate_entry, read_responses, validation_loss, validation_scores
-from amid.evaluation.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, protocol_of
+from amid.evaluation.entry import evaluate_entry, validation_loss, validation_scores
+from amid.evaluation.protocol import VALIDATION_SIGNATURES, Protocol, protocol_of
+from amid.evaluation.summary import some_responses, summary_of
 from amid.pairs import Pair, shared_vocab_size
 from amid.ranks import ALONE, Ranks, joined
+from amid.stages.builders import BUILDERS
 from amid.stages.ensure import write_model
-from amid.stages.stages import Stages, own_model
+from amid.stages.stages import Materials, Stages, own_model
 from amid.store import Entry, Score, Store
 from amid.store.claims import Claim, held
 from amid.store.failures import not_trained, recorded
 from amid.store.frozen import Request, check_same_cell, freeze
-from amid.store.generations import rows_path
 from amid.store.watch import Patience
 from amid.sweep.plan import is_evaluated, label, resolved_config
 from amid.sweep.preflight import check_run
 from amid.training.devices import device_of
-from amid.training.fit import FitResult
-from amid.training.fitting import fit_student, plan_of_cell, reads_teacher, validator
+from amid.training.fit import fit_student, validator
 from amid.training.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
 from amid.training.objective import objective_of
+from amid.training.optimisation import Reduction
+from amid.training.plan import TrainingPlace, TrainingPlan
 from amid.training.tracking import last_step
+from amid.training.trainer import FitResult
 
 log = logging.getLogger(__name__)
-CELL = "cell"  # announced to the other ranks; stages are announced by their kind
+CELL = "cell"  # announced to the other ranks; stages are announced by their role
 VALIDATION_BATCH_SIZE = 4  # examples whose logits are held at once when a finished model is validated
 
 
@@ -88,14 +91,19 @@ class Experiment:
         self.run = run
         self.cell: Cell = cell_of(run, read_again=True)
         self.store = Store(run.paths.results)
-        self.stages = Stages(run, self.cell, self.store, ranks)
+        self._cache = Path(run.paths.cache)
+        self.stages = Stages(
+            self.cell.stages,
+            Materials(run.pair, run.data, self._cache, run.trainer),
+            builders=BUILDERS,
+            store=self.store,
+            ranks=ranks,
+        )
         self.protocol: Protocol = protocol_of(run, self.cell.values["data"])
-        self._objective = objective_of(run)
-        self._plan = plan_of_cell(run)
+        self._plan = plan_of(run)
         self._ranks = ranks
         self._waits = waits
         self._checked = checked
-        self._cache = Path(run.paths.cache)
 
     @property
     def finished(self) -> bool:
@@ -183,14 +191,10 @@ class Experiment:
         return True
 
     def _prepare(self) -> None:
-        stages, cell = self.stages, self.cell
-        for stage, load in (
-            (cell.stages["teacher"], stages.teacher),
-            (cell.stages["student_init"], stages.initial_student),
-        ):
-            stages.ensure(stage)
+        for role, stage in self.cell.evaluated_stages.items():
+            self.stages.ensure(role)
             if not is_evaluated(self.store, stage, self.protocol):
-                self._evaluate_stage(stage, load)
+                self._evaluate_stage(role, stage)
 
     # Training
 
@@ -247,8 +251,8 @@ class Experiment:
 
     def _pair(self) -> Pair:
         stages = self.stages
-        student, tokenizer = stages.initial_student(), stages.tokenizer("student")
-        teacher = stages.teacher() if reads_teacher(self.run, self._objective) else None
+        student, tokenizer = stages.model("student_init"), stages.tokenizer("student")
+        teacher = stages.model("teacher") if self._plan.reads_teacher else None
         if teacher is None:
             vocab_size = stages.vocab_size("student", student)
         else:
@@ -261,31 +265,32 @@ class Experiment:
         role: Role = "teacher" if pair.teacher is not None else "student"
         return fit_student(
             pair,
-            self.stages.examples(role, pair.vocab_size, num_train=self._plan.num_train),
-            self.stages.dev(role, pair.vocab_size),
+            self.stages.tokenised.examples(role, pair.vocab_size, num_train=self._plan.num_train),
+            self.stages.tokenised.dev(role, pair.vocab_size),
             plan=self._plan,
-            objective=self._objective,
-            resources=self.run.trainer,
-            ranks=self._ranks,
-            checkpoints=self.store.checkpoints_folder(self.cell),
-            journal=self.store.journal_path(self.cell),
-            mirrors=mirrors,
-            label=self._label(),
-            check=self.store.guard(self.cell),
+            place=TrainingPlace(
+                resources=self.run.trainer,
+                checkpoints=self.store.checkpoints_folder(self.cell),
+                journal=self.store.journal_path(self.cell),
+                label=self._label(),
+                ranks=self._ranks,
+                mirrors=mirrors,
+                check=self.store.guard(self.cell),
+            ),
         )
 
     # Evaluation
 
-    def _evaluate_stage(self, stage: Stage, load: Callable[[], PreTrainedModel]) -> None:
+    def _evaluate_stage(self, role: str, stage: Stage) -> None:
         patience = Patience()
         while (claim := self.store.claim_done(stage)) is None:
             patience.wait(f"{stage.kind} {stage.id}, which is evaluated elsewhere ({self.store.owner(stage)})")
             if is_evaluated(self.store, stage, self.protocol):
                 return
         with held(claim), recorded(self.store, stage):
-            scores = self._evaluate(stage, load())
+            scores = self._evaluate(stage, self.stages.model(role))
             self.store.set_evaluated(stage)
-        log.info("%s %s: %s", stage.kind.replace("_", " "), stage.id, _summary(scores, self.protocol))
+        log.info("%s %s: %s", stage.title, stage.id, summary_of(scores, self.protocol))
 
     def _evaluate(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         model = model.to(device_of(self.run.trainer.accelerator))  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
@@ -307,7 +312,7 @@ class Experiment:
     def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         validation, role = self.run.train.validation, self._role(entry)
         tokenizer = self.stages.tokenizer(role)
-        dev = self.stages.dev(role, self.stages.vocab_size(role, model))[: validation.num_examples]
+        dev = self.stages.tokenised.dev(role, self.stages.vocab_size(role, model))[: validation.num_examples]
         batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(tokenizer))
         return validation_scores(
             self.protocol,
@@ -323,7 +328,7 @@ class Experiment:
     @staticmethod
     def _role(entry: Entry) -> Role:
         """Whose tokenizer reads for an entry and writes its texts."""
-        return "teacher" if isinstance(entry, Stage) and entry.kind == "teacher" else "student"
+        return (entry.evaluated_as if isinstance(entry, Stage) else None) or "student"
 
     # What a person sees
 
@@ -362,7 +367,7 @@ class Experiment:
         return Guarded("wandb", wandb_run)
 
     def _report(self, scores: Sequence[Score], seconds: float, mirror: Mirror | None) -> None:
-        log.info("%s  done in %.0f s: %s", self._label(), seconds, _summary(scores, self.protocol))
+        log.info("%s  done in %.0f s: %s", self._label(), seconds, summary_of(scores, self.protocol))
         if mirror is None:
             return
         named = {
@@ -370,34 +375,19 @@ class Experiment:
             + ("" if score.decode_seed is None else f"/seed_{score.decode_seed}"): score.value
             for score in scores
         }
-        mirror.scores(named, self._some_generations(), step=last_step(self.store.journal_path(self.cell)))
-
-    def _some_generations(self) -> list[dict[str, str]]:
-        rows: list[dict[str, str]] = []
-        folder = self.store.generations_folder(self.cell)
-        per_set = -(-self.run.logger.num_generations // max(1, len(self.protocol.sets)))
-        for set_name, each in self.protocol.sets.items():
-            assert each.data is not None
-            file = rows_path(folder, self.protocol.generation_id(self.cell.id, set_name, each.decode_seeds[0]))
-            responses = read_responses(file, num_rows=len(each.data))
-            shown = list(zip(each.data.questions, responses, each.data.references, strict=True))[:per_set]
-            rows += [
-                {"set": set_name, "prompt": question, "response": response, "reference": references[0]}
-                for question, response, references in shown
-            ]
-        return rows[: self.run.logger.num_generations]
+        responses = some_responses(self.store, self.cell, self.protocol, number=self.run.logger.num_generations)
+        mirror.scores(named, responses, step=last_step(self.store.journal_path(self.cell)))
 
 
-def _summary(scores: Sequence[Score], protocol: Protocol) -> str:
-    """Each set's own metric, averaged over decode seeds, on one line."""
-    by_metric: dict[str, dict[str, list[float]]] = {}
-    order = [*protocol.sets, VALIDATION]
-    for score in sorted(scores, key=lambda score: order.index(score.eval_set)):
-        own = "rouge_l" if score.eval_set == VALIDATION else protocol.sets[score.eval_set].metric
-        if score.metric == own:
-            by_metric.setdefault(own, {}).setdefault(score.eval_set, []).append(score.value)
-    return "; ".join(
-        f"{'ROUGE-L' if metric == 'rouge_l' else metric} "
-        + "  ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in by_set.items())
-        for metric, by_set in by_metric.items()
+def plan_of(run: RunCfg) -> TrainingPlan:
+    """The training of a cell, its objective as new."""
+    return TrainingPlan(
+        train=run.train,
+        data=run.data,
+        objective=objective_of(run),
+        seed=run.seed,
+        num_train=run.data.num_train,
+        reduction="micro_batch_mean" if run.compat.micro_batch_mean else cast(Reduction, run.objective.reduction),
+        strategy=run.strategy,
+        compat=run.compat,
     )

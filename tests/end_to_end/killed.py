@@ -58,13 +58,13 @@ def arrange(phase: str, number: int) -> None:
 
     from amid.data.loader import StepBatches
     from amid.evaluation import entry as evaluation
-    from amid.training import checkpoints, fitting
+    from amid.training import checkpoints, fit
     from amid.training.rollout import Rollout
 
     places: dict[str, tuple[Any, str, Callable[..., Any]]] = {
         "step": (StepBatches, "__call__", lambda *_, **__: die()),
         "rollout": (Rollout, "_write", while_generating),
-        "validation": (fitting, "validation_rouge_l", while_generating),
+        "validation": (fit, "validation_rouge_l", while_generating),
         "checkpoint": (torch, "save", half_written),
         "sealing": (checkpoints, "seal_zip", lambda *_, **__: die()),
         "between": (Path, "replace", lambda *_, **__: die()),

@@ -60,7 +60,7 @@ def test_a_yaml_edited_while_a_job_is_queued_trains_no_other_cell(checkout: Path
 def test_a_request_whose_code_gives_another_cell_is_refused(checkout: Path, tmp_path: Path) -> None:
     overrides = [*SMALL, f"paths.results={tmp_path}/results", f"paths.cache={tmp_path}/cache"]
     cell_id, *job = python(checkout, "-c", PLAN, *overrides).stdout.split()
-    file = checkout / "src" / "amid" / "cell.py"
+    file = checkout / "src" / "amid" / "cells" / "canonical.py"
     text = file.read_text()
     assert "\nCELL_VERSION = " in text
     file.write_text(text.replace("\nCELL_VERSION = ", "\nCELL_VERSION = 1000 + "))

@@ -112,7 +112,7 @@ def test_a_bad_request_inside_a_stage_stays_a_bad_request(small_run: Compose, mo
     def refuse(*_: object, **__: object) -> None:
         raise RequestError("not like this")
 
-    monkeypatch.setattr("amid.stages.stages.Stages._fine_tune", refuse)
+    monkeypatch.setattr("amid.stages.fine_tuned.fit_student", refuse)
     run = small_run("task=prepare")
     with pytest.raises(RequestError, match="^not like this$"):
         run_task(run)

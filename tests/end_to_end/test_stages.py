@@ -10,7 +10,7 @@ import pytest
 
 from amid.config import RunCfg
 from amid.experiment import Experiment, run_task
-from amid.training import fitting
+from amid.training import fit
 
 Compose = Callable[..., RunCfg]
 
@@ -49,13 +49,13 @@ def test_the_cell_that_comes_first_decides_nothing_of_its_stages(
 
 def test_a_cell_of_few_records_trains_its_teacher_on_all(small_run: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers: list[int] = []
-    original = fitting.StepBatches
+    original = fit.StepBatches
 
     def counted(examples: list[object], **options: object) -> object:
         numbers.append(len(examples))
         return original(examples, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fitting, "StepBatches", counted)
+    monkeypatch.setattr(fit, "StepBatches", counted)
     run_task(small_run("data.num_train=16"))
     assert numbers == [96, 16, 16]  # teacher, initial student, cell
 
@@ -66,17 +66,17 @@ def test_a_teacher_is_selected_by_the_measure_its_plan_names(
 ) -> None:
     """The ROUGE-L of the first validation is made the best, and the loss falls: each rule keeps another checkpoint."""
     found: list[float] = []
-    original = fitting.fit
+    original = fit.run_trainer
 
     def watched(*args: object, **options: object) -> object:
         result = original(*args, **options)  # type: ignore[arg-type]
-        if str(options["label"]) == "teacher":
+        if getattr(options["place"], "label", None) == "teacher":
             found.append(result.best_value)
         return result
 
     values = iter([50.0, 1.0, 1.0])
-    monkeypatch.setattr(fitting, "fit", watched)
-    monkeypatch.setattr(fitting, "validation_rouge_l", lambda *args, **options: next(values, 1.0))
+    monkeypatch.setattr(fit, "run_trainer", watched)
+    monkeypatch.setattr(fit, "validation_rouge_l", lambda *args, **options: next(values, 1.0))
     run = small_run(
         "task=prepare",
         "pair.teacher_sft={epochs: 1, max_steps: 6, global_batch_size: 12}",

@@ -185,7 +185,7 @@ def test_best_weights_damaged_before_they_are_read_are_refused_and_made_good_by_
         return best_weights(folder)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amid.training.fitting.best_weights", damaged)
+        patch.setattr("amid.training.fit.best_weights", damaged)
         with pytest.raises(RunError, match="best.ckpt is damaged .*; repeat the command"):
             run_task(again)
     run_task(again)

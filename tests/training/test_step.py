@@ -9,9 +9,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from amid.core import DivergenceTerm, Objective, OverlapAdaptive, TaidAdaptive, constant, kl, signal_means
 from amid.data.batch import IGNORE_INDEX, collate
 from amid.pairs import Pair
-from amid.ranks import ALONE
-from amid.strategies import Fixed
-from amid.training.step import DistillModule, Optimisation
+from amid.training.optimisation import Optimisation
+from amid.training.step import DistillModule, StepOptions
 
 VOCAB = 50
 TAID = DivergenceTerm(kl, "rq", constant(value=1.0), TaidAdaptive(), detach_student=True)
@@ -46,19 +45,9 @@ def batch(lengths):
 def module_of(term, *, micro_batch_size=None):
     module = DistillModule(
         Pair(model(0, 16), model(1, 8), tokenizer=None, vocab_size=VOCAB),
-        batch_of_step=lambda step: None,
-        objective=Objective((term,)),
-        strategy=Fixed(),
-        rollout=None,
-        keep_teacher_states=False,
-        optimisation=Optimisation(1, 1e-3, 0.0, 0, 0.0, 1.0, 0.5),
-        reduction="global_token_mean",
-        micro_batch_size=micro_batch_size,
-        log_every_steps=1,
-        seed=0,
-        ranks=ALONE,
-        validation_batch_mean=False,
-        validation_rouge_l=None,
+        Objective((term,)),
+        Optimisation(total_steps=1, lr=1e-3),
+        options=StepOptions(micro_batch_size=micro_batch_size),
     )
     module._trainer = SimpleNamespace(world_size=1, strategy=None)
     module.manual_backward = lambda loss: loss.backward()

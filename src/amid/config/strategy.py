@@ -82,3 +82,8 @@ class StrategyCfg:
         ):
             if getattr(self, name) is not None:
                 one_of(f"strategy.{name}", getattr(self, name), valid)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it replays from a buffer."""
+        return self.capacity is not None and self.use_buffer is not False

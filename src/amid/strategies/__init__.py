@@ -2,6 +2,7 @@
 
 from amid.strategies.adaptive import AdaptiveOffPolicy
 from amid.strategies.base import Draws, Gather, Generate, Policy, Strategy
+from amid.strategies.build import strategy_of
 from amid.strategies.fixed import Fixed
 from amid.strategies.mixed import Mixed
 from amid.strategies.replay import ReplayBuffer
@@ -16,4 +17,5 @@ __all__ = [
     "Policy",
     "ReplayBuffer",
     "Strategy",
+    "strategy_of",
 ]

@@ -1,208 +1,114 @@
-"""Fitting a module with Lightning's Trainer: checkpoints that survive a kill, resume, and what is shown meanwhile."""
+"""Fitting a student: the parts of one training, put together as its plan says."""
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
-import lightning
-from lightning.fabric.plugins import ClusterEnvironment
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from amid.config import TrainerCfg
-from amid.data.batch import Batch
-from amid.errors import RequestError, RunError
-from amid.ranks import Ranks
-from amid.training.checkpoints import BEST, KeepLast, SealedCheckpointIO, intact_checkpoint
-from amid.training.devices import device_of, slow_training
-from amid.training.step import DistillModule
-
-log = logging.getLogger(__name__)
-for _name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(_name).setLevel(logging.WARNING)  # Lightning sets INFO when imported; its tips are not our output
+from amid.config import TrainerCfg, ValidationCfg
+from amid.data.loader import StepBatches, validation_batches
+from amid.data.tokenise import Example, eos_id
+from amid.evaluation.entry import validation_rouge_l
+from amid.generation.decoding import Decoding
+from amid.pairs import Pair
+from amid.ranks import ALONE, Ranks
+from amid.strategies import Fixed, strategy_of
+from amid.training.checkpoints import best_weights
+from amid.training.optimisation import Optimisation
+from amid.training.plan import TrainingPlace, TrainingPlan, plan_steps
+from amid.training.rollout import rollout_of
+from amid.training.step import DistillModule, StepOptions
+from amid.training.trainer import FitResult, run_trainer
 
 
-@dataclass(frozen=True)
-class StepPlan:
-    """How many rounds of optimiser steps; each ends with a validation and a checkpoint.
-
-    A round is an epoch to Lightning, whatever share of the data it reads.
-    """
-
-    steps_per_round: int
-    rounds: int
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps in all."""
-        return self.steps_per_round * self.rounds
-
-
-def plan_steps(
-    num_examples: int, *, batch_size: int, epochs: int, max_steps: int | None, every_steps: int | None
-) -> StepPlan:
-    """The step plan of a training set: at most `max_steps` steps, a validation about every `every_steps`.
-
-    Rounds are made equally long, so the total can be smaller by less than their number. Raises RunError if the data do
-    not fill one batch.
-    """
-    steps_per_epoch = num_examples // batch_size
-    if steps_per_epoch == 0:
-        raise RunError(f"{num_examples} training examples do not fill one batch of {batch_size}")
-    total = min(steps_per_epoch * epochs, max_steps or steps_per_epoch * epochs)
-    rounds = -(-total // min(total, every_steps or steps_per_epoch))
-    return StepPlan(steps_per_round=total // rounds, rounds=rounds)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """The value that the best weights were selected by, and seconds spent in this process."""
-
-    best_value: float
-    seconds: float
-
-
-def fit(
-    module: DistillModule,
-    validation: Sequence[Batch],
-    *,
-    plan: StepPlan,
-    select: Literal["rouge_l", "loss"],
-    precision: str,
-    trainer_cfg: TrainerCfg,
-    checkpoints: Path,
-    loggers: Sequence[Logger],
-    label: str,
-    ranks: Ranks,
-    validate_first: bool,
-    check: Callable[[], None],
+def fit_student(
+    pair: Pair, examples: Sequence[Example], dev: Sequence[Example], *, plan: TrainingPlan, place: TrainingPlace
 ) -> FitResult:
-    """Trains to the end of the plan, from the last intact checkpoint if there is one, and selects the best weights.
+    """Trains the pair's student, which holds the best weights afterwards; collective over ranks.
 
-    validation: this rank's batches. select: validation ROUGE-L (highest) or loss (lowest). label: how progress lines
-    name this run. validate_first: also validate the starting student. check: called before anything is put in its
-    place; raises if another process owns the folder. Raises KeyboardInterrupt on Ctrl-C, after Lightning has shut down.
+    examples: those the plan trains on. dev: the validation examples, of which the plan may use the first.
     """
-    monitor, mode = ("val/rouge_l", "max") if select == "rouge_l" else ("val/loss", "min")
-    best = ModelCheckpoint(
-        dirpath=checkpoints,
-        filename=BEST.removesuffix(".ckpt"),
-        monitor=monitor,
-        mode=mode,
-        save_weights_only=True,
-        save_on_train_epoch_end=False,  # right after validation, so that the epoch's checkpoint knows of it
-        enable_version_counter=False,
+    train, validation, pad_id = plan.train, plan.train.validation, eos_id(pair.tokenizer)
+    resources, ranks = place.resources, place.ranks
+    dev = dev[: validation.num_examples]
+    steps = plan_steps(len(examples), train)
+    strategy = strategy_of(
+        plan.strategy, seed=plan.seed, pad_id=pad_id, ranks=ranks, rank_local_coin=plan.compat.sgo_rank_local_coin
     )
-    slow = slow_training(precision, device_of(trainer_cfg.accelerator))
-    if slow is not None and ranks.leads:
-        log.info("note: %s", slow)  # and stays what was asked for: precision is a part of the identity
-    show_bar = trainer_cfg.progress_bar and sys.stderr.isatty() and ranks.leads
-    callbacks: list[Callback] = [
-        best,
-        KeepLast(checkpoints, every_steps=trainer_cfg.checkpoint_every_steps, check=check),
-    ]
-    if ranks.leads:
-        callbacks.append(_ProgressLines(label, plan))
-    if show_bar:
-        callbacks.append(TQDMProgressBar(refresh_rate=max(1, plan.steps_per_round // 20), leave=False))
-    with warnings.catch_warnings():
-        # Lightning's advice on workers, on precision plugins and on folders of an earlier attempt does not apply here.
-        warnings.filterwarnings("ignore", module="lightning")
-        trainer = lightning.Trainer(
-            accelerator=trainer_cfg.accelerator,
-            devices=ranks.per_node,
-            num_nodes=ranks.size // ranks.per_node,
-            # Buffers are equal on all ranks; exchanging them on every forward would hang where ranks validate apart.
-            strategy=DDPStrategy(broadcast_buffers=False) if ranks.size > 1 else "auto",
-            precision=precision,  # type: ignore[arg-type]  # checked by TrainCfg
-            max_epochs=plan.rounds,
-            logger=list(loggers),
-            callbacks=callbacks,
-            plugins=[SealedCheckpointIO(check), _environment(ranks)],
-            enable_progress_bar=show_bar,
-            enable_model_summary=False,
-            num_sanity_val_steps=-1 if validate_first else 0,  # Lightning skips it when a run resumes
-            use_distributed_sampler=False,  # batches are made for their rank
-            log_every_n_steps=1,
+    module = DistillModule(
+        pair,
+        plan.objective,
+        Optimisation(
+            total_steps=steps.total_steps,
+            lr=train.lr,
+            lr_final=train.lr_final,
+            warmup_steps=train.warmup_steps,
+            weight_decay=train.weight_decay,
+            grad_clip=train.grad_clip,
+            max_nonfinite_share=train.max_nonfinite_share,
+        ),
+        batch_of_step=StepBatches(
+            examples,
+            batch_size=train.global_batch_size,
+            seed=plan.seed,
+            pad_id=pad_id,
+            rank=ranks.rank,
+            world_size=ranks.size,
+            bucket_by_length=train.bucket_by_length,
+        ),
+        strategy=strategy,
+        rollout=None if isinstance(strategy, Fixed) else rollout_of(plan, pair, resources),
+        options=StepOptions(
+            reduction=plan.reduction,
+            micro_batch_size=resources.micro_batch_size,
+            keep_teacher_states=resources.keep_teacher_states and plan.strategy.remembers,
+            log_every_steps=resources.log_every_steps,
+            validation_batch_mean=plan.compat.validation_batch_mean,
+        ),
+        seed=plan.seed,
+        ranks=ranks,
+        validation_rouge_l=validator(plan, resources, pair.tokenizer, dev, ranks=ranks)
+        if plan.validates_text
+        else None,
+    )
+    batch_size = min(resources.micro_batch_size or train.global_batch_size, train.global_batch_size)
+    place.checkpoints.mkdir(parents=True, exist_ok=True)
+    result = run_trainer(
+        module,
+        validation_batches(dev[ranks.rank :: ranks.size], batch_size=batch_size, pad_id=pad_id),
+        steps=steps,
+        select=cast(Literal["rouge_l", "loss"], validation.select),
+        precision=train.precision,
+        place=place,
+        validate_first=strategy.wants_initial_loss,
+    )
+    module.load_state_dict(best_weights(place.checkpoints))
+    return result
+
+
+def validator(
+    plan: TrainingPlan,
+    resources: TrainerCfg,
+    tokenizer: PreTrainedTokenizerBase,
+    dev: Sequence[Example],
+    *,
+    ranks: Ranks = ALONE,
+) -> Callable[[PreTrainedModel], float]:
+    """The function from a student to its validation ROUGE-L; collective over the ranks given."""
+    validation: ValidationCfg = plan.train.validation
+
+    def rouge_l_of(model: PreTrainedModel) -> float:
+        return validation_rouge_l(
+            model,
+            tokenizer,
+            dev,
+            decoding=Decoding(max_new_tokens=validation.max_new_tokens, temperature=validation.temperature),
+            seed=validation.seed,
+            batch_size=resources.generation_batch_size,
+            max_tokens=plan.data.max_tokens,
+            ranks=ranks,
         )
-        start = time.perf_counter()
-        # Lightning counts: the module asks for the batch of its step, and validation batches are made already.
-        steps: DataLoader[int] = DataLoader(range(plan.steps_per_round), batch_size=None)  # type: ignore[arg-type]  # list
-        val_loader: DataLoader[Batch] = DataLoader(list(validation), batch_size=None)  # type: ignore[arg-type]  # list
-        try:
-            trainer.fit(module, steps, val_loader, ckpt_path=intact_checkpoint(checkpoints, check=check))
-        except SystemExit as end:
-            # Lightning's answer to SIGTERM and to Ctrl-C; any other comes from a user's function.
-            if isinstance(end, SIGTERMException) or isinstance(end.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
-            raise
-        except (RequestError, RunError):
-            raise
-        except Exception as err:
-            elsewhere = ranks.failure_elsewhere()
-            if elsewhere is None:
-                raise
-            raise RunError(elsewhere) from err  # not that the connection to that rank broke
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-    if best.best_model_score is None:
-        raise RunError("training ended without a validation")
-    return FitResult(best_value=float(best.best_model_score), seconds=time.perf_counter() - start)
 
-
-def _environment(ranks: Ranks) -> ClusterEnvironment:
-    """How the processes were started; told, because Lightning's guess takes a lone process of a job for many."""
-    if ranks.size == 1:
-        return LightningEnvironment()
-    if TorchElasticEnvironment.detect():
-        return TorchElasticEnvironment()
-    return SLURMEnvironment(auto_requeue=False)
-
-
-class _ProgressLines(Callback):
-    """One line per validation, readable in a log file as on a terminal."""
-
-    def __init__(self, label: str, plan: StepPlan) -> None:
-        self._label = label
-        self._plan = plan
-        self._start = time.perf_counter()
-        self._first_step = 0
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Starts the clock, and says where a resumed run continues."""
-        self._start = time.perf_counter()
-        self._first_step = trainer.global_step
-        if self._first_step:
-            log.info("%s  resumes after step %d of %d", self._label, self._first_step, self._plan.total_steps)
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Prints loss, validation and the time left."""
-        done = trainer.global_step
-        seconds = time.perf_counter() - self._start
-        left = seconds / max(1, done - self._first_step) * (self._plan.total_steps - done)
-        metrics = trainer.callback_metrics
-        rouge = f"  val ROUGE-L {float(metrics['val/rouge_l']):5.1f}" if "val/rouge_l" in metrics else ""
-        log.info(
-            "%s  step %d/%d  loss %.4f  val loss %.4f%s%s  %.0f s left",
-            self._label,
-            done,
-            self._plan.total_steps,
-            float(metrics["loss"]),
-            float(metrics["val/loss"]),
-            rouge,
-            pl_module.strategy_summary() if isinstance(pl_module, DistillModule) else "",
-            left,
-        )
+    return rouge_l_of

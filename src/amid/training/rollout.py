@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
+from amid.config import TrainerCfg
 from amid.data.batch import Batch, collate, collate_unshifted
+from amid.data.tokenise import eos_id
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.speculative import Interleaving, generate_speculative
 from amid.pairs import Pair
 from amid.store.measures import CLOCK
 from amid.strategies import Policy
+from amid.training.plan import TrainingPlan
 
 
 @dataclass
@@ -120,3 +123,37 @@ class Rollout:
             return collate_unshifted(rows, example_ids=example_ids, pad_id=self._eos_id, source="fresh")
         rows = list(zip(prompts, responses, strict=True))
         return collate(rows, example_ids=example_ids, pad_id=self._eos_id, source="fresh")
+
+
+def rollout_of(plan: TrainingPlan, pair: Pair, resources: TrainerCfg) -> Rollout:
+    """The rollout that a plan's strategy asks for."""
+    options, data = plan.strategy, plan.data
+    assert options.temperature is not None and options.top_p is not None and options.top_k is not None
+    # As many new tokens as the longest prompt leaves room for, as in the reference
+    max_new_tokens = data.max_tokens - data.max_prompt_tokens
+    student = Decoding(
+        max_new_tokens=max_new_tokens, temperature=options.temperature, top_p=options.top_p, top_k=options.top_k
+    )
+    interleaving = None
+    if options.name == "speculative":
+        assert options.teacher_temperature is not None and options.teacher_top_p is not None
+        assert options.num_proposed is not None and options.accept_top_k is not None
+        interleaving = Interleaving(
+            student=student,
+            teacher=Decoding(
+                max_new_tokens=max_new_tokens, temperature=options.teacher_temperature, top_p=options.teacher_top_p
+            ),
+            num_proposed=options.num_proposed,
+            accept_top_k=options.accept_top_k,
+            fresh_test=plan.compat.skd_fresh_test,
+        )
+    return Rollout(
+        pair,
+        decoding=student,
+        interleaving=interleaving,
+        seed=plan.seed,
+        eos_id=eos_id(pair.tokenizer),
+        batch_size=resources.generation_batch_size,
+        max_tokens=data.max_tokens,
+        unshifted_labels=plan.compat.sgo_label_offset,
+    )

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
@@ -28,62 +28,56 @@ from amid.core import Head, LossParts, Objective, chunked_objective_from_logits,
 from amid.data.batch import SOURCES, Batch
 from amid.errors import RunError
 from amid.pairs import Pair, hidden_states, output_head
-from amid.ranks import Ranks
+from amid.ranks import ALONE, Ranks
 from amid.store.measures import CLOCK
-from amid.strategies import Policy, Strategy
+from amid.strategies import Fixed, Policy, Strategy
+from amid.training.optimisation import Optimisation, Reduction, StepParts, equal_weights, row_weights
 from amid.training.rollout import Rollout
 
 log = logging.getLogger(__name__)
-Reduction = Literal["global_token_mean", "sequence_mean", "micro_batch_mean"]
 
 
 @dataclass(frozen=True)
-class Optimisation:
-    """What the optimiser does: AdamW, warm-up then cosine from lr to lr_final over total_steps."""
+class StepOptions:
+    """How a step is carried out.
 
-    total_steps: int
-    lr: float
-    lr_final: float
-    warmup_steps: int
-    weight_decay: float
-    grad_clip: float
-    max_nonfinite_share: float
+    reduction: of the step's tokens to its loss. micro_batch_size: rows per forward pass, None = all at once.
+    keep_teacher_states: of generated batches, so that a replayed one needs no teacher pass.
+    validation_batch_mean: the strategy is told of the mean over validation batches instead of over tokens.
+    """
 
-    def lr_at(self, step: int) -> float:
-        """Learning rate of the given optimiser step, counted from 0."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    reduction: Reduction = "global_token_mean"
+    micro_batch_size: int | None = None
+    keep_teacher_states: bool = False
+    log_every_steps: int = 1
+    validation_batch_mean: bool = False
 
 
 class DistillModule(lightning.LightningModule):
-    """Trains the student of a pair to minimise an objective on the batches of a strategy.
+    """Trains the student of a pair to minimise an objective on the batches of a strategy, under any Lightning Trainer.
 
-    batch_of_step: optimiser step -> this rank's gold batch. Lightning only counts the steps, so that a resumed run asks
-        for the batch of its own step.
+    batch_of_step: optimiser step -> this rank's gold batch; Lightning then only counts the steps, and a resumed run
+        asks for the batch of its own step. None: the Trainer's loader gives batches (`amid.data.batch.Batch`).
+    strategy: which batch to train on; None = the gold one. rollout: what writes the responses it asks for.
+    ranks: this process among those that train together, where there are several.
     validation_rouge_l: student -> ROUGE-L of its responses to the validation prompts; None = validate by loss only.
-    validation_batch_mean: the strategy is told of the mean over batches instead of over tokens.
     The teacher is no submodule: it is in no checkpoint and no optimiser, and stays in eval mode.
+    Raises ValueError if the objective reads a teacher that the pair does not have.
     """
 
     def __init__(
         self,
         pair: Pair,
-        *,
-        batch_of_step: Callable[[int], Batch],
         objective: Objective,
-        strategy: Strategy,
-        rollout: Rollout | None,
-        keep_teacher_states: bool,
         optimisation: Optimisation,
-        reduction: Reduction,
-        micro_batch_size: int | None,
-        log_every_steps: int,
-        seed: int,
-        ranks: Ranks,
-        validation_batch_mean: bool,
-        validation_rouge_l: Callable[[PreTrainedModel], float] | None,
+        *,
+        batch_of_step: Callable[[int], Batch] | None = None,
+        strategy: Strategy | None = None,
+        rollout: Rollout | None = None,
+        options: StepOptions | None = None,
+        seed: int = 0,
+        ranks: Ranks = ALONE,
+        validation_rouge_l: Callable[[PreTrainedModel], float] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -95,19 +89,16 @@ class DistillModule(lightning.LightningModule):
         self._vocab_size = pair.vocab_size
         self._batch_of_step = batch_of_step
         self._objective = objective
-        self._strategy = strategy
+        self._strategy: Strategy = Fixed() if strategy is None else strategy
         self._rollout = rollout
-        self._keep_teacher_states = keep_teacher_states and objective.needs_teacher
+        self._options = options or StepOptions()
+        self._keep_teacher_states = self._options.keep_teacher_states and objective.needs_teacher
         self._ranks = ranks
         self._optimisation = optimisation
-        self._reduction = reduction
-        self._micro_batch_size = micro_batch_size
-        self._log_every_steps = log_every_steps
         self._seed = seed
         self._validation_rouge_l = validation_rouge_l
         self._heads: list[Head | None] = []
         self._epoch_positions = self._epoch_nonfinite = 0
-        self._validation_batch_mean = validation_batch_mean
         self._val_sum = self._val_count = 0.0
         self._tokens_since_log, self._time_of_log = 0, time.perf_counter()
         self._sources_since_log, self._sources_of_round = [0] * len(SOURCES), [0] * len(SOURCES)
@@ -138,13 +129,15 @@ class DistillModule(lightning.LightningModule):
                 )
 
     def training_step(self, batch: object, batch_idx: int) -> None:
-        """Takes one whole optimiser step (manual optimisation)."""
+        """Takes one whole optimiser step (manual optimisation); the gold batch is `batch` without a `batch_of_step`."""
         step = self.global_step
         torch.manual_seed(_step_seed(self._seed, step, self.global_rank))
         progress = step / self._optimisation.total_steps
-        gold = self._batch_of_step(step).to(self.device)
+        gold = batch if self._batch_of_step is None else self._batch_of_step(step)
+        if not isinstance(gold, Batch):
+            raise TypeError(f"the Trainer's loader must give an amid.data.batch.Batch, got {type(gold).__name__}")
         generate = functools.partial(self._generate, step=step)
-        chosen = self._strategy.next_batch(gold, progress=progress, generate=generate).to(self.device)
+        chosen = self._strategy.next_batch(gold.to(self.device), progress=progress, generate=generate).to(self.device)
         for counts in (self._sources_since_log, self._sources_of_round):
             counts[int(chosen.source[0])] += 1
         optimizer = self.optimizers()
@@ -172,7 +165,7 @@ class DistillModule(lightning.LightningModule):
         self._epoch_nonfinite += total.num_nonfinite
         self._objective.update({"progress": (step + 1) / self._optimisation.total_steps, **signal_means(total.signals)})
         self._log_step(step, total, lr=lr, grad_norm=float(grad_norm))
-        if (step + 1) % int(self.trainer.num_training_batches) == 0:
+        if (step + 1) % self.trainer.num_training_batches == 0:
             self._end_round()
 
     def _generate(self, batch: Batch, *, policy: Policy, step: int) -> Batch:
@@ -181,7 +174,7 @@ class DistillModule(lightning.LightningModule):
         fresh = self._rollout(batch, policy=policy, step=step)
         if not self._keep_teacher_states or any(head is None for head in self._heads):
             return fresh
-        parts = [self._states(self._teacher[0], micro) for micro in fresh.split(self._micro_batch_size)]
+        parts = [self._states(self._teacher[0], micro) for micro in fresh.split(self._options.micro_batch_size)]
         width = fresh.input_ids.shape[1]
         padded = [nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts]
         return replace(fresh, teacher_states=torch.cat(padded))
@@ -209,7 +202,7 @@ class DistillModule(lightning.LightningModule):
             logits = self._all_logits(self.student, batch)[batch.labelled]
         else:
             logits = head.logits(self._states(self.student, batch)[batch.labelled])
-        by_batch = self._validation_batch_mean
+        by_batch = self._options.validation_batch_mean
         self._val_sum += float(
             nn.functional.cross_entropy(logits.float(), labels, reduction="mean" if by_batch else "sum")
         )
@@ -241,13 +234,13 @@ class DistillModule(lightning.LightningModule):
         positions = checkpoint.get("positions", {"round": 0, "nonfinite": 0})  # 0.1.0 kept none
         self._epoch_positions, self._epoch_nonfinite = positions["round"], positions["nonfinite"]
 
-    def _accumulate(self, batch: Batch) -> _StepParts:
+    def _accumulate(self, batch: Batch) -> StepParts:
         """Loss parts of this rank's batch, its gradient accumulated over micro-batches."""
         # A mean per micro-batch depends on which rows it holds: they stay as they were drawn
-        divide = batch.split if self._reduction == "micro_batch_mean" else batch.micro_batches
-        micro_batches = list(divide(self._micro_batch_size))
+        divide = batch.split if self._options.reduction == "micro_batch_mean" else batch.micro_batches
+        micro_batches = list(divide(self._options.micro_batch_size))
         weights = self._token_weights(batch, micro_batches)
-        total = _StepParts(signals={name: [0.0, 0.0] for name in self._objective.measured_signals})
+        total = StepParts(signals={name: [0.0, 0.0] for name in self._objective.measured_signals})
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             # Without a label there is nothing to compute, but a rank alone must not skip the exchange of gradients.
@@ -259,14 +252,14 @@ class DistillModule(lightning.LightningModule):
                 total.add(parts, weights[index])
         return total
 
-    def _summed_over_ranks(self, parts: _StepParts) -> _StepParts:
+    def _summed_over_ranks(self, parts: StepParts) -> StepParts:
         """The parts of the whole step, on every rank."""
         signals = [value for pair in parts.signals.values() for value in pair]
         counts = (parts.num_tokens, parts.num_nonfinite, parts.num_dense)
         loss, surviving, tokens, nonfinite, dense, *sums = self._reduced(
             parts.loss, parts.surviving_weight, *counts, *signals
         )
-        return _StepParts(
+        return StepParts(
             loss=loss,
             surviving_weight=surviving,
             num_tokens=int(tokens),
@@ -325,23 +318,14 @@ class DistillModule(lightning.LightningModule):
     def _token_weights(self, batch: Batch, micro_batches: list[Batch]) -> list[Tensor]:
         """Weight of every labelled token, [N] per micro-batch; all weights of all ranks add up to 1."""
         world = self.trainer.world_size
-        if self._reduction == "sequence_mean":
+        if self._options.reduction == "sequence_mean":
             num_rows = self._reduced(float(batch.labelled.any(dim=1).sum()))[0]
-            weights = []
-            for micro in micro_batches:
-                lengths = micro.labelled.sum(dim=1, keepdim=True).clamp(min=1)
-                per_row = torch.reciprocal(lengths * max(1.0, num_rows))
-                weights.append(per_row.expand_as(micro.labels)[micro.labelled])
-            return weights
-        if self._reduction == "micro_batch_mean":
+            return row_weights(micro_batches, num_rows=num_rows)
+        if self._options.reduction == "micro_batch_mean":
             counts = [float(micro.labelled.sum()) * len(micro_batches) * world for micro in micro_batches]
         else:
-            count = self._reduced(float(batch.labelled.sum()))[0]
-            counts = [count] * len(micro_batches)
-        return [
-            torch.full((int(micro.labelled.sum()),), 1.0 / max(1.0, count), device=self.device)
-            for micro, count in zip(micro_batches, counts, strict=True)
-        ]
+            counts = [self._reduced(float(batch.labelled.sum()))[0]] * len(micro_batches)
+        return equal_weights(micro_batches, counts)
 
     def _reduced(self, *values: float | Tensor) -> list[float]:
         """The values summed over ranks."""
@@ -350,10 +334,10 @@ class DistillModule(lightning.LightningModule):
             torch.distributed.all_reduce(row)
         return row.tolist()
 
-    def _log_step(self, step: int, parts: _StepParts, *, lr: float, grad_norm: float) -> None:
+    def _log_step(self, step: int, parts: StepParts, *, lr: float, grad_norm: float) -> None:
         self._tokens_since_log += parts.num_tokens
         self.log("loss", parts.loss, prog_bar=True, logger=False)
-        if (step + 1) % self._log_every_steps and step + 1 < self._optimisation.total_steps:
+        if (step + 1) % self._options.log_every_steps and step + 1 < self._optimisation.total_steps:
             return
         now = time.perf_counter()
         seconds = now - self._time_of_log
@@ -400,32 +384,6 @@ class DistillModule(lightning.LightningModule):
     def _log(self, metrics: dict[str, float], *, step: int) -> None:
         for logger in self.loggers:
             logger.log_metrics(metrics, step=step)
-
-
-@dataclass
-class _StepParts:
-    """Sums over the labelled tokens of one step, of one rank or of all.
-
-    surviving_weight: of the tokens with a finite value. signals: by name, sum and number of tokens as in `LossParts`;
-    the same names whether or not a micro-batch had a label, since ranks exchange them.
-    """
-
-    signals: dict[str, list[float]]
-    loss: float = 0.0
-    surviving_weight: float = 0.0
-    num_tokens: int = 0
-    num_nonfinite: int = 0
-    num_dense: int = 0
-
-    def add(self, parts: LossParts, weights: Tensor) -> None:
-        finite = torch.isfinite(parts.per_token)
-        self.loss += float(parts.loss.detach())
-        self.surviving_weight += float(weights[finite].sum()) if not finite.all() else float(weights.sum())
-        self.num_tokens += finite.numel()
-        self.num_nonfinite += int(parts.num_nonfinite)
-        self.num_dense += int(parts.num_dense)
-        for name, pair in parts.signals.items():
-            self.signals[name] = [mine + theirs for mine, theirs in zip(self.signals[name], pair.tolist(), strict=True)]
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -1,0 +1,68 @@
+"""The training and validation records of a pair as tokens, read once for all its trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from amid.config import DataCfg, Role
+from amid.data.records import training_records
+from amid.data.tokenise import Example, tokenise_records, within_vocabulary
+from amid.errors import RequestError
+
+Part = Literal["train", "dev"]
+
+
+class TokenisedData:
+    """Examples by role: whose tokenizer reads them, the teacher's or the student's.
+
+    one_vocabulary: both split text alike, so that what one has read serves the other.
+    """
+
+    def __init__(
+        self, data: DataCfg, tokenizer: Callable[[Role], PreTrainedTokenizerBase], *, one_vocabulary: bool
+    ) -> None:
+        self._data = data
+        self._tokenizer = tokenizer
+        self._one_vocabulary = one_vocabulary
+        self._tokenised: dict[tuple[Role, Part, int | None], list[Example]] = {}
+        self._usable: dict[tuple[Role, Part, int | None, int], list[Example]] = {}
+
+    def examples(self, role: Role, vocab_size: int, *, num_train: int | None) -> list[Example]:
+        """Training examples of the first `num_train` records (None = all), of tokens below `vocab_size`."""
+        return self._of_tokens_below(vocab_size, role, "train", num_train)
+
+    def dev(self, role: Role, vocab_size: int) -> list[Example]:
+        """Validation examples, as `examples`. Raises RequestError if none is left."""
+        dev = self._of_tokens_below(vocab_size, role, "dev", None)
+        if not dev:
+            limit = self._data.max_prompt_tokens
+            raise RequestError(f"no validation record can be used within data.max_prompt_tokens={limit}")
+        return dev
+
+    def _of_tokens_below(self, vocab_size: int, role: Role, part: Part, number: int | None) -> list[Example]:
+        key = (role, part, number, vocab_size)
+        if key not in self._usable:
+            self._usable[key] = within_vocabulary(self._tokenised_records(role, part, number), vocab_size)
+        return self._usable[key]
+
+    def _tokenised_records(self, role: Role, part: Part, number: int | None) -> list[Example]:
+        other: Role = "student" if role == "teacher" else "teacher"
+        tokenizer, found = self._tokenizer(role), self._tokenised
+        # With a part of the vocabulary in common one of the two lacks tokens.
+        same = tokenizer is self._tokenizer(other) or self._one_vocabulary
+        if same and (other, part, number) in found:
+            return found[other, part, number]
+        if (role, part, number) not in found:
+            data = self._data
+            train, dev = training_records(data)
+            found[role, part, number] = tokenise_records(
+                (train if part == "train" else dev)[:number],
+                tokenizer,
+                max_prompt_tokens=data.max_prompt_tokens,
+                max_tokens=data.max_tokens,
+                truncate_prompt=data.truncate_prompt,
+            )
+        return found[role, part, number]

@@ -1,0 +1,88 @@
+"""What the optimiser does, and how a step's loss is reduced.
+
+Legend: N labelled tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from amid.core import LossParts
+from amid.data.batch import Batch
+
+Reduction = Literal["global_token_mean", "sequence_mean", "micro_batch_mean"]
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """What the optimiser does: AdamW, warm-up then cosine from lr to lr_final over total_steps.
+
+    grad_clip: largest norm of the whole gradient, 0 = off. max_nonfinite_share: of a round's positions; above it the
+    training fails as diverged.
+    """
+
+    total_steps: int
+    lr: float
+    lr_final: float = 0.0
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    grad_clip: float = 1.0
+    max_nonfinite_share: float = 0.01
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of the given optimiser step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+@dataclass
+class StepParts:
+    """Sums over the labelled tokens of one step, of one rank or of all.
+
+    surviving_weight: of the tokens with a finite value. signals: by name, sum and number of tokens as in `LossParts`;
+    the same names whether or not a micro-batch had a label, since ranks exchange them.
+    """
+
+    signals: dict[str, list[float]]
+    loss: float = 0.0
+    surviving_weight: float = 0.0
+    num_tokens: int = 0
+    num_nonfinite: int = 0
+    num_dense: int = 0
+
+    def add(self, parts: LossParts, weights: Tensor) -> None:
+        """Adds the parts of a micro-batch whose tokens have these weights [N]."""
+        finite = torch.isfinite(parts.per_token)
+        self.loss += float(parts.loss.detach())
+        self.surviving_weight += float(weights[finite].sum()) if not finite.all() else float(weights.sum())
+        self.num_tokens += finite.numel()
+        self.num_nonfinite += int(parts.num_nonfinite)
+        self.num_dense += int(parts.num_dense)
+        for name, pair in parts.signals.items():
+            self.signals[name] = [mine + theirs for mine, theirs in zip(self.signals[name], pair.tolist(), strict=True)]
+
+
+def row_weights(micro_batches: Sequence[Batch], *, num_rows: float) -> list[Tensor]:
+    """Weights [N] per micro-batch of a mean over tokens within each row, then over `num_rows` rows of all ranks."""
+    weights = []
+    for micro in micro_batches:
+        lengths = micro.labelled.sum(dim=1, keepdim=True).clamp(min=1)
+        per_row = torch.reciprocal(lengths * max(1.0, num_rows))
+        weights.append(per_row.expand_as(micro.labels)[micro.labelled])
+    return weights
+
+
+def equal_weights(micro_batches: Sequence[Batch], counts: Sequence[float]) -> list[Tensor]:
+    """Weights [N] per micro-batch, each 1 / its count."""
+    return [
+        torch.full((int(micro.labelled.sum()),), 1.0 / max(1.0, count), device=micro.labels.device)
+        for micro, count in zip(micro_batches, counts, strict=True)
+    ]
