@@ -28,11 +28,11 @@ CALLED = {
 }
 # The extras that may be imported in a folder besides what everybody has. In src, only inside of functions.
 EXTRAS = {
-    "src": ("smollm2", "comet"),
+    "src": ("smollm2", "comet", "pandas"),
     "run.py": (),
     "examples": (),
     "bench": ("bench", "smollm2", "dev"),
-    "tests": ("dev", "smollm2"),
+    "tests": ("dev", "smollm2", "pandas"),
 }
 # Declared, though no file of ours imports them, because of what does.
 INDIRECT = {

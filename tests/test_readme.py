@@ -10,11 +10,12 @@ import yaml
 from typer.main import get_command
 
 from amid.cli.app import app
-from amid.config import EVALUATION_METRICS, RunCfg, config_root
+from amid.config import RunCfg, config_root
+from amid.metrics import METRICS
 from amid.sweep.compose import run_of_overrides, sweep_of_overrides
 
 ROOT = config_root()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 CODE = {page: "\n".join(re.findall(r"```bash\n(.*?)```", page.read_text(), re.S)) for page in PAGES}
 COMMANDS = [
     (page.name, command.split("  #")[0].strip())
@@ -54,9 +55,20 @@ OVERRIDES = [
 ]
 
 
+# The modules that a page has its reader write: file name -> text.
+MODULES = {
+    name: text
+    for page in PAGES
+    for text, name in re.findall(r"```python\n(# (my_\w+\.py)\n.*?)```", page.read_text(), re.S)
+}
+
+
 @pytest.fixture
-def folder(tmp_path):
-    """Stands for FOLDER and NAME_OR_FOLDER: data files and a model's configuration in one place."""
+def folder(tmp_path, monkeypatch):
+    """Stands for FOLDER and NAME_OR_FOLDER: data files, a model's configuration and a user's modules in one place."""
+    for name, text in MODULES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
     record = '{"instruction": "Say hi.", "input": "", "output": "Hi there."}\n'
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.jsonl").write_text(record * 4)
@@ -152,7 +164,7 @@ def test_every_evaluation_set_is_in_its_table():
     listed = set(re.findall(r"^\| `(\w+)` \|", page, re.M))
     declared = {path.stem for path in (ROOT / "conf" / "evaluation").glob("*.yaml")}
     assert listed == declared - {"toy", "jsonl", "paper", "tasks"}
-    assert all(f"`{metric}`" in page for metric in EVALUATION_METRICS)
+    assert all(f"`{metric}`" in page for metric in METRICS)
 
 
 def test_every_link_leads_to_a_file():

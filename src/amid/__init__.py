@@ -9,8 +9,8 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["AmidLoss", "DistillModule"]
-_HOMES = {"AmidLoss": "amid.core.amid_loss", "DistillModule": "amid.training.step"}
+__all__ = ["AmidLoss", "DistillModule", "results"]
+_HOMES = {"AmidLoss": "amid.core.amid_loss", "DistillModule": "amid.training.step", "results": "amid.reports.frame"}
 
 
 def __getattr__(name: str) -> Any:

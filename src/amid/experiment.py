@@ -21,8 +21,9 @@ from amid.data.tokenise import eos_id
 from amid.errors import RunError
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of
 from amid.evaluation.entry import evaluate_entry, validation_loss, validation_scores
-from amid.evaluation.protocol import VALIDATION_SIGNATURES, Protocol, protocol_of
+from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import some_responses, summary_of
+from amid.metrics import VALIDATION_METRICS
 from amid.pairs import Pair, shared_vocab_size
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages.builders import BUILDERS
@@ -99,7 +100,9 @@ class Experiment:
             store=self.store,
             ranks=ranks,
         )
-        self.protocol: Protocol = protocol_of(run, self.cell.values["data"])
+        self.protocol: Protocol = protocol_of(
+            set_protocols(run.data, run.evaluation), run.train.validation, self.cell.values["data"]
+        )
         self._plan = plan_of(run)
         self._ranks = ranks
         self._waits = waits
@@ -297,7 +300,7 @@ class Experiment:
         validation_id = self.protocol.validation_id(entry.id)
         expected = self.protocol.expected(entry.id)
         known = [score for score in self.store.read([entry]) if score.score_id in expected]
-        if len([score for score in known if score.generation_id == validation_id]) < 1 + len(VALIDATION_SIGNATURES):
+        if len([score for score in known if score.generation_id == validation_id]) < 1 + len(VALIDATION_METRICS):
             self.store.write(entry, self._validation_scores(entry, model))
         evaluate_entry(
             model,

@@ -21,7 +21,7 @@ from amid.digests import fingerprint
 from amid.digests.fingerprint import FileDigests
 from amid.digests.seals import DamagedError
 from amid.errors import RequestError
-from amid.evaluation.protocol import protocol_of
+from amid.evaluation.protocol import set_protocols
 from amid.sweep.compose import run_of_overrides
 from amid.sweep.plan import flatten
 
@@ -361,11 +361,11 @@ def test_one_byte_of_the_training_or_validation_file_changes_the_id(jsonl_run, n
 
 def test_an_evaluation_file_changes_the_protocol_and_not_the_cell(jsonl_run):
     cell = cell_of(jsonl_run)
-    before = protocol_of(jsonl_run, cell.values["data"])
+    before = set_protocols(jsonl_run.data, jsonl_run.evaluation)
     path = Path(jsonl_run.data.root) / "test.jsonl"
     touched(path, path.read_text().replace("0", "9", 1))
     assert cell_of(jsonl_run).id == cell.id
-    assert protocol_of(jsonl_run, cell.values["data"]).sets["test"].digest != before.sets["test"].digest
+    assert set_protocols(jsonl_run.data, jsonl_run.evaluation)["test"].digest != before["test"].digest
 
 
 def test_a_missing_data_file_is_refused_with_its_path(jsonl_run):

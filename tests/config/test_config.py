@@ -72,12 +72,6 @@ def test_the_orders_equal_those_of_core():
     assert config.ORDERS == ORDERS
 
 
-def test_every_evaluation_metric_is_a_metric():
-    from amid.metrics import METRICS
-
-    assert {name: metric.higher_is_better for name, metric in METRICS.items()} == config.EVALUATION_METRICS
-
-
 ARCH = {"layers": 1, "width": 4, "heads": 2, "positions": 8}
 SCRATCH_PAIR = {"name": "x", "teacher": "scratch", "student": "scratch", "tokenizer_vocab_size": 300}
 TOY = {"source": "toy", "num_records": 10, "num_dev": 2, "num_eval": 2}

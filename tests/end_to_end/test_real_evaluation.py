@@ -39,7 +39,7 @@ def data() -> Path:
 
 def test_every_set_has_its_size_and_its_declared_text(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = run_of_overrides([f"evaluation=[{','.join(SIZES)}]", f"evaluation.root='{data}'"])
-    found = set_protocols(run)
+    found = set_protocols(run.data, run.evaluation)
     assert {name: len(each.data) for name, each in found.items() if each.data is not None} == SIZES
     assert {name: each.digest for name, each in found.items()} == {
         name: declared.sha256 for name, declared in run.evaluation.sets.items()
@@ -57,7 +57,7 @@ def test_any_pair_of_flores_is_an_option(data: Path) -> None:
             "evaluation.sets.flores200.sha256=null",
         ]
     )
-    texts = set_protocols(run)["flores200"].data
+    texts = set_protocols(run.data, run.evaluation)["flores200"].data
     assert texts is not None
     assert texts.prompts[0].startswith("Translate Czech sentence into English. This is the Czech sentence: ")
     assert texts.references[0][0].startswith('"We now have 4-month-old mice')

@@ -53,7 +53,7 @@ def protocol():
 @pytest.fixture
 def generate(tiny_model, tokenizer, protocol, tmp_path):
     def generate(**options):
-        values = {"checkpoint_id": CHECKPOINT, "folder": tmp_path, "batch_size": 4, **options}
+        values = {"entry_id": CHECKPOINT, "folder": tmp_path, "batch_size": 4, **options}
         return generate_missing(tiny_model, tokenizer, protocol, **values).num_responses
 
     return generate
@@ -178,7 +178,7 @@ def test_another_seed_gives_other_texts(generate, protocol, tmp_path):
 def test_a_prompt_over_the_limit_is_cut_to_it_and_counted(tiny_model, tokenizer, protocol, tmp_path, caplog):
     caplog.set_level("INFO")
     limit = max(len(ids) for ids in encode(tokenizer, [render_prompt(record) for record in RECORDS["dolly"]]))
-    options = {"checkpoint_id": CHECKPOINT, "batch_size": 4}
+    options = {"entry_id": CHECKPOINT, "batch_size": 4}
     whole, cut = (
         Protocol({"dolly": set_protocol("dolly", max_prompt_tokens=tokens)}, None) for tokens in (limit, limit - 1)
     )
@@ -374,7 +374,7 @@ def prompts_of(monkeypatch, model, tokenizer, protocol, folder):
 
     original = evaluation.generate
     monkeypatch.setattr(evaluation, "generate", recorded)
-    generate_missing(model, tokenizer, protocol, checkpoint_id=CHECKPOINT, folder=folder, batch_size=4)
+    generate_missing(model, tokenizer, protocol, entry_id=CHECKPOINT, folder=folder, batch_size=4)
     return seen
 
 
@@ -390,19 +390,17 @@ def test_a_chat_prompt_is_the_rendered_turn_with_one_bos(tiny_model, chat_tokeni
 
 def test_a_tokenizer_without_a_chat_template_is_one_clear_line(tiny_model, tokenizer, tmp_path):
     with pytest.raises(RequestError, match="set 'chat' asks in chat form, but .* has no chat template; .*alpaca"):
-        generate_missing(
-            tiny_model, tokenizer, chat_protocol(), checkpoint_id=CHECKPOINT, folder=tmp_path, batch_size=4
-        )
+        generate_missing(tiny_model, tokenizer, chat_protocol(), entry_id=CHECKPOINT, folder=tmp_path, batch_size=4)
 
 
 def test_a_set_beyond_the_positions_of_the_model_is_refused(tiny_model, tokenizer, protocol, tmp_path):
     long = Protocol({"dolly": set_protocol("dolly", decoding=replace(DECODING, max_new_tokens=250))}, None)
     with pytest.raises(RequestError, match=r"'dolly' may need \d+ tokens, the model has 256 positions; lower"):
-        generate_missing(tiny_model, tokenizer, long, checkpoint_id=CHECKPOINT, folder=tmp_path, batch_size=4)
+        generate_missing(tiny_model, tokenizer, long, entry_id=CHECKPOINT, folder=tmp_path, batch_size=4)
 
 
 def test_a_stop_string_ends_the_response_before_it(tiny_model, chat_tokenizer, tmp_path):
-    options = {"checkpoint_id": CHECKPOINT, "batch_size": 4}
+    options = {"entry_id": CHECKPOINT, "batch_size": 4}
     free = chat_protocol(max_new_tokens=30)
     generate_missing(tiny_model, chat_tokenizer, free, folder=tmp_path / "free", **options)
     (path,) = (tmp_path / "free").glob("*.jsonl")
@@ -423,7 +421,7 @@ def test_bfloat16_generation_has_a_name_of_its_own_and_works(tiny_model, chat_to
         chat_protocol(**precision) for precision in ({}, {"precision": "bf16-mixed"}, {"precision": "bf16-true"})
     )
     assert len({each.generation_id("c", "chat", 10) for each in (plain, mixed, half)}) == 3
-    options = {"checkpoint_id": CHECKPOINT, "batch_size": 4, "folder": tmp_path}
+    options = {"entry_id": CHECKPOINT, "batch_size": 4, "folder": tmp_path}
     generate_missing(tiny_model, chat_tokenizer, mixed, **options)
     before = {name: weight.clone() for name, weight in tiny_model.state_dict().items()}
     generate_missing(tiny_model, chat_tokenizer, half, **options)

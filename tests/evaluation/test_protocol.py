@@ -10,9 +10,9 @@ import pytest
 
 from amid.config import DataCfg, EvaluationSetCfg
 from amid.errors import RequestError
-from amid.evaluation.protocol import decoding_of, protocol_from_manifest, protocol_of, score_id
+from amid.evaluation.protocol import decoding_of, protocol_from_manifest, protocol_of, score_id, set_protocols
 from amid.generation.decoding import Decoding
-from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
+from amid.metrics import SELF_BLEU_PER_PROMPT
 from amid.sweep.compose import run_of_overrides
 
 IDENTITY = {"source": "test"}
@@ -35,8 +35,12 @@ def jsonl_run(run, tmp_path):
     return run
 
 
+def protocol(run, identity):
+    return protocol_of(set_protocols(run.data, run.evaluation), run.train.validation, identity)
+
+
 def id_of(run, name="first", seed=10, checkpoint="c"):
-    return protocol_of(run, IDENTITY).generation_id(checkpoint, name, seed)
+    return protocol(run, IDENTITY).generation_id(checkpoint, name, seed)
 
 
 def changed(run, **values):
@@ -118,7 +122,7 @@ def test_a_value_for_all_sets_replaces_that_of_each_and_names_the_same_texts(jso
 def test_the_prompts_of_a_set_are_not_cut_at_the_limit_of_the_training_prompts(jsonl_run, value):
     before = id_of(jsonl_run)
     assert id_of(changed(jsonl_run, data__max_prompt_tokens=value)) == before
-    assert protocol_of(jsonl_run, IDENTITY).sets["first"].max_prompt_tokens is None
+    assert protocol(jsonl_run, IDENTITY).sets["first"].max_prompt_tokens is None
 
 
 def decodings(*evaluation):
@@ -135,19 +139,19 @@ def test_a_union_of_sets_is_what_each_is_alone_in_either_order(pair):
 
 def test_the_sampler_is_given_the_decoding_of_the_protocol_itself(jsonl_run):
     jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", temperature=0.5, stop=["x", "y"])
-    assert protocol_of(jsonl_run, IDENTITY).sets["first"].decoding == Decoding(
+    assert protocol(jsonl_run, IDENTITY).sets["first"].decoding == Decoding(
         max_new_tokens=256, temperature=0.5, stop=("x", "y")
     )
 
 
 def test_generations_of_before_stop_strings_and_penalties_keep_their_names(jsonl_run):
-    identity = protocol_of(jsonl_run, IDENTITY).sets["first"].identity
+    identity = protocol(jsonl_run, IDENTITY).sets["first"].identity
     assert set(identity["decoding"]) == {"max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size"}
 
 
 def test_the_ids_of_the_demo_are_frozen(run):
-    protocol = protocol_of(run, IDENTITY)
-    ids = [protocol.generation_id("c", name, seed) for name, seed in (("in_distribution", 10), ("long_unseen", 50))]
+    found = protocol(run, IDENTITY)
+    ids = [found.generation_id("c", name, seed) for name, seed in (("in_distribution", 10), ("long_unseen", 50))]
     assert ids == ["69ac3dc8cf2b", "116e271c0816"]
 
 
@@ -156,7 +160,7 @@ def test_a_greedy_set_has_one_decode_seed_and_its_own_metric_first(jsonl_run):
         "one.jsonl", temperature=0.0, metric="exact_match", metrics=["rouge_l", "exact_match"]
     )
     jsonl_run.evaluation.metrics = None
-    sets = protocol_of(jsonl_run, IDENTITY).sets
+    sets = protocol(jsonl_run, IDENTITY).sets
     assert sets["first"].decode_seeds == (10,)
     assert sets["first"].metrics == ("exact_match", "rouge_l")
     assert sets["second"].decode_seeds == (10, 20, 30, 40, 50)
@@ -174,19 +178,19 @@ def test_comet_without_its_package_is_refused_before_anything_is_generated(jsonl
     jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", metrics=["comet"])
     jsonl_run.evaluation.metrics = None
     with pytest.raises(RequestError, match=r"'first': comet needs an extra: pip install 'amid-lab\[comet\]'"):
-        protocol_of(jsonl_run, IDENTITY)
+        protocol(jsonl_run, IDENTITY)
 
 
 def test_a_new_version_of_a_metric_is_an_expected_score_and_no_new_text(jsonl_run, monkeypatch):
     from amid.metrics import METRICS
 
-    protocol = protocol_of(jsonl_run, IDENTITY)
-    before = protocol.expected("c")
+    found = protocol(jsonl_run, IDENTITY)
+    before = found.expected("c")
     monkeypatch.setitem(METRICS, "rouge_l", replace(METRICS["rouge_l"], signature="version 2"))
-    after = protocol_of(jsonl_run, IDENTITY).expected("c")
+    after = protocol(jsonl_run, IDENTITY).expected("c")
     assert len(after) == len(before)
     assert len(after - before) == 2 * 5 + 1  # two sets, five seeds, one validation
-    assert protocol.generation_id("c", "first", 10) == id_of(jsonl_run)
+    assert found.generation_id("c", "first", 10) == id_of(jsonl_run)
 
 
 def test_a_manifest_of_another_version_is_one_clear_line():
@@ -244,7 +248,7 @@ def test_ids_and_categories_of_records_do_not_count(jsonl_run):
 
 def test_validation_is_named_by_what_selects_the_weights(jsonl_run):
     def validation_id(run, data=IDENTITY):
-        return protocol_of(run, data).validation_id("c")
+        return protocol(run, data).validation_id("c")
 
     before = validation_id(jsonl_run)
     for name, value in (("temperature", 0.0), ("seed", 11), ("max_new_tokens", 9), ("num_examples", 2)):
@@ -256,28 +260,28 @@ def test_validation_is_named_by_what_selects_the_weights(jsonl_run):
 
 
 def test_a_full_evaluation_has_every_set_seed_and_metric_and_the_pooled_and_validation_scores(jsonl_run):
-    protocol = protocol_of(changed(jsonl_run, evaluation__decode_seeds=[1, 2, 3]), IDENTITY)
-    expected = protocol.expected("c")
+    found = protocol(changed(jsonl_run, evaluation__decode_seeds=[1, 2, 3]), IDENTITY)
+    expected = found.expected("c")
     # two sets x three seeds x two metrics, one Self-BLEU over the seeds of each set, three validation scores
     assert len(expected) == 2 * 3 * 2 + 2 + 3
-    assert score_id(protocol.pooled_id("c", "first"), "self_bleu", SIGNATURE_PER_PROMPT) in expected
-    single = protocol_of(changed(jsonl_run, evaluation__decode_seeds=[1]), IDENTITY)
+    assert score_id(found.pooled_id("c", "first"), "self_bleu", SELF_BLEU_PER_PROMPT) in expected
+    single = protocol(changed(jsonl_run, evaluation__decode_seeds=[1]), IDENTITY)
     assert len(single.expected("c")) == 2 * 1 * 2 + 3
 
 
 def test_the_pooled_id_depends_on_every_seed(jsonl_run):
-    protocol = protocol_of(jsonl_run, IDENTITY)
-    first = protocol.sets["first"]
-    fewer = replace(protocol, sets={"first": replace(first, decode_seeds=first.decode_seeds[:-1])})
-    assert protocol.pooled_id("c", "first") != fewer.pooled_id("c", "first")
+    found = protocol(jsonl_run, IDENTITY)
+    first = found.sets["first"]
+    fewer = replace(found, sets={"first": replace(first, decode_seeds=first.decode_seeds[:-1])})
+    assert found.pooled_id("c", "first") != fewer.pooled_id("c", "first")
 
 
 def test_a_protocol_comes_back_from_its_manifest(jsonl_run):
-    protocol = protocol_of(jsonl_run, IDENTITY)
-    again = protocol_from_manifest(json.loads(json.dumps(protocol.manifest())))
-    assert again == protocol
-    assert again.expected("c") == protocol.expected("c")
-    assert "one 0" not in json.dumps(protocol.manifest())
+    found = protocol(jsonl_run, IDENTITY)
+    again = protocol_from_manifest(json.loads(json.dumps(found.manifest())))
+    assert again == found
+    assert again.expected("c") == found.expected("c")
+    assert "one 0" not in json.dumps(found.manifest())
 
 
 # What a set cannot be asked for
@@ -292,7 +296,7 @@ def test_references_without_a_number_have_no_gsm8k_accuracy(jsonl_run, metric):
     write_records(jsonl_run, {"instruction": "1?", "output": "#### 1"}, {"instruction": "2?", "output": "two"})
     jsonl_run.evaluation.metrics = ["rouge_l", metric]
     with pytest.raises(RequestError) as caught:
-        protocol_of(jsonl_run, IDENTITY)
+        protocol(jsonl_run, IDENTITY)
     said = f"evaluation set 'first': {metric}: references[1] must end in '#### number', got 'two'"
     assert str(caught.value).startswith(said)
 
@@ -302,7 +306,7 @@ def test_translations_without_a_source_have_no_comet(jsonl_run, monkeypatch):
     write_records(jsonl_run, {"instruction": "a", "output": "b"}, {"prompt": "whole prompt", "output": "b"})
     jsonl_run.evaluation.metrics = ["comet"]
     with pytest.raises(RequestError) as caught:
-        protocol_of(jsonl_run, IDENTITY)
+        protocol(jsonl_run, IDENTITY)
     said = "evaluation set 'first': comet needs the source of every translation; example 1 has none"
     assert str(caught.value) == said
 
@@ -310,6 +314,6 @@ def test_translations_without_a_source_have_no_comet(jsonl_run, monkeypatch):
 def test_one_response_alone_has_no_self_bleu(jsonl_run):
     write_records(jsonl_run, {"instruction": "a", "output": "b"})
     with pytest.raises(RequestError, match="evaluation set 'first' holds 1 record; self_bleu"):
-        protocol_of(jsonl_run, IDENTITY)
+        protocol(jsonl_run, IDENTITY)
     jsonl_run.evaluation.metrics = ["rouge_l"]
-    assert set(protocol_of(jsonl_run, IDENTITY).sets) == {"first", "second"}
+    assert set(protocol(jsonl_run, IDENTITY).sets) == {"first", "second"}

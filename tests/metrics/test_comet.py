@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from amid.metrics.comet import comet, comet_per_example, comet_signature
+from amid.metrics.comet import comet, comet_per_example
 
 
 @pytest.fixture
@@ -52,7 +52,3 @@ def test_sequences_of_different_length_are_refused_before_a_model_is_loaded(monk
         comet(["s", "t"], ["m"], ["r"])
     with pytest.raises(ValueError, match="at least 1 text"):
         comet([], [], [])
-
-
-def test_two_models_have_two_signatures():
-    assert comet_signature() != comet_signature("Unbabel/XCOMET-XL")

@@ -1,6 +1,6 @@
 import pytest
 
-from amid.metrics.distinct import distinct_n, distinct_signature
+from amid.metrics.distinct import distinct_n
 
 
 def test_distinct_values_equal_the_hand_count():
@@ -20,10 +20,6 @@ def test_punctuation_is_a_word_of_its_own_and_case_is_kept():
 
 def test_a_set_of_empty_texts_has_the_value_zero():
     assert distinct_n(["", " "], order=1) == 0.0
-
-
-def test_the_signatures_of_two_orders_differ():
-    assert distinct_signature(1) != distinct_signature(2)
 
 
 @pytest.mark.parametrize(("texts", "order", "message"), [([], 1, "at least 1 text"), (["a"], 0, "order must be at")])

@@ -12,8 +12,6 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from sacrebleu.metrics.bleu import BLEU
 
 from amid.metrics.self_bleu import (
-    SIGNATURE,
-    SIGNATURE_PER_PROMPT,
     self_bleu,
     self_bleu_per_prompt,
     self_bleu_per_text,
@@ -162,13 +160,6 @@ def test_fewer_than_two_texts_are_refused(texts, message):
 def test_no_prompt_is_refused():
     with pytest.raises(ValueError, match="at least 1 prompt"):
         self_bleu_per_prompt([])
-
-
-def test_the_two_variants_have_different_signatures_that_name_every_choice():
-    assert SIGNATURE != SIGNATURE_PER_PROMPT
-    for choice in ("order:4", "smooth:floor[0.1]", "tok:13a", "self:excluded", "version:1"):
-        assert choice in SIGNATURE.split("|")
-        assert choice in SIGNATURE_PER_PROMPT.split("|")
 
 
 def test_eight_times_as_many_texts_take_far_less_than_the_quadratic_factor():

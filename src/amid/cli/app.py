@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from amid.cli.exit_codes import PlainFormatter, exit_code
-from amid.config import EVALUATION_METRICS, TABLE_METRICS, RunCfg, config_root
+from amid.config import RunCfg, check_metric, config_root
 from amid.config.checks import at_least
 from amid.config.names import expanded
 from amid.config.overrides import override
 from amid.errors import EXIT_INTERRUPTED, RequestError, RunError, one_line, unknown_name, visible
+from amid.metrics import METRICS, VALIDATION_METRICS
 from amid.reports.tables import STYLES, Style, build_table, render
 from amid.store import Store
 from amid.store.damage import damage_of, is_pruned
@@ -98,8 +99,8 @@ def table(
 ) -> None:
     """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
     known, store = _style(style), _store(results)
-    if metric is not None and metric not in TABLE_METRICS:
-        raise unknown_name("metric", metric, TABLE_METRICS)
+    if metric is not None:
+        check_metric("metric", metric, valid=(*METRICS, *VALIDATION_METRICS))
     found = build_table(store.read_sweep(name), store, metric=metric)
     _say(render(found, known), end="")
     for text in found.damage:
@@ -163,7 +164,7 @@ def score(
         run = _evaluation_run(set_name, root, _first(num_prompts))
         if len(run.evaluation.sets) != 1:
             raise RequestError(f"--set takes one set, got {set_name}: {', '.join(run.evaluation.sets)}")
-        (each,) = set_protocols(run).values()
+        (each,) = set_protocols(run.data, run.evaluation).values()
         names, texts = names or list(each.metrics), each.data
     scores = score_file(file, names or ["rouge_l", "self_bleu"], references=references, texts=texts)
     _say(render_scores(scores), end="")
@@ -183,8 +184,8 @@ def compare(
     from amid.reports.comparison import render_comparison
 
     at_least("--top", top, 0)
-    if metric is not None and metric not in EVALUATION_METRICS:
-        raise unknown_name("metric", metric, EVALUATION_METRICS)
+    if metric is not None:
+        check_metric("metric", metric)
     store = _store(results)
     folders = (store.find_entry(left), store.find_entry(right))
     found = compare_entries(store, *folders, metric=metric, top=top, set_name=set_name)

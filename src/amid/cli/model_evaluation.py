@@ -41,7 +41,7 @@ def evaluate_model(name: str, run: RunCfg, *, revision: str | None = None) -> Ta
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
     cache, store = Path(run.paths.cache), Store(run.paths.results)
     stage = model_stage(name, revision, FileDigests(cache, again=True))
-    protocol = Protocol(sets=set_protocols(run), validation=None)
+    protocol = Protocol(sets=set_protocols(run.data, run.evaluation), validation=None)
     if is_evaluated(store, stage, protocol):
         log.info("model %s is evaluated: nothing to run", stage.id)
     else:

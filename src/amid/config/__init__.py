@@ -7,14 +7,13 @@ that plans, status and tables work on a login node.
 
 from amid.config.evaluation import (
     DECODING_KEYS,
-    EVALUATION_METRICS,
     EVALUATION_SOURCES,
     GENERATION_PRECISIONS,
     PROMPTS,
-    TABLE_METRICS,
     EvaluationCfg,
     EvaluationSetCfg,
     HubCfg,
+    check_metric,
 )
 from amid.config.keys import explain_unknown
 from amid.config.method import MethodCfg, fixed_overrides
@@ -83,7 +82,6 @@ __all__ = [
     "DIVERGENCE_PARAMS",
     "DataCfg",
     "DivergenceCfg",
-    "EVALUATION_METRICS",
     "EVALUATION_SOURCES",
     "EvaluationCfg",
     "EvaluationSetCfg",
@@ -113,7 +111,6 @@ __all__ = [
     "SftCfg",
     "StrategyCfg",
     "SweepCfg",
-    "TABLE_METRICS",
     "TASKS",
     "TEACHER",
     "TableCfg",
@@ -122,6 +119,7 @@ __all__ = [
     "VOCAB_POLICIES",
     "ValidationCfg",
     "WANDB_MODES",
+    "check_metric",
     "config_root",
     "explain_unknown",
     "fixed_overrides",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any
@@ -14,30 +15,21 @@ from amid.config.checks import at_least, check_top_p, not_empty, one_of
 from amid.config.keys import EACH
 from amid.config.names import check_name, expanded
 from amid.config.train import PRECISIONS
-from amid.errors import RequestError
+from amid.errors import RequestError, unknown_name
+from amid.metrics import METRICS
 
-# Name of every metric -> whether higher is better; null: it only describes (equal to METRICS, as a test asserts).
-EVALUATION_METRICS: dict[str, bool | None] = {
-    "rouge_l": True,
-    "rouge_l_plain": True,
-    "self_bleu": False,
-    "exact_match": True,
-    "distinct_1": True,
-    "distinct_2": True,
-    "bleu": True,
-    "chrf": True,
-    "comet": True,
-    "gsm8k_accuracy": True,
-    "gsm8k_official": True,
-    "response_length": None,
-    "eos_share": None,
-}
-TABLE_METRICS = (*EVALUATION_METRICS, "loss", "perplexity")  # the last two: of the validation records
 EVALUATION_SOURCES = ("file", "toy")
 PROMPTS = ("alpaca", "chat")
 GENERATION_PRECISIONS = (*PRECISIONS, "bf16-true")
 # What a set says of its decoding, and `evaluation` may say for all sets at once.
 DECODING_KEYS = ("max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size")
+
+
+def check_metric(noun: str, name: str, *, valid: Iterable[str] = METRICS) -> None:
+    """Raises RequestError unless the name is a metric's, or reads "module:function" or "module:function@VERSION"."""
+    if name in valid or re.fullmatch(r"[\w.]+:\w+(@\w+)?", name):
+        return
+    raise unknown_name(noun, name, [*valid, "module:function"] if ":" in name else valid)
 
 
 @dataclass
@@ -78,7 +70,7 @@ class EvaluationSetCfg:
     top_p: float = 1.0
     no_repeat_ngram_size: int = 0  # 0 = off
     stop: list[str] = field(default_factory=list)  # a response ends before the first of these texts
-    metric: str = "rouge_l"  # the one in the table
+    metric: str = "rouge_l"  # the one in the table; your own as "module:function" (docs/evaluation.md)
     higher_is_better: bool | None = True  # of `metric`
     metrics: list[str] = field(default_factory=lambda: ["self_bleu"])  # computed besides
     version: int = 1  # raise it when a change of this declaration should name other generations
@@ -109,11 +101,12 @@ class EvaluationSetCfg:
         if not all(self.stop):
             raise RequestError("evaluation.sets.NAME.stop must be non-empty texts")
         for metric in [self.metric, *self.metrics]:
-            one_of("evaluation metric", metric, tuple(EVALUATION_METRICS))
-        if self.higher_is_better != EVALUATION_METRICS[self.metric]:
+            check_metric("evaluation metric", metric)
+        known = METRICS.get(self.metric)  # of a user's own, the set says it
+        if known is not None and self.higher_is_better != known.higher_is_better:
             raise RequestError(
                 f"evaluation.sets.NAME.higher_is_better of {self.metric} is "
-                f"{json.dumps(EVALUATION_METRICS[self.metric])}, got {json.dumps(self.higher_is_better)}"
+                f"{json.dumps(known.higher_is_better)}, got {json.dumps(self.higher_is_better)}"
             )
 
 
@@ -167,4 +160,4 @@ class EvaluationCfg:
         if not self.decode_seeds or len(set(self.decode_seeds)) != len(self.decode_seeds):
             raise RequestError(f"evaluation.decode_seeds must be distinct numbers, got {self.decode_seeds}")
         for metric in self.metrics or []:
-            one_of("evaluation metric", metric, tuple(EVALUATION_METRICS))
+            check_metric("evaluation metric", metric)

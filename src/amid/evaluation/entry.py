@@ -21,13 +21,14 @@ from amid.data.prompt import no_chat_template
 from amid.data.tokenise import Example, encode, eos_id
 from amid.digests.seals import DamagedError
 from amid.errors import RequestError, one_line
-from amid.evaluation.protocol import VALIDATION, VALIDATION_SIGNATURES, Protocol, SetProtocol, score_id
+from amid.evaluation.own_metrics import metric_of
+from amid.evaluation.protocol import VALIDATION, Protocol, SetProtocol, score_id
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.stopping import cut_at_stop
-from amid.metrics import METRICS, Generations
+from amid.metrics import METRICS, SELF_BLEU_PER_PROMPT, VALIDATION_METRICS, Generations
 from amid.metrics.rouge import rouge_l
-from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT, self_bleu_per_prompt
+from amid.metrics.self_bleu import self_bleu_per_prompt
 from amid.pairs.sizes import Sizes, sizes_of
 from amid.ranks import ALONE, Ranks
 from amid.store import Entry, Examples, Score, Store
@@ -80,7 +81,7 @@ def evaluate_entry(
         model,
         tokenizer,
         protocol,
-        checkpoint_id=entry.id,
+        entry_id=entry.id,
         folder=folder,
         batch_size=batch_size,
         check=store.guard(entry),
@@ -100,7 +101,7 @@ def generate_missing(
     tokenizer: PreTrainedTokenizerBase,
     protocol: Protocol,
     *,
-    checkpoint_id: str,
+    entry_id: str,
     folder: Path,
     batch_size: int,
     check: Callable[[], None] = lambda: None,
@@ -122,7 +123,7 @@ def generate_missing(
     # Greedy decoding and per-example randomness make rows independent: sets and seeds of equal decoding share batches.
     for names in _sets_of_equal_decoding(protocol):
         each = protocol.sets[names[0]]
-        rows = _rows(model, tokenizer, protocol, names, checkpoint_id=checkpoint_id)
+        rows = _rows(model, tokenizer, protocol, names, entry_id=entry_id)
         done = {
             (generation_id, item["index"])
             for generation_id in {row.generation_id for row in rows}
@@ -168,7 +169,7 @@ def score_generations(
             by_seed.append([row["response"] for row in rows])
             generations = _generations(rows, each.data)
             for name in each.metrics:
-                metric = METRICS[name]
+                metric = metric_of(name)
                 score = replace(
                     _score(entry_id, set_name, generation_id, decode_seed, name, metric.signature, len(rows)),
                     group_id=protocol.group_id(set_name),
@@ -181,13 +182,14 @@ def score_generations(
                         examples = Examples(score.score_id, each.digest, values)
                         value = math.fsum(values) / len(values)
                     else:
+                        assert metric.score is not None
                         value = metric.score(generations)
                     scored.append((replace(score, value=value), examples))
         if "self_bleu" in each.metrics and len(by_seed) > 1:
             pooled_id = protocol.pooled_id(entry_id, set_name)
             groups = [list(group) for group in zip(*by_seed, strict=True)]
             score = replace(
-                _score(entry_id, set_name, pooled_id, None, "self_bleu", SIGNATURE_PER_PROMPT, len(groups)),
+                _score(entry_id, set_name, pooled_id, None, "self_bleu", SELF_BLEU_PER_PROMPT, len(groups)),
                 group_id=protocol.group_id(set_name),
             )
             if score.score_id not in known:
@@ -246,13 +248,13 @@ def validation_scores(protocol: Protocol, *, entry_id: str, rouge: float, loss: 
     assert protocol.validation is not None
     generation_id, seed = protocol.validation_id(entry_id), int(protocol.validation["seed"])
     found = (
-        ("rouge_l", METRICS["rouge_l"].signature, rouge, seed),
-        ("loss", VALIDATION_SIGNATURES["loss"], loss, None),
-        ("perplexity", VALIDATION_SIGNATURES["perplexity"], math.exp(min(loss, 700.0)), None),  # exp(700) is finite
+        (METRICS["rouge_l"], rouge, seed),
+        (VALIDATION_METRICS["loss"], loss, None),
+        (VALIDATION_METRICS["perplexity"], math.exp(min(loss, 700.0)), None),  # exp(700) is finite
     )
     return [
-        _score(entry_id, VALIDATION, generation_id, decode_seed, name, signature, num_samples, value)
-        for name, signature, value, decode_seed in found
+        _score(entry_id, VALIDATION, generation_id, decode_seed, metric.name, metric.signature, num_samples, value)
+        for metric, value, decode_seed in found
     ]
 
 
@@ -263,7 +265,8 @@ def read_responses(path: Path, *, num_rows: int) -> list[str]:
 
 def _has_examples(store: Store, entry: Entry, score: Score) -> bool:
     """Whether all is there that the score is the mean of; a damaged file is reported, and is not."""
-    if METRICS[score.metric].per_example is None:
+    known = METRICS.get(score.metric)  # of a user's own nothing is certain
+    if known is None or known.per_example is None:
         return True
     try:
         return read_examples(store.folder(entry), score.score_id) is not None
@@ -285,7 +288,7 @@ def _rows(
     protocol: Protocol,
     names: Sequence[str],
     *,
-    checkpoint_id: str,
+    entry_id: str,
 ) -> list[_Row]:
     rows = []
     sizes = sizes_of(model.config)
@@ -299,7 +302,7 @@ def _rows(
         prompts = [prompt[:longest_prompt] for prompt in prompts]
         check_prompts(prompts, each, set_name=name, sizes=sizes)
         for seed in each.decode_seeds:
-            generation_id = protocol.generation_id(checkpoint_id, name, seed)
+            generation_id = protocol.generation_id(entry_id, name, seed)
             rows += [_Row(name, seed, index, tuple(prompt), generation_id) for index, prompt in enumerate(prompts)]
     return rows
 

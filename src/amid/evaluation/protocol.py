@@ -8,20 +8,20 @@ from importlib.util import find_spec
 from typing import Any
 
 from amid.cells.canonical import ID_DIGITS
-from amid.config import DECODING_KEYS, EvaluationCfg, EvaluationSetCfg, RunCfg
+from amid.config import DECODING_KEYS, DataCfg, EvaluationCfg, EvaluationSetCfg, ValidationCfg
 from amid.data.evaluation_sets import EvaluationSet, evaluation_sets
 from amid.data.prompt import PROMPT_VERSION
 from amid.digests.fingerprint import value_digest
 from amid.errors import RequestError
+from amid.evaluation.own_metrics import is_own, metric_of, signature_of
 from amid.generation.decoding import Decoding
+from amid.metrics import METRICS, SELF_BLEU_PER_PROMPT, VALIDATION_METRICS
 
 FULL_PRECISION = "32-true"
 LATER_FIELDS = ("repetition_penalty", "stop")  # of Decoding: left out of a generation id where they are neutral
 VALIDATION = "validation"  # the set name of the scores on the validation records
 # Part of every generation id, per kind of prompt. A chat's template belongs to the model and is named with it.
 PROMPT_VERSIONS: Mapping[str, int | str] = {"alpaca": PROMPT_VERSION, "chat": "chat 1"}
-# Per token of the gold responses, their EOS included.
-VALIDATION_SIGNATURES = {"loss": "loss|unit:nats_per_token|version:1", "perplexity": "perplexity|exp(loss)|version:1"}
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Protocol:
     sets: Mapping[str, SetProtocol]
     validation: Mapping[str, Any] | None
 
-    def generation_id(self, checkpoint_id: str, set_name: str, decode_seed: int) -> str:
-        """Id (12 hex digits) of the texts of one checkpoint on one set with one seed."""
+    def generation_id(self, entry_id: str, set_name: str, decode_seed: int) -> str:
+        """Id (12 hex digits) of the responses of one entry on one set with one seed."""
         return value_digest(
             {
-                "checkpoint": checkpoint_id,
+                "checkpoint": entry_id,
                 "set_name": set_name,  # part of every response's random key
                 "decode_seed": decode_seed,
                 **self.sets[set_name].identity,
@@ -94,46 +94,41 @@ class Protocol:
         """Id of a set with its decoding: scores of two checkpoints compare only under the same one."""
         return value_digest({"set_name": set_name, **self.sets[set_name].identity}, digits=ID_DIGITS)
 
-    def validation_id(self, checkpoint_id: str) -> str:
-        """Id of the validation responses of one checkpoint."""
+    def validation_id(self, entry_id: str) -> str:
+        """Id of the validation responses of one entry."""
         assert self.validation is not None
-        return value_digest({"checkpoint": checkpoint_id, VALIDATION: dict(self.validation)}, digits=ID_DIGITS)
+        return value_digest({"checkpoint": entry_id, VALIDATION: dict(self.validation)}, digits=ID_DIGITS)
 
-    def pooled_id(self, checkpoint_id: str, set_name: str) -> str:
+    def pooled_id(self, entry_id: str, set_name: str) -> str:
         """Id of the texts of all decode seeds on one set."""
         return value_digest(
-            [self.generation_id(checkpoint_id, set_name, seed) for seed in self.sets[set_name].decode_seeds],
+            [self.generation_id(entry_id, set_name, seed) for seed in self.sets[set_name].decode_seeds],
             digits=ID_DIGITS,
         )
 
-    def expected(self, checkpoint_id: str) -> set[str]:
-        """The score id of every score that a fully evaluated checkpoint has."""
-        from amid.metrics import METRICS  # a second of imports, only for a checkpoint that has scores
-        from amid.metrics.self_bleu import SIGNATURE_PER_PROMPT
-
+    def expected(self, entry_id: str) -> set[str]:
+        """The score id of every score that a fully evaluated entry has."""
         ids = set()
         if self.validation is not None:
-            validation_id = self.validation_id(checkpoint_id)
-            ids.add(score_id(validation_id, "rouge_l", METRICS["rouge_l"].signature))
-            ids |= {score_id(validation_id, name, text) for name, text in VALIDATION_SIGNATURES.items()}
+            validation_id = self.validation_id(entry_id)
+            measured = (METRICS["rouge_l"], *VALIDATION_METRICS.values())
+            ids |= {score_id(validation_id, metric.name, metric.signature) for metric in measured}
         for name, each in self.sets.items():
             for seed in each.decode_seeds:
-                generation_id = self.generation_id(checkpoint_id, name, seed)
-                ids |= {score_id(generation_id, metric, METRICS[metric].signature) for metric in each.metrics}
+                generation_id = self.generation_id(entry_id, name, seed)
+                ids |= {score_id(generation_id, metric, signature_of(metric)) for metric in each.metrics}
             if "self_bleu" in each.metrics and len(each.decode_seeds) > 1:
-                ids.add(score_id(self.pooled_id(checkpoint_id, name), "self_bleu", SIGNATURE_PER_PROMPT))
+                ids.add(score_id(self.pooled_id(entry_id, name), "self_bleu", SELF_BLEU_PER_PROMPT))
         return ids
 
-    def expected_examples(self, checkpoint_id: str) -> set[str]:
-        """The score ids among `expected` that come with a value per example."""
-        from amid.metrics import METRICS
-
+    def expected_examples(self, entry_id: str) -> set[str]:
+        """The score ids among `expected` that certainly come with a value per example; a user's own may too."""
         return {
-            score_id(self.generation_id(checkpoint_id, name, seed), metric, METRICS[metric].signature)
+            score_id(self.generation_id(entry_id, name, seed), metric, signature_of(metric))
             for name, each in self.sets.items()
             for seed in each.decode_seeds
             for metric in each.metrics
-            if METRICS[metric].per_example is not None
+            if metric in METRICS and METRICS[metric].per_example is not None
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -149,14 +144,12 @@ def score_id(generation_id: str, metric: str, signature: str) -> str:
     return value_digest([generation_id, metric, signature], digits=ID_DIGITS)
 
 
-def protocol_of(run: RunCfg, data_identity: Mapping[str, Any]) -> Protocol:
-    """The protocol of a checked configuration, whose data have the given identity (`cell.values["data"]`).
-
-    Reads the evaluation sets; raises RequestError as they do.
-    """
-    validation = run.train.validation
+def protocol_of(
+    sets: Mapping[str, SetProtocol], validation: ValidationCfg, data_identity: Mapping[str, Any]
+) -> Protocol:
+    """The protocol of a cell whose data have the given identity (`cell.values["data"]`), on sets of `set_protocols`."""
     return Protocol(
-        sets=set_protocols(run),
+        sets=sets,
         validation={
             "data": dict(data_identity),
             "num_examples": validation.num_examples,
@@ -167,10 +160,9 @@ def protocol_of(run: RunCfg, data_identity: Mapping[str, Any]) -> Protocol:
     )
 
 
-def set_protocols(run: RunCfg) -> dict[str, SetProtocol]:
+def set_protocols(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, SetProtocol]:
     """Set name -> how it is asked, answered and scored. Reads the sets; raises RequestError as they do."""
-    evaluation = run.evaluation
-    texts = evaluation_sets(run.data, evaluation)
+    texts = evaluation_sets(data, evaluation)
     protocols = {}
     for name, declared in evaluation.sets.items():
         decoding = decoding_of(evaluation, declared)
@@ -207,6 +199,8 @@ def _check_metrics(metrics: Sequence[str], texts: EvaluationSet, *, set_name: st
         lacking = [index for index, source in enumerate(texts.sources) if not source.strip()]
         if lacking:
             raise RequestError(f"{where}: comet needs the source of every translation; example {lacking[0]} has none")
+    for metric in filter(is_own, metrics):
+        metric_of(metric)
     asked = [metric for metric in metrics if metric.startswith("gsm8k_")]
     if asked:
         from amid.metrics.gsm8k import gold_answers_of

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amid.config import EVALUATION_METRICS
 from amid.data.evaluation_sets import EvaluationSet
 from amid.data.records import read_objects
-from amid.errors import RequestError, unknown_name
-from amid.metrics import METRICS, Generations
+from amid.errors import RequestError
+from amid.evaluation.own_metrics import metric_of
+from amid.metrics import Generations, Metric
 
 RESPONSE_FIELDS = ("response", "text")  # ours; that of the reference's answers.jsonl
 REFERENCE_FIELDS = ("references", "reference", "output")
@@ -37,9 +37,7 @@ def score_file(
     with one example per line, or the file's own; as `references`, `reference` or `output`, a text or a list of texts.
     Raises RequestError, with file and line, for a row that cannot be used or an example without a response.
     """
-    for name in metrics:
-        if name not in METRICS:
-            raise unknown_name("evaluation metric", name, EVALUATION_METRICS)
+    asked = [metric_of(name) for name in metrics]
     rows = _rows_by_index(path)
     if texts is not None:
         gold = [list(alternatives) for alternatives in texts.references]
@@ -57,11 +55,10 @@ def score_file(
         ended=[bool(value) for value in ended] if all(isinstance(value, bool) for value in ended) else None,
     )
     scores = []
-    for name in metrics:
-        metric = METRICS[name]
+    for metric in asked:
         lacking = metric.needs is not None and getattr(generations, metric.needs) is None
-        value = None if lacking else _value(name, generations, path)
-        scores.append(FileScore(name, value, len(rows), metric.signature))
+        value = None if lacking else _value(metric, generations, path)
+        scores.append(FileScore(metric.name, value, len(rows), metric.signature))
     return scores
 
 
@@ -75,11 +72,12 @@ def render_scores(scores: Sequence[FileScore]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _value(name: str, generations: Generations, path: Path) -> float:
+def _value(metric: Metric, generations: Generations, path: Path) -> float:
     try:
-        return METRICS[name].score(generations)
+        assert metric.score is not None
+        return metric.score(generations)
     except (ValueError, ImportError) as err:  # a reference without a number, one text only, a missing extra
-        raise RequestError(f"{path}: {name}: {err}") from err
+        raise RequestError(f"{path}: {metric.name}: {err}") from err
 
 
 def _rows_by_index(path: Path) -> list[tuple[str, dict[str, Any]]]:

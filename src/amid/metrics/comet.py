@@ -10,11 +10,6 @@ from amid.metrics.metric import check_not_empty
 DEFAULT_MODEL = "Unbabel/wmt22-comet-da"
 
 
-def comet_signature(model: str = DEFAULT_MODEL) -> str:
-    """Everything that decides the value of COMET for one model."""
-    return f"comet|model:{model}|scale:100|version:1"
-
-
 def comet(
     sources: Sequence[str],
     predictions: Sequence[str],

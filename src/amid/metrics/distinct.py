@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amid.metrics.metric import check_not_empty
-from amid.metrics.words import TOKENISER, bleu_words
+from amid.metrics.words import bleu_words
 
 
 def distinct_n(texts: Sequence[str], *, order: int) -> float:
@@ -28,8 +28,3 @@ def distinct_n(texts: Sequence[str], *, order: int) -> float:
         different.update(grams)
         num_grams += len(grams)
     return len(different) / num_grams if num_grams else 0.0
-
-
-def distinct_signature(order: int) -> str:
-    """Everything that decides the value of distinct-n for one order."""
-    return f"distinct|order:{order}|tok:{TOKENISER}|case:mixed|scale:1|version:1"

@@ -7,8 +7,6 @@ from math import fsum
 
 from amid.metrics.metric import Predictions, References, check_paired
 
-SIGNATURE = "exact_match|case:lower|punctuation:ascii_removed|articles:kept|references:max|scale:100|version:1"
-
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 

@@ -9,8 +9,6 @@ from math import fsum
 from amid.metrics.metric import Predictions, References, check_paired
 
 MARKER = "####"
-SIGNATURE = "gsm8k_accuracy|marker:####|numeric:exact|removed:,$%|scale:100|version:1"
-SIGNATURE_OFFICIAL = "gsm8k_accuracy|marker:####|numeric:rel1e-4,percent|text:equal|removed:,$%|scale:100|version:1"
 
 OFFICIAL_TOLERANCE = Fraction(1, 10_000)  # 1e-4 in SKD's grader (1e-3 in CSD's copy)
 

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 from amid.metrics.metric import check_not_empty
 
-SIGNATURE = "response_length|unit:words|split:whitespace|version:1"
-SIGNATURE_EOS_SHARE = "eos_share|ended_by:eos|scale:100|version:1"
-
 
 def response_length(texts: Sequence[str]) -> float:
     """Mean number of words per text, words being separated by white space. Raises ValueError if there is no text."""

@@ -29,8 +29,8 @@ class Metric:
     """A metric by name: what exactly it computes, which direction is good, and the functions that compute it.
 
     signature: everything that decides the number (options, tokeniser, version); if the number may change, so does this.
-    higher_is_better: None for a quantity that only describes, such as a length.
-    score: generations to the value of the whole set.
+    higher_is_better: None for a quantity that only describes, such as a length. unit: percent, share (of 1), words, ...
+    score: generations to the value of the whole set; None for what the trainer measures itself.
     per_example: generations to one value per example whose mean is `score`, in the same unit; None where the value
         belongs to the set and is no mean of independent examples (self-BLEU, distinct-n, corpus BLEU, chrF).
     needs: what must not be None among the generations' `sources` and `ended`.
@@ -39,7 +39,8 @@ class Metric:
     name: str
     signature: str
     higher_is_better: bool | None
-    score: Callable[[Generations], float]
+    unit: str
+    score: Callable[[Generations], float] | None
     per_example: Callable[[Generations], list[float]] | None = None
     needs: str | None = None
 
@@ -48,6 +49,7 @@ def mean_metric(
     name: str,
     signature: str,
     higher_is_better: bool | None,
+    unit: str,
     per_example: Callable[[Generations], list[float]],
     *,
     needs: str | None = None,
@@ -59,7 +61,7 @@ def mean_metric(
         values = per_example(generations)
         return fsum(values) / len(values)
 
-    return Metric(name, signature, higher_is_better, score, per_example, needs)
+    return Metric(name, signature, higher_is_better, unit, score, per_example, needs)
 
 
 def check_paired(predictions: Predictions, references: References) -> None:

@@ -13,9 +13,6 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from amid.metrics.metric import Predictions, References, check_paired
 
-SIGNATURE = "rouge_l|f_measure|stemmer:porter|references:max|scale:100|like:rouge-score|version:1"
-SIGNATURE_PLAIN = "rouge_l|f_measure|stemmer:none|references:mean|scale:100|like:rouge-score|version:1"
-
 # "native" is our own longest common subsequence; "rouge_score" calls the package. The tests prove them bit-identical.
 Engine = Literal["native", "rouge_score"]
 

@@ -15,14 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from amid.metrics.metric import check_not_empty
-from amid.metrics.words import TOKENISER, bleu_words
+from amid.metrics.words import bleu_words
 
 MAX_ORDER = 4
 SMOOTHING = 0.1  # NLTK's method 1: the numerator of a precision without a match
 
-_OPTIONS = f"order:{MAX_ORDER}|smooth:floor[{SMOOTHING}]|tok:{TOKENISER}|case:mixed|self:excluded|scale:1|version:1"
-SIGNATURE = f"self_bleu|set:corpus|{_OPTIONS}"
-SIGNATURE_PER_PROMPT = f"self_bleu|set:per_prompt|{_OPTIONS}"
 
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]

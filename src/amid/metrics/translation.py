@@ -5,16 +5,10 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
-import sacrebleu
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from amid.metrics.metric import Predictions, References, check_paired
-
-# The fields of sacrebleu's own signatures, except the number of references, which belongs to the set. A test compares
-# them with what sacrebleu reports.
-SIGNATURE_BLEU = f"bleu|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
-SIGNATURE_CHRF = f"chrf|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{sacrebleu.__version__}"
 
 
 def bleu(predictions: Predictions, references: References) -> float:

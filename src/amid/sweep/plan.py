@@ -16,7 +16,7 @@ from amid.cells.stage import Stage
 from amid.config import RunCfg, TableCfg, fixed_overrides
 from amid.digests.fingerprint import FileDigests, plain, value_digest
 from amid.errors import RequestError, near_match
-from amid.evaluation.protocol import Protocol, protocol_of
+from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.store import State, Store
 
 Overrides = tuple[str, ...]
@@ -105,7 +105,9 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
             continue
         key = value_digest([asdict(run.data), asdict(run.evaluation), asdict(run.train.validation)])
         if key not in protocols:
-            protocols[key] = protocol_of(run, cell.values["data"])
+            protocols[key] = protocol_of(
+                set_protocols(run.data, run.evaluation), run.train.validation, cell.values["data"]
+            )
         protocol, store = protocols[key], Store(run.paths.results)
         memory = digests.setdefault(run.paths.cache, FileDigests(Path(run.paths.cache)))
         state = store.checked_state(cell, memory)

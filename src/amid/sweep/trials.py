@@ -144,7 +144,7 @@ def _revision(run: RunCfg, role: Role) -> str | None:
 def _try_sets(run: RunCfg, tokenizers: Mapping[Role, PreTrainedTokenizerBase], sizes: Mapping[Role, Sizes]) -> None:
     """Raises RequestError for an evaluation set that a model of the pair cannot read, or lacks room to answer."""
     alike = tokenizers["teacher"] is tokenizers["student"] and sizes["teacher"] == sizes["student"]
-    sets = set_protocols(run)
+    sets = set_protocols(run.data, run.evaluation)
     for role in ROLES[:1] if alike else ROLES:
         check_sets(sets, tokenizers[role], sizes[role])
 
