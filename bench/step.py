@@ -126,7 +126,7 @@ def main() -> None:
     module = DistillModule(
         Pair(teacher, student, tokenizer, vocab_size=int(teacher.config.vocab_size)),
         batch_of_step=rows.__getitem__,
-        objective=objective_of(run),
+        objective=objective_of(run.terms, run.compat),
         strategy=Fixed(),
         rollout=None,
         keep_teacher_states=False,

@@ -89,7 +89,7 @@ class Experiment:
         self.store = Store(run.paths.results)
         self.stages = Stages(run, self.cell, self.store, ranks)
         self.protocol: Protocol = protocol_of(run, self.cell.values["data"])
-        self._objective = objective_of(run)
+        self._objective = objective_of(run.terms, run.compat)
         self._plan = plan_of_cell(run)
         self._ranks = ranks
         self._waits = waits

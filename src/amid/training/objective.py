@@ -1,15 +1,15 @@
-"""From configuration to objective: (1 - kd_ratio) x cross-entropy on the labels + kd_ratio x divergence."""
+"""From configuration to objective: the terms of core that the compiled terms of a configuration name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from amid.cells.cell import neutral_lam_of
-from amid.config import CompatCfg, DivergenceCfg, RunCfg, ScheduleCfg
+from amid.config import CompatCfg, DivergenceCfg, DivergenceTermCfg, LabelsTermCfg, ScheduleCfg, TermCfg
 from amid.config.own_function import own_function, users_code
 from amid.core import (
     SCHEDULES,
@@ -28,23 +28,18 @@ from amid.core import (
 from amid.errors import RequestError
 
 
-def objective_of(run: RunCfg) -> Objective:
-    """The objective of a checked configuration, its schedules at their start.
+def objective_of(terms: Iterable[TermCfg], flags: CompatCfg) -> Objective:
+    """The objective of compiled terms, its schedules at their start.
 
     Raises RequestError for parameters or combinations that the divergence, the schedule or the order does not allow.
     """
-    kd_ratio, compat = run.objective.kd_ratio, compat_of(run.compat)
-    terms: list[Term] = []
-    try:
-        if kd_ratio > 0.0:
-            terms.append(_divergence_term(run, compat, weight=kd_ratio))
-    except RequestError:
-        raise
-    except ValueError as err:
-        raise RequestError(f"divergence '{run.divergence.name}': {err}") from err
-    if kd_ratio < 1.0:
-        terms.append(CrossEntropy(weight=1.0 - kd_ratio))
-    return Objective(terms=tuple(terms), compat=compat)
+    compat = compat_of(flags)
+    return Objective(tuple(BUILDERS[term.kind](term, compat) for term in terms), compat)
+
+
+def compat_of(flags: CompatCfg) -> Compat:
+    """The deviations that concern the objective, by the names that they have in the configuration."""
+    return Compat(**{flag.name: getattr(flags, flag.name) for flag in fields(Compat)})
 
 
 def check_divergence(divergence: Divergence, *, order: str) -> None:
@@ -77,21 +72,27 @@ def check_divergence(divergence: Divergence, *, order: str) -> None:
         raise ValueError("its gradient on plain distributions is not finite")
 
 
-def _divergence_term(run: RunCfg, compat: Compat, *, weight: float) -> DivergenceTerm:
-    divergence, amid = run.divergence, run.amid
-    lam = _schedule(amid.lam_schedule, amid.lam)
-    assert lam is not None
-    alpha = _schedule(amid.alpha_schedule, amid.alpha)
-    if amid.lam_schedule.name == "constant" and amid.lam == neutral_lam_of(divergence.order):
-        alpha = None  # r is an end point itself: no assistant
-    return DivergenceTerm(
-        divergence=_divergence(divergence, compat),
-        order=cast(Order, divergence.order),
-        alpha=alpha,
-        lam=lam,
-        detach_student=amid.detach_student,
-        weight=weight,
-    )
+def _labels_term(cfg: LabelsTermCfg, compat: Compat) -> CrossEntropy:
+    return CrossEntropy(weight=cfg.weight)
+
+
+def _divergence_term(cfg: DivergenceTermCfg, compat: Compat) -> DivergenceTerm:
+    amid, where = cfg.amid, f"{cfg.place}: " if cfg.place else ""
+    try:
+        lam = _schedule(amid.lam_schedule, amid.lam)
+        assert lam is not None
+        return DivergenceTerm(
+            divergence=_divergence(cfg.divergence, compat),
+            order=cast(Order, cfg.divergence.order),
+            alpha=_schedule(amid.alpha_schedule, amid.alpha) if cfg.has_assistant else None,
+            lam=lam,
+            detach_student=amid.detach_student,
+            weight=cfg.weight,
+        )
+    except RequestError as err:
+        raise RequestError(f"{where}{err}") from err
+    except ValueError as err:
+        raise RequestError(f"{where}divergence '{cfg.divergence.name}': {err}") from err
 
 
 def _divergence(cfg: DivergenceCfg, compat: Compat) -> Divergence:
@@ -117,6 +118,5 @@ def _schedule(cfg: ScheduleCfg, value: float | None) -> Schedule | None:
         raise ValueError(f"schedule '{cfg.name}': {err}") from err
 
 
-def compat_of(flags: CompatCfg) -> Compat:
-    """The deviations that concern the objective, by the names that they have in the configuration."""
-    return Compat(**{flag.name: getattr(flags, flag.name) for flag in fields(Compat)})
+# What a kind of term in the configuration becomes.
+BUILDERS: Mapping[str, Callable[[Any, Compat], Term]] = {"divergence": _divergence_term, "labels": _labels_term}
