@@ -125,7 +125,7 @@ def main() -> None:
     lay(clock)
     module = DistillModule(
         Pair(teacher, student, tokenizer, vocab_size=int(teacher.config.vocab_size)),
-        objective_of(run),
+        objective_of(run.terms, run.compat),
         Optimisation(
             total_steps=args.steps,
             lr=run.train.lr,

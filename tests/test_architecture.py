@@ -147,7 +147,7 @@ def test_a_room_imports_only_lower_floors(path):
 
 
 def test_core_imports_torch_and_the_standard_library_only():
-    for path in (PACKAGE / "core").glob("*.py"):
+    for path in (PACKAGE / "core").rglob("*.py"):
         outside = {name.split(".")[0] for name in modules_imported(path)} - {"torch", "amid"}
         assert outside <= set(sys.stdlib_module_names), path
 

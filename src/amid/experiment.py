@@ -387,7 +387,7 @@ def plan_of(run: RunCfg) -> TrainingPlan:
     return TrainingPlan(
         train=run.train,
         data=run.data,
-        objective=objective_of(run),
+        objective=objective_of(run.terms, run.compat),
         seed=run.seed,
         num_train=run.data.num_train,
         reduction="micro_batch_mean" if run.compat.micro_batch_mean else cast(Reduction, run.objective.reduction),

@@ -209,7 +209,13 @@ OTHER_NAME = {
     "train.validation.select": "loss",
     "pair.student": "teacher",
 }
-OTHER_NONE = {"pair.keep_layers": [0], "data.root": "x", "data.train": "x", "data.dev": "x"}
+OTHER_NONE = {
+    "objective.terms": [{"kind": "labels", "weight": 2.0}],
+    "pair.keep_layers": [0],
+    "data.root": "x",
+    "data.train": "x",
+    "data.dev": "x",
+}
 
 
 def changed_leaf(key, value):

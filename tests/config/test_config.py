@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import pytest
 from omegaconf import OmegaConf
@@ -32,8 +32,8 @@ ROWS = [
     {group: options[i % len(options)] for group, options in BY_GROUP.items()}
     for i in range(max(map(len, BY_GROUP.values())))
 ]
-# Parameters of these functions that a compat switch sets, not a person.
-COMPAT_PARAMS = {"abkd_prefactors", "official_swap"}
+# Parameters of these functions that a compat switch of the same name sets, not a person.
+COMPAT_PARAMS = {"abkd_prefactors", "akl_swapped"}
 
 
 @pytest.fixture
@@ -70,6 +70,14 @@ def test_the_orders_equal_those_of_core():
     from amid.core import ORDERS
 
     assert config.ORDERS == ORDERS
+
+
+def test_every_deviation_of_the_objective_has_one_name_from_the_command_line_to_core():
+    from amid.core import Compat
+
+    of_core = {field.name for field in fields(Compat)}
+    assert of_core <= {field.name for field in fields(config.CompatCfg)}
+    assert of_core >= COMPAT_PARAMS
 
 
 ARCH = {"layers": 1, "width": 4, "heads": 2, "positions": 8}

@@ -129,10 +129,24 @@ def test_rkl_is_kl_with_its_arguments_exchanged_and_refuses_an_order_beside_it()
 
 def test_parameters_given_to_a_name_replace_its_own_one_by_one():
     log = torch.tensor([[0.0, 1.0, 2.0]]).log_softmax(-1), torch.tensor([[1.0, 0.5, 0.0]]).log_softmax(-1)
-    (term,) = AmidLoss(divergence_params={"ab_alpha": 0.5}).objective.divergence_terms
+    (term,) = AmidLoss(divergence_params={"ab_alpha": 0.5}).objective.terms
     torch.testing.assert_close(term.divergence(*log), ab(*log, ab_alpha=0.5, ab_beta=0.7))
-    (term,) = AmidLoss(divergence="f_divergence", divergence_params={"generator": "tv"}).objective.divergence_terms
+    (term,) = AmidLoss(divergence="f_divergence", divergence_params={"generator": "tv"}).objective.terms
     torch.testing.assert_close(term.divergence(*log), tv(*log))
+
+
+def test_a_function_of_ones_own_is_passed_itself():
+    def renyi(log_left, log_right, *, renyi_order):
+        mixed = renyi_order * log_left + (1.0 - renyi_order) * log_right
+        return torch.logsumexp(mixed, dim=-1) / (renyi_order - 1.0)
+
+    student, teacher, student_head, teacher_head, labels = batch()
+    amid_loss = AmidLoss(divergence=renyi, divergence_params={"renyi_order": 0.5}, order="rq")
+    assert amid_loss.objective.terms[0].name == "renyi_rq"
+    loss = amid_loss(student, teacher, labels, student_head=student_head, teacher_head=teacher_head)
+    torch.testing.assert_close(loss, expected(amid_loss, student, teacher, student_head, teacher_head, labels))
+    with pytest.raises(ValueError, match=r"divergence 'renyi' does not accept the parameters \['order'\]"):
+        AmidLoss(divergence=renyi, divergence_params={"order": 0.5})
 
 
 def test_dense_and_fused_training_agree_over_ten_steps():

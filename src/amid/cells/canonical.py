@@ -19,6 +19,7 @@ NEUTRAL: Mapping[str, Any] = {
     "data.num_dev": None,
     "data.truncate_prompt": False,
     "objective.reduction": "global_token_mean",
+    "objective.terms": None,
     "pair.eos": None,
     "pair.vocab_policy": "strict",
     "student_init.arch": None,
@@ -72,6 +73,8 @@ def canonical(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
             node = canonical(value, prefix=f"{path}.")
             if node:
                 result[key] = node
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            result[key] = [canonical(item) for item in value]  # each with nodes of its own, neutral as at the top
         else:
             result[key] = _canonical_scalar(path, value)
     return result

@@ -6,7 +6,6 @@ No torch here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any
 from amid.cells.canonical import CELL_VERSION, ID_DIGITS, canonical
 from amid.cells.data import data_identity
 from amid.cells.division import division_identity, student_drops
+from amid.cells.objective import objective_identity, reads_teacher
 from amid.cells.stage import Stage, stages_of
 from amid.config import STRATEGY_OPTIONS, RunCfg
 from amid.digests.fingerprint import FileDigests, value_digest
-from amid.errors import RequestError
 
 # The nodes of RunCfg: those that decide the weights, and those that do not (a test fails for a node in neither).
 IDENTITY_NODES = ("pair", "amid", "objective", "divergence", "strategy", "data", "train", "compat", "seed")
@@ -58,10 +57,8 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
     compat, drops = _compat_identity(run), student_drops(run.pair)
     values: dict[str, Any] = {
         "cell_version": CELL_VERSION,
-        # Without a divergence the teacher has no say, unless it writes; as origin it is part of student_init.
-        "teacher": None
-        if run.objective.kd_ratio == 0.0 and run.strategy.name != "speculative"
-        else stages["teacher"].id,
+        # Without a term that reads it the teacher has no say, unless it writes; as origin it is part of student_init.
+        "teacher": stages["teacher"].id if reads_teacher(run) or run.strategy.name == "speculative" else None,
         "student_init": stages["student_init"].id,
         "data": data,
         "seed": run.seed,
@@ -70,8 +67,7 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
         "compat": compat,
         "division": division_identity(run.trainer, run.train.global_batch_size, drops=drops, compat=compat),
         "pair": {"vocab_policy": run.pair.vocab_policy, "eos": run.pair.eos},
-        "objective": asdict(run.objective),
-        **_objective_identity(run, ignored),
+        **objective_identity(run, ignored),
     }
     values = canonical(values)
     return Cell(id=value_digest(values, digits=ID_DIGITS), values=values, stages=stages, ignored=tuple(ignored))
@@ -106,48 +102,3 @@ def _strategy_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
     if values.get("buffer_scope") == "rank" and run.trainer.devices > 1:
         values["num_ranks"] = run.trainer.devices  # each rank draws from what it wrote itself
     return values
-
-
-def _objective_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
-    """Divergence, order and assistant of the run, without what has no effect."""
-    if run.objective.kd_ratio == 0.0:
-        ignored.append("objective.kd_ratio=0: amid and divergence have no effect")
-        return {}
-    order, amid = run.divergence.order, run.amid
-    divergence = asdict(run.divergence)
-    if run.divergence.function is None and run.divergence.version != 1:
-        ignored.append("divergence.version has no effect without divergence.function")
-        del divergence["version"]
-    scheduled = {"alpha": amid.alpha_schedule.name != "constant", "lam": amid.lam_schedule.name != "constant"}
-    if amid.alpha is None and not scheduled["alpha"]:
-        return {"divergence": divergence}
-    neutral_lam = neutral_lam_of(order)
-    if not scheduled["lam"] and amid.lam == 1.0 - neutral_lam:
-        raise RequestError(
-            f"amid.lam={amid.lam:g} makes divergence.order={order} identically 0 (r equals the other argument); "
-            f"valid: [0, 1] without {amid.lam:g}"
-        )
-    if not scheduled["lam"] and amid.lam == neutral_lam:
-        ignored.append(f"amid.lam={amid.lam:g} with order {order} is no assistant: amid.alpha has no effect")
-        return {"divergence": divergence}
-    assistant: dict[str, Any] = {"detach_student": amid.detach_student}
-    for name, value in (("alpha", amid.alpha), ("lam", amid.lam)):
-        if scheduled[name]:
-            schedule = getattr(amid, f"{name}_schedule")
-            assistant[f"{name}_schedule"] = asdict(schedule)
-            ignored.append(f"amid.{name} has no effect with amid.{name}_schedule={schedule.name}")
-        else:
-            assistant[name] = value
-    alpha = assistant.get("alpha")
-    if run.compat.alpha_ge1_geometric and alpha is not None and alpha > 1.0:
-        ignored.append(f"compat.alpha_ge1_geometric: amid.alpha={alpha:g} acts as 1")
-        assistant["alpha"] = 1.0
-    elif alpha is not None and math.isinf(alpha) and not scheduled["lam"]:
-        ignored.append(f"amid.alpha={alpha:g} does not depend on amid.lam")
-        del assistant["lam"]
-    return {"divergence": divergence, "amid": assistant}
-
-
-def neutral_lam_of(order: str) -> float:
-    """The lam at which r is the end point that the order does not hold, which is no assistant: 0 with p, 1 with q."""
-    return 1.0 if "q" in order else 0.0

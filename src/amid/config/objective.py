@@ -72,9 +72,10 @@ class AmidCfg:
 
 @dataclass
 class ObjectiveCfg:
-    """What is minimised: (1 - kd_ratio) x cross-entropy on the labels + kd_ratio x divergence."""
+    """What is minimised: (1 - kd_ratio) x cross-entropy on the labels + kd_ratio x divergence, or a list of terms."""
 
     kd_ratio: float = 1.0
+    terms: list[Any] | None = None  # in place of kd_ratio, see amid.config.terms and docs/divergences.md
     reduction: str = "global_token_mean"  # or sequence_mean: mean per sequence, then over sequences
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from amid.config.objective import AmidCfg, DivergenceCfg, ObjectiveCfg
 from amid.config.pair import PairCfg
 from amid.config.resources import LoggerCfg, PathsCfg, SweepCfg, TrainerCfg
 from amid.config.strategy import StrategyCfg
+from amid.config.terms import TermCfg, compiled_terms
 from amid.config.train import CompatCfg, DataCfg, TrainCfg
 from amid.errors import RequestError, one_line
 
@@ -54,6 +55,11 @@ class RunCfg:
         one_of("task", self.task, TASKS)
         at_least("seed", self.seed, 0)
 
+    @property
+    def terms(self) -> tuple[TermCfg, ...]:
+        """The terms of the objective, compiled. Raises RequestError for a list that cannot be."""
+        return compiled_terms(self.objective, self.divergence, self.amid)
+
 
 def config_root() -> Path:
     """The folder that holds `conf/` and `sweeps/`: the installed package, or the checkout it runs from."""
@@ -89,6 +95,7 @@ def run_config(composed: DictConfig) -> RunCfg:
     except OmegaConfBaseException as err:
         raise RequestError(one_line(str(err))) from err
     assert isinstance(run, RunCfg)
+    compiled_terms(run.objective, run.divergence, run.amid)  # a list is refused here, as every other value is
     return run
 
 

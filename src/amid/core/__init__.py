@@ -2,11 +2,14 @@
 
 from amid.core.alpha_beta import ab, amari
 from amid.core.assistants import alpha_mixture
+from amid.core.binding import bind_divergence, resolve_divergence
+from amid.core.closed_form import ClosedForm, Kernel
+from amid.core.compat import Compat
+from amid.core.declaration import Divergence, declares
 from amid.core.dense import dense_objective
 from amid.core.divergence_names import NAMED_DIVERGENCES, NamedDivergence, named_divergence
 from amid.core.divergences import (
     DIVERGENCES,
-    Divergence,
     akl,
     bdkd,
     csd,
@@ -15,7 +18,6 @@ from amid.core.divergences import (
     jeffreys,
     js,
     kl,
-    resolve_divergence,
     tv,
     weighted_sum,
     wsd,
@@ -34,26 +36,30 @@ from amid.core.schedules import (
     linear,
 )
 from amid.core.terms import (
+    LABELS,
     ORDERS,
-    Compat,
     CrossEntropy,
     DivergenceTerm,
     MaxDivergence,
     Order,
+    SettledTerm,
     Term,
-    bind_divergence,
+    TokenInputs,
 )
 
 __all__ = [
     "DIVERGENCES",
+    "LABELS",
     "NAMED_DIVERGENCES",
     "ORDERS",
     "SCHEDULES",
+    "ClosedForm",
     "Compat",
     "CrossEntropy",
     "Divergence",
     "DivergenceTerm",
     "Head",
+    "Kernel",
     "LogProb",
     "LossParts",
     "LowRank",
@@ -63,8 +69,10 @@ __all__ = [
     "Order",
     "OverlapAdaptive",
     "Schedule",
+    "SettledTerm",
     "TaidAdaptive",
     "Term",
+    "TokenInputs",
     "ab",
     "akl",
     "alpha_mixture",
@@ -75,6 +83,7 @@ __all__ = [
     "constant",
     "cosine",
     "csd",
+    "declares",
     "dense_objective",
     "f_divergence",
     "gjs",

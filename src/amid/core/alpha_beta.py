@@ -9,12 +9,16 @@ import torch
 from torch import Tensor
 
 from amid.core.assistants import log_ratio
+from amid.core.closed_form import Kernel
+from amid.core.declaration import declares
 from amid.core.logprob import LogProb
 
 # At or below this the singular formula is the value (as the reference code selects it).
 SINGULAR = 1e-8
 # Below this in both parameters the difference of two nearly equal terms is taken in float64.
 NEARLY_LOG_EUCLIDEAN = 0.05
+# Below this |A|, |B| or |S| the closed form loses digits; the dense form is used.
+SMALLEST_CLOSED = 0.05
 
 
 def _check_parameters(ab_alpha: float, ab_beta: float) -> None:
@@ -77,6 +81,20 @@ def _abkd_prefactor(ab_alpha: float, ab_beta: float) -> float:
     return 1.0
 
 
+def _ab_kernel(*, ab_alpha: float, ab_beta: float, abkd_prefactors: bool = False) -> Kernel | None:
+    first, second = float(ab_alpha), float(ab_beta)
+    if abkd_prefactors or not min(abs(first), abs(second), abs(first + second)) >= SMALLEST_CLOSED:
+        return None
+    return Kernel(powers=(first, second))
+
+
+@declares(
+    kernel=_ab_kernel,
+    compat={
+        "ab_constants": {"ab_alpha": 0.2, "ab_beta": 0.7},
+        "abkd_prefactors": {"abkd_prefactors": True},
+    },
+)
 def ab(
     log_left: LogProb, log_right: LogProb, *, ab_alpha: float, ab_beta: float, abkd_prefactors: bool = False
 ) -> Tensor:

@@ -3,7 +3,7 @@
 Legend: B sequences; T positions; W_s, W_t head widths; H_s, H_t hidden sizes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -38,8 +38,8 @@ class AmidLoss(nn.Module):
     """Distillation loss of a student against a teacher through an alpha-mixture assistant: mean over labelled tokens.
 
     divergence: a name as on the command line (ab, akl, amari, bdkd, chi2, csd, gjs, hellinger, jeffreys, js, kl, rkl,
-    tv, wsd). divergence_params: parameters that differ from the name's own. function: "module:function" of your own
-    divergence, whose parameters divergence_params are. Default: AB with (0.2, 0.7).
+    tv, wsd), or a function of your own: log_left, log_right [..., V] and keyword parameters -> [...], differentiable.
+    Default: AB with (0.2, 0.7). divergence_params: those that differ from the name's own; all of your own function's.
     order: left and right argument of the divergence; p teacher, q student, r assistant. Default: pr; rp for rkl, which
     is kl with its arguments exchanged and refuses an order beside it.
     alpha: geometry of the assistant, any real, inf or -inf, or a schedule; None for no assistant.
@@ -56,9 +56,8 @@ class AmidLoss(nn.Module):
     def __init__(
         self,
         *,
-        divergence: str = "ab",
+        divergence: str | Callable[..., Tensor] = "ab",
         divergence_params: Mapping[str, Any] | None = None,
-        function: str | None = None,
         order: Order | None = None,
         alpha: float | Schedule | None = -5.0,
         lam: float | Schedule = 0.1,
@@ -70,12 +69,12 @@ class AmidLoss(nn.Module):
     ) -> None:
         super().__init__()
         given = dict(divergence_params or {})
-        if function is None:
+        if isinstance(divergence, str):
             named = named_divergence(divergence, order)
             bound = bind_divergence(named.function, params={**named.params, **given})
             order = named.order
         else:
-            bound = bind_divergence(divergence, function=function, params=given)
+            bound = bind_divergence(divergence, params=given)
         terms: list[Term] = [
             DivergenceTerm(
                 bound,

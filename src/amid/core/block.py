@@ -25,7 +25,7 @@ LN2 = math.log(2.0)
 SMALLEST_KAPPA = 0.2
 # An AB value below this share of the sum of its terms has lost digits to cancellation and is taken again, stably.
 CANCELLED_SHARE = 2e-3
-# A normaliser below this has lost digits to underflow; the token is evaluated by the dense form.
+# A normaliser below this has lost digits to underflow; the token takes the dense form.
 SMALLEST_NORMALISER = 1e-30
 # Terms beyond this are left to the dense form, which decides whether float32 carries their gradient.
 LARGEST_TERM = 1e12
@@ -95,6 +95,12 @@ class BlockResult:
     usable: Tensor
     logs: _Logs | None
     q: Tensor
+
+    def value_of(self, part: ClosedForm) -> Tensor:
+        """Value per token [b], without its weight, of a term whose part of the closed form this is."""
+        value = self.cross_entropy if part.order is None else self.divergence
+        assert value is not None
+        return value
 
     def log_probs(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Natural log p and log q of some rows, for whoever reads the distributions themselves."""

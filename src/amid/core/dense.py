@@ -5,74 +5,28 @@ value, or its gradient in the logits, float32 cannot carry leaves the sum with g
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from amid.core.assistants import alpha_mixture
 from amid.core.logprob import LogProb, to_log_prob
 from amid.core.objective import LossParts, Objective
-from amid.core.schedules import ASSISTANT_CROSS_ENTROPY, OVERLAP
-from amid.core.terms import CrossEntropy, DivergenceTerm, Level
+from amid.core.schedules import OVERLAP
+from amid.core.terms import LABELS, SettledTerm, TokenInputs
 
 # A gradient whose norm is beyond this cannot be clipped: between logits and weights lie factors of the weights, and the
 # squares of 1e19 end float32. It says that a divergence has left its range, not where to go.
 LARGEST_GRADIENT = 1e15
 
 
-def rows_of(value: Level, rows: Tensor | slice) -> Level:
-    """The entries of a per-token value for some tokens; anything else unchanged."""
-    return value[rows] if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] > 1 else value
-
-
 @dataclass(frozen=True)
-class SettledTerm:
-    """A term with everything decided for one evaluation: weight, present alpha and lam, no maximum left to take."""
+class DenseValues:
+    """What `values_and_gradient` gives; only the loss, a scalar, has a graph. The signals are as in `LossParts`.
 
-    name: str
-    weight: float
-    term: DivergenceTerm | CrossEntropy
-    alpha: Level | None
-    lam: Level
-
-    def rows(self, rows: Tensor | slice) -> "SettledTerm":
-        """The same term for some of the tokens."""
-        alpha = None if self.alpha is None else rows_of(self.alpha, rows)
-        return SettledTerm(self.name, self.weight, self.term, alpha, rows_of(self.lam, rows))
-
-    def per_token(self, log_p: LogProb | None, log_q: LogProb, labels: Tensor | None) -> Tensor:
-        """Value per token, without the weight: log_p, log_q [N, V], labels [N] -> [N]."""
-        if isinstance(self.term, CrossEntropy):
-            assert labels is not None
-            return -log_q.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-        assert log_p is not None
-        return self.term.per_token(log_p, log_q, alpha=self.alpha, lam=self.lam)
-
-
-def settle(objective: Objective, candidate_sum: Callable[[DivergenceTerm], float]) -> tuple[SettledTerm, ...]:
-    """The active terms at the schedules' present values, each maximum replaced by its largest candidate.
-
-    candidate_sum: a candidate's weighted sum over the finite tokens of the batch.
-    """
-    settled: list[SettledTerm] = []
-    for name, term in objective.active_terms:
-        if isinstance(term, CrossEntropy):
-            settled.append(SettledTerm(name, term.weight, term, None, 0.5))
-        elif isinstance(term, DivergenceTerm):
-            settled.append(SettledTerm(name, term.weight, term, *objective.values(term)))
-        else:
-            best = max(term.candidates, key=candidate_sum)
-            settled.append(SettledTerm(name, term.weight * best.weight, best, *objective.values(best)))
-    return tuple(settled)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` gives: the loss, a scalar with a graph; without one, per token [N]: the value (NaN where only its
-    gradient is not finite), whether both are finite, and the value by term; the signals as in `LossParts`.
-
+    per_token, finite, terms: per token [N], the value (NaN where only its gradient is not finite), whether both are
+    finite, and the value by term.
     gradient: of the summed values in the student's logits, [N, W_s], zero where left out; None where grad is disabled.
     """
 
@@ -84,19 +38,19 @@ class Evaluation:
     gradient: Tensor | None
 
 
-def evaluate(
+def values_and_gradient(
     student_logits: Tensor,
     log_p: LogProb | None,
-    settled: tuple[SettledTerm, ...],
+    settled: Mapping[str, SettledTerm],
     *,
     objective: Objective,
-    labels: Tensor | None,
+    inputs: TokenInputs,
     weights: Tensor,
     vocab_size: int,
-) -> Evaluation:
+) -> DenseValues:
     """Values of settled terms on logits, non-finite tokens left out; a graph to student_logits where grad is enabled.
 
-    Shapes: student_logits [N, W_s], log_p [N, V] or None, labels [N] or None, weights [N].
+    Shapes: student_logits [N, W_s], log_p [N, V] or None, inputs [N, ...], weights [N].
     Cost of knowing that the gradients are finite: they are taken here, one backward pass of the divergence, and again
     by whoever differentiates the loss. Without grad only the values decide.
     """
@@ -104,8 +58,11 @@ def evaluate(
     def values_of(rows: Tensor | slice) -> tuple[dict[str, Tensor], LogProb]:
         log_q = to_log_prob(student_logits[rows], vocab_size, native_dtype=objective.compat.native_loss_dtype)
         rows_p = None if log_p is None else log_p[rows]
-        rows_labels = None if labels is None else labels[rows]
-        return {s.name: s.weight * s.rows(rows).per_token(rows_p, log_q, rows_labels) for s in settled}, log_q
+        rows_inputs = rows_of(inputs, rows)
+        values = {
+            name: term.weight * term.rows(rows).per_token(rows_p, log_q, rows_inputs) for name, term in settled.items()
+        }
+        return values, log_q
 
     rows: Tensor | slice = slice(None)
     values, log_q = values_of(rows)
@@ -129,33 +86,32 @@ def evaluate(
             values, log_q = values_of(rows)
             kept = functools.reduce(torch.add, values.values())
     kept_p = None if log_p is None else log_p[rows]
-    return Evaluation(
+    return DenseValues(
         loss=(weights[rows] * kept).sum(),
         per_token=per_token,
         finite=finite,
         terms=terms,
-        signals=signal_sums(objective, kept_p, log_q.detach(), tuple(s.rows(rows) for s in settled)),
+        signals=signal_sums(objective, kept_p, log_q.detach(), [term.rows(rows) for term in settled.values()]),
         gradient=gradient,
     )
 
 
 @torch.no_grad()
 def signal_sums(
-    objective: Objective, log_p: LogProb | None, log_q: LogProb, settled: tuple[SettledTerm, ...]
+    objective: Objective, log_p: LogProb | None, log_q: LogProb, settled: Iterable[SettledTerm]
 ) -> dict[str, Tensor]:
-    """The signals that the objective's schedules read from the distributions, as in `LossParts`."""
+    """The signals that the objective's schedules read from the distributions, as in `LossParts`.
+
+    Of a signal that several terms measure, the first one's.
+    """
     found: dict[str, Tensor] = {}
     if log_p is None:
         return found
     if OVERLAP in objective.signals:
         found[OVERLAP] = _finite_sum(torch.exp(torch.minimum(log_p, log_q)).sum(-1))
-    if ASSISTANT_CROSS_ENTROPY in objective.signals:
-        for s in settled:
-            if s.alpha is not None and ASSISTANT_CROSS_ENTROPY in _signals_of(s.term):
-                log_r = alpha_mixture(log_p, log_q, alpha=s.alpha, lam=s.lam)
-                per_token = -(torch.exp(log_r) * log_q.masked_fill(log_r.isneginf(), 0.0)).sum(-1)
-                found[ASSISTANT_CROSS_ENTROPY] = _finite_sum(per_token)
-                break
+    for term in settled:
+        for name, per_token in term.signals(log_p, log_q).items():
+            found.setdefault(name, _finite_sum(per_token))
     return found
 
 
@@ -165,35 +121,35 @@ def _finite_sum(per_token: Tensor) -> Tensor:
     return torch.stack([per_token.masked_fill(~finite, 0.0).sum(), finite.sum().to(per_token.dtype)])
 
 
-def _signals_of(term: DivergenceTerm | CrossEntropy) -> frozenset[str]:
-    if isinstance(term, CrossEntropy) or term.alpha is None:
-        return frozenset()
-    return term.alpha.signals | term.lam.signals
+def rows_of(inputs: TokenInputs, rows: Tensor | slice) -> dict[str, Tensor]:
+    """The inputs of some of the tokens."""
+    return {name: values[rows] for name, values in inputs.items()}
 
 
-def check_shapes(
+def checked_inputs(
     objective: Objective,
     *,
     num_tokens: int,
     labels: Tensor | None,
+    inputs: TokenInputs | None,
     token_weights: Tensor,
     vocab_size: int,
-) -> None:
-    """Raises ValueError if labels or token_weights do not fit num_tokens, or a label lies outside V."""
+) -> dict[str, Tensor]:
+    """All that is known of the tokens, labels included, by name.
+
+    Raises ValueError if something does not fit num_tokens, or a term lacks what it reads, or finds it out of range.
+    """
     if token_weights.shape != (num_tokens,):
         raise ValueError(f"token_weights must have shape ({num_tokens},), got {tuple(token_weights.shape)}")
-    has_cross_entropy = any(isinstance(term, CrossEntropy) for _, term in objective.active_terms)
-    if labels is None:
-        if has_cross_entropy:
-            raise ValueError("a cross-entropy term needs labels; pass labels of the labelled tokens")
-        return
-    if labels.shape != (num_tokens,):
+    if labels is not None and labels.shape != (num_tokens,):
         raise ValueError(f"labels must have shape ({num_tokens},), got {tuple(labels.shape)}")
-    if has_cross_entropy and num_tokens and not bool(((labels >= 0) & (labels < vocab_size)).all()):
-        raise ValueError(
-            f"labels must lie in [0, {vocab_size}), got {int(labels.min())} .. {int(labels.max())}; "
-            "drop unlabelled tokens before the loss"
-        )
+    given = {**(inputs or {}), **({} if labels is None else {LABELS: labels})}
+    for name, values in given.items():
+        if values.shape[:1] != (num_tokens,):
+            raise ValueError(f"input '{name}' must hold {num_tokens} tokens, got shape {tuple(values.shape)}")
+    for _, term in objective.active_terms:
+        term.check(given, vocab_size=vocab_size)
+    return given
 
 
 def loss_parts(
@@ -223,6 +179,7 @@ def dense_objective(
     objective: Objective,
     *,
     labels: Tensor | None,
+    inputs: TokenInputs | None = None,
     token_weights: Tensor,
     vocab_size: int,
 ) -> LossParts:
@@ -231,13 +188,20 @@ def dense_objective(
     Shapes: student_logits [N, W_s], teacher_logits [N, W_t] or None, labels [N] or None, token_weights [N]; only
     labelled tokens. Each width at least vocab_size. Gradient to student_logits only.
     token_weights: usually 1 / (number of labelled tokens of the step); the loss is a sum.
-    labels: read by a cross-entropy term only.
+    labels: read by a cross-entropy term only. inputs: what other terms read of each token, by name, [N, ...].
     A token leaves the sum if its value is not finite, or its gradient's norm is above LARGEST_GRADIENT; to know the
-    second costs one more backward pass of the divergence (see `evaluate`).
+    second costs one more backward pass of the divergence (see `values_and_gradient`).
     Raises ValueError if the teacher is missing, or shapes, labels or widths do not fit.
     """
     num_tokens = student_logits.shape[0]
-    check_shapes(objective, num_tokens=num_tokens, labels=labels, token_weights=token_weights, vocab_size=vocab_size)
+    given = checked_inputs(
+        objective,
+        num_tokens=num_tokens,
+        labels=labels,
+        inputs=inputs,
+        token_weights=token_weights,
+        vocab_size=vocab_size,
+    )
     if objective.needs_teacher and teacher_logits is None:
         raise ValueError("this objective reads the teacher; pass teacher_logits")
     weights = token_weights.detach().float()
@@ -245,28 +209,23 @@ def dense_objective(
     if teacher_logits is not None and objective.needs_teacher:
         log_p = to_log_prob(teacher_logits.detach(), vocab_size, native_dtype=objective.compat.native_loss_dtype)
 
-    def candidate_sum(term: DivergenceTerm) -> float:
-        candidate = Objective((term,), objective.compat)
-        with torch.no_grad():
-            alone = settle(candidate, candidate_sum)
-            return float(
-                evaluate(
-                    student_logits,
-                    log_p,
-                    alone,
-                    objective=candidate,
-                    labels=None,
-                    weights=weights,
-                    vocab_size=vocab_size,
-                ).loss
-            )
+    def loss_of(alone: Objective) -> Tensor:
+        return dense_objective(
+            student_logits,
+            teacher_logits,
+            alone,
+            labels=labels,
+            inputs=inputs,
+            token_weights=token_weights,
+            vocab_size=vocab_size,
+        ).loss
 
-    result = evaluate(
+    result = values_and_gradient(
         student_logits,
         log_p,
-        settle(objective, candidate_sum),
+        objective.settled(loss_of),
         objective=objective,
-        labels=labels,
+        inputs=given,
         weights=weights,
         vocab_size=vocab_size,
     )

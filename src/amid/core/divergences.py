@@ -6,18 +6,16 @@ non-finite and is left to the caller, which drops and counts it.
 """
 
 import difflib
-import importlib
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from amid.core.alpha_beta import ab, amari
 from amid.core.assistants import log_power_mean, log_ratio
+from amid.core.closed_form import Kernel
+from amid.core.declaration import Divergence, declares
 from amid.core.logprob import LogProb
-
-Divergence: TypeAlias = Callable[[LogProb, LogProb], Tensor]
 
 
 def _weighted_log_ratio(log_weight: LogProb, log_a: LogProb, log_b: LogProb) -> Tensor:
@@ -26,6 +24,11 @@ def _weighted_log_ratio(log_weight: LogProb, log_a: LogProb, log_b: LogProb) -> 
     return torch.exp(log_weight) * ratio
 
 
+def _kl_kernel() -> Kernel:
+    return Kernel()
+
+
+@declares(kernel=_kl_kernel)
 def kl(log_left: LogProb, log_right: LogProb) -> Tensor:
     """Kullback-Leibler divergence sum left (log left - log right), per token.
 
@@ -46,6 +49,11 @@ def jeffreys(log_left: LogProb, log_right: LogProb) -> Tensor:
     return ((torch.exp(log_left) - torch.exp(log_right)) * ratio).sum(dim=-1)
 
 
+def _gjs_kernel(*, gjs_weight: float = 0.1) -> Kernel | None:
+    return Kernel(mixture=float(gjs_weight)) if 0.0 < gjs_weight < 1.0 else None
+
+
+@declares(kernel=_gjs_kernel)
 def gjs(log_left: LogProb, log_right: LogProb, *, gjs_weight: float = 0.1) -> Tensor:
     """Generalised Jensen-Shannon divergence w KL(left||m) + (1 - w) KL(right||m), per token; m is the mixture.
 
@@ -67,6 +75,11 @@ def gjs(log_left: LogProb, log_right: LogProb, *, gjs_weight: float = 0.1) -> Te
     return (gjs_weight * from_left + (1.0 - gjs_weight) * from_right).sum(dim=-1)
 
 
+def _js_kernel() -> Kernel:
+    return Kernel(mixture=0.5)
+
+
+@declares(kernel=_js_kernel)
 def js(log_left: LogProb, log_right: LogProb) -> Tensor:
     """Jensen-Shannon divergence, per token: `gjs` with weight 1/2, in [0, log 2].
 
@@ -175,12 +188,13 @@ def _akl_head_weight(log_sorter: LogProb, log_other: LogProb, *, akl_mu: float) 
     return torch.where(total > 0, head / torch.where(total > 0, total, torch.ones_like(total)), 0.5)
 
 
-def akl(log_left: LogProb, log_right: LogProb, *, akl_mu: float = 0.5, official_swap: bool = False) -> Tensor:
+@declares(teacher_left=True, compat={"akl_swapped": {"akl_swapped": True}})
+def akl(log_left: LogProb, log_right: LogProb, *, akl_mu: float = 0.5, akl_swapped: bool = False) -> Tensor:
     """Adaptive KL of teacher (left) and student (right), per token: forward KL by the head's gap, reverse by the rest.
 
     Shapes: [..., V] x2 -> [...]. Only for order pr without an assistant: head and tail are the teacher's.
     akl_mu: cumulative teacher probability of the head, in (0, 1); the top token is always in it.
-    official_swap: teacher and student exchanged and gradient through the weights, as the reference code calls it.
+    akl_swapped: teacher and student exchanged and gradient through the weights, as the reference code calls it.
     Raises ValueError if akl_mu lies outside (0, 1).
 
     Source: AKL, Wu et al. 2024.
@@ -188,7 +202,7 @@ def akl(log_left: LogProb, log_right: LogProb, *, akl_mu: float = 0.5, official_
     if not 0.0 < akl_mu < 1.0:
         raise ValueError(f"akl_mu must lie in (0, 1), got {akl_mu}")
     forward, reverse = kl(log_left, log_right), kl(log_right, log_left)
-    if official_swap:
+    if akl_swapped:
         head = _akl_head_weight(log_right, log_left, akl_mu=akl_mu)
         return head * reverse + (1.0 - head) * forward
     with torch.no_grad():
@@ -200,6 +214,7 @@ def _entropy(log_p: LogProb) -> Tensor:
     return -_weighted_log_ratio(log_p, log_p, torch.zeros_like(log_p)).sum(dim=-1)
 
 
+@declares(teacher_left=True)
 def bdkd(log_left: LogProb, log_right: LogProb, *, bdkd_factor: float = 2.0) -> Tensor:
     """BDKD value c_t CE(teacher, student) + c_s KL(student||teacher), per token; left is the teacher.
 
@@ -218,6 +233,7 @@ def bdkd(log_left: LogProb, log_right: LogProb, *, bdkd_factor: float = 2.0) -> 
     return forward_weight * cross_entropy + reverse_weight * kl(log_right, log_left)
 
 
+@declares(teacher_left=True)
 def csd(
     log_left: LogProb,
     log_right: LogProb,
@@ -263,9 +279,6 @@ def csd(
     return 0.25 * (squares - 2.0 * mean_u * mean_v)
 
 
-# Their head, tail, entropies or weights are the teacher's: left must be p, right q.
-TEACHER_LEFT: frozenset[Callable[..., Tensor]] = frozenset({akl, bdkd, csd})
-
 DIVERGENCES: dict[str, Callable[..., Tensor]] = {
     "ab": ab,
     "akl": akl,
@@ -288,30 +301,3 @@ def unknown_name_text(noun: str, name: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"{noun} '{name}' unknown; {hint}valid: {', '.join(names)}"
-
-
-def resolve_divergence(name: str, function: str | None = None) -> Callable[..., Tensor]:
-    """The divergence called `name`, or a user's own from "module:function"; parameters not yet bound.
-
-    A user's function takes log_left, log_right [..., V] and keyword parameters, and returns [...], differentiable.
-    Raises ValueError with the nearest match for an unknown name, or with what is wrong with `function`.
-    """
-    if function is None:
-        if name not in DIVERGENCES:
-            raise ValueError(unknown_name_text("divergence", name, DIVERGENCES))
-        return DIVERGENCES[name]
-    module_name, separator, attribute = function.partition(":")
-    if not (separator and module_name and attribute):
-        raise ValueError(f"divergence function must read 'module:function', got '{function}'")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as err:
-        raise ValueError(
-            f"divergence function '{function}': module '{module_name}' cannot be imported ({err}); "
-            "install it or add its folder to PYTHONPATH"
-        ) from err
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        callables = [key for key, item in vars(module).items() if callable(item) and not key.startswith("_")]
-        raise ValueError(unknown_name_text(f"function in module '{module_name}'", attribute, callables))
-    return found  # type: ignore[no-any-return]

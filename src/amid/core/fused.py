@@ -5,7 +5,7 @@ while a chunk's logits are alive: extra memory is the head's gradient plus two [
 [block, V] ones, whatever N is. Equals `dense_objective` of the two heads' logits in value and gradient.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from amid.core.block import Buffers, closed_form_block, write_gradient
-from amid.core.closed_form import ClosedForm, closed_form_of
-from amid.core.dense import SettledTerm, check_shapes, evaluate, loss_parts, settle, signal_sums
+from amid.core.closed_form import ClosedForm, closed_sum
+from amid.core.dense import checked_inputs, loss_parts, rows_of, signal_sums, values_and_gradient
 from amid.core.heads import Head, backproject, empty_gradients, native_dtype, project_into
 from amid.core.logprob import to_log_prob
 from amid.core.objective import LossParts, Objective
-from amid.core.terms import CrossEntropy, DivergenceTerm
+from amid.core.terms import LABELS, SettledTerm, TokenInputs
 
 # Elements of one block buffer: on a CPU about 1 MB, so that a block's working set stays in the second-level cache.
 BLOCK_ELEMENTS_CPU = 2**18
@@ -37,7 +37,7 @@ class _Precomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
-            raise RuntimeError("the gradients of this loss have been used; evaluate the objective again")
+            raise RuntimeError("the gradients of this loss have been used; compute it again")
         # Scaled in place, so that the head's gradient is never held twice.
         gradients = [None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in ctx.gradients]
         ctx.gradients = None
@@ -55,12 +55,12 @@ class _Collected:
     num_dense: int = 0
 
     @staticmethod
-    def empty(settled: tuple[SettledTerm, ...], num_tokens: int, device: torch.device) -> "_Collected":
+    def empty(names: Iterable[str], num_tokens: int, device: torch.device) -> "_Collected":
         def zeros() -> Tensor:
             return torch.zeros(num_tokens, device=device)
 
         finite = torch.ones(num_tokens, dtype=torch.bool, device=device)
-        return _Collected(zeros(), finite, {s.name: zeros() for s in settled}, {})
+        return _Collected(zeros(), finite, {name: zeros() for name in names}, {})
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Sum of weights * value over the finite tokens, scalar."""
@@ -86,12 +86,17 @@ class _Collected:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What every block needs to know."""
+    """What every block needs to know.
+
+    form: the closed form of the whole objective, None for autograd on the dense form; parts: those of its terms, in
+    order. student_dtype, teacher_dtype: of their own logits, read by compat.native_loss_dtype only.
+    """
 
     objective: Objective
-    settled: tuple[SettledTerm, ...]
+    settled: dict[str, SettledTerm]
     form: ClosedForm | None
-    labels: Tensor | None
+    parts: tuple[ClosedForm, ...]
+    inputs: TokenInputs
     student_dtype: torch.dtype
     teacher_dtype: torch.dtype
     wants_gradient: bool
@@ -99,14 +104,15 @@ class _Problem:
 
 def _problem(
     objective: Objective,
-    candidate_sum: Callable[[DivergenceTerm], float],
-    labels: Tensor | None,
+    settled: dict[str, SettledTerm],
+    inputs: TokenInputs,
     dtypes: tuple[torch.dtype, torch.dtype],
     wants_gradient: bool,
 ) -> _Problem:
-    """dtypes: of the student's and the teacher's own logits, read by compat.native_loss_dtype only."""
-    settled = settle(objective, candidate_sum)
-    return _Problem(objective, settled, closed_form_of(settled, objective), labels, *dtypes, wants_gradient)
+    parts = [term.closed_form() for term in settled.values()]
+    form = None if objective.compat.native_loss_dtype else closed_sum(parts)
+    known = tuple(part for part in parts if part is not None)
+    return _Problem(objective, settled, form, known, inputs, *dtypes, wants_gradient)
 
 
 def _differentiate(
@@ -123,12 +129,12 @@ def _differentiate(
         log_p = to_log_prob(teacher_logits, z.shape[1], native_dtype=native)
     logits = z.to(problem.student_dtype if native else z.dtype, copy=True).requires_grad_(problem.wants_gradient)
     with torch.set_grad_enabled(problem.wants_gradient):
-        result = evaluate(
+        result = values_and_gradient(
             logits,
             log_p,
-            tuple(s.rows(tokens) for s in problem.settled),
+            {name: term.rows(tokens) for name, term in problem.settled.items()},
             objective=problem.objective,
-            labels=None if problem.labels is None else problem.labels[tokens],
+            inputs=rows_of(problem.inputs, tokens),
             weights=torch.ones(z.shape[0], device=z.device),
             vocab_size=z.shape[1],
         )
@@ -155,17 +161,15 @@ def _close(
     first: which of all N tokens is the first of these.
     """
     tokens = slice(first, first + z.shape[0])
-    labels = None if problem.labels is None else problem.labels[tokens]
+    labels = problem.inputs[LABELS][tokens] if LABELS in problem.inputs else None
     result = closed_form_block(form, z, teacher_z, labels, buffers)
     total = out.per_token[tokens].zero_()
-    for s in problem.settled:
-        value = result.cross_entropy if isinstance(s.term, CrossEntropy) else result.divergence
-        assert value is not None
-        total.add_(torch.mul(value, s.weight, out=out.terms[s.name][tokens]))
+    for (name, term), part in zip(problem.settled.items(), problem.parts, strict=True):
+        total.add_(torch.mul(result.value_of(part), term.weight, out=out.terms[name][tokens]))
     all_usable = bool(result.usable.all())
     if problem.objective.signals and result.logs is not None:
         kept = slice(None) if all_usable else result.usable.nonzero().squeeze(-1)
-        out.add_signals(signal_sums(problem.objective, *result.log_probs(kept), problem.settled))
+        out.add_signals(signal_sums(problem.objective, *result.log_probs(kept), problem.settled.values()))
     if all_usable:
         if problem.wants_gradient:
             write_gradient(form, result, labels, z)
@@ -224,6 +228,7 @@ def linear_objective(
     objective: Objective,
     *,
     labels: Tensor | None,
+    inputs: TokenInputs | None = None,
     token_weights: Tensor,
     vocab_size: int,
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
@@ -232,6 +237,7 @@ def linear_objective(
 
     Shapes: student_hidden [N, H_s], teacher_hidden [N, H_t] or None, labels [N] or None, token_weights [N]; only
     labelled tokens. Any float dtype; arithmetic and accumulation in float32.
+    inputs: what terms read of each token beside its label, by name, [N, ...].
     vocab_size: shared vocabulary, at most either head's width. chunk_tokens: tokens whose logits are alive at a time.
     The loss can be differentiated once; parts of the head that require no gradient cost none. A maximum over terms
     costs one pass over the values of each candidate.
@@ -240,7 +246,14 @@ def linear_objective(
     num_tokens = student_hidden.shape[0]
     device = student_hidden.device
     _check_chunk(chunk_tokens)
-    check_shapes(objective, num_tokens=num_tokens, labels=labels, token_weights=token_weights, vocab_size=vocab_size)
+    given = checked_inputs(
+        objective,
+        num_tokens=num_tokens,
+        labels=labels,
+        inputs=inputs,
+        token_weights=token_weights,
+        vocab_size=vocab_size,
+    )
     _check_heads(student_hidden, student_head, teacher_hidden, teacher_head)
     if objective.needs_teacher and (teacher_hidden is None or teacher_head is None):
         raise ValueError("this objective reads the teacher; pass teacher_hidden and teacher_head")
@@ -250,25 +263,25 @@ def linear_objective(
         if head is not None and head.width < vocab_size:
             raise ValueError(f"the {name}'s head scores {head.width} tokens, fewer than vocab_size {vocab_size}")
 
-    def candidate_sum(term: DivergenceTerm) -> float:
-        with torch.no_grad():
-            alone = linear_objective(
-                student_hidden,
-                student_head,
-                teacher_hidden,
-                teacher_head,
-                Objective((term,), objective.compat),
-                labels=None,
-                token_weights=token_weights,
-                vocab_size=vocab_size,
-                chunk_tokens=chunk_tokens,
-            )
-        return float(alone.loss)
+    def loss_of(alone: Objective) -> Tensor:
+        return linear_objective(
+            student_hidden,
+            student_head,
+            teacher_hidden,
+            teacher_head,
+            alone,
+            labels=labels,
+            inputs=inputs,
+            token_weights=token_weights,
+            vocab_size=vocab_size,
+            chunk_tokens=chunk_tokens,
+        ).loss
 
+    settled = objective.settled(loss_of)
     lora = student_head.lora
-    inputs = [student_hidden, student_head.weight, student_head.bias]
-    inputs += [None, None] if lora is None else [lora.down, lora.up]
-    wants_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    trained = [student_hidden, student_head.weight, student_head.bias]
+    trained += [None, None] if lora is None else [lora.down, lora.up]
+    wants_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in trained)
     dtypes = native_dtype(student_head), native_dtype(student_head if teacher_head is None else teacher_head)
     # What is multiplied, as the models themselves would: autocast casts the operands too.
     read, student_states, teacher_read = student_head, student_hidden.detach(), teacher_head
@@ -276,9 +289,9 @@ def linear_objective(
         read, student_states = student_head.rounded_to(dtypes[0]), student_states.to(dtypes[0])
         if teacher_head is not None and teacher_hidden is not None:
             teacher_read, teacher_hidden = teacher_head.rounded_to(dtypes[1]), teacher_hidden.to(dtypes[1])
-    problem = _problem(objective, candidate_sum, labels, dtypes, wants_gradient)
+    problem = _problem(objective, settled, given, dtypes, wants_gradient)
     weights = token_weights.detach().float()
-    out = _Collected.empty(problem.settled, num_tokens, device)
+    out = _Collected.empty(settled, num_tokens, device)
     with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
         gradients = empty_gradients(student_hidden, student_head, vocab_size=vocab_size) if wants_gradient else None
         chunk = min(chunk_tokens, max(num_tokens, 1))
@@ -307,7 +320,7 @@ def linear_objective(
         loss = out.weighted_sum(weights)
     if gradients is not None:
         known = [gradients.hidden, gradients.weight, gradients.bias, gradients.down, gradients.up]
-        loss = _Precomputed.apply(loss, known, *inputs)  # type: ignore[no-untyped-call]
+        loss = _Precomputed.apply(loss, known, *trained)  # type: ignore[no-untyped-call]
     return out.parts(loss, weights)
 
 
@@ -317,6 +330,7 @@ def chunked_objective_from_logits(
     objective: Objective,
     *,
     labels: Tensor | None,
+    inputs: TokenInputs | None = None,
     token_weights: Tensor,
     vocab_size: int,
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
@@ -326,36 +340,44 @@ def chunked_objective_from_logits(
     For a model whose head is not data: holds the given logits and their gradient in their own dtype, and float32 only
     for a chunk. The loss can be differentiated once.
     Shapes: student_logits [N, W_s], teacher_logits [N, W_t] or None, labels [N] or None, token_weights [N].
+    inputs: what terms read of each token beside its label, by name, [N, ...].
     Raises ValueError if the teacher is missing, or shapes, labels or widths do not fit.
     """
     num_tokens = student_logits.shape[0]
     device = student_logits.device
     _check_chunk(chunk_tokens)
-    check_shapes(objective, num_tokens=num_tokens, labels=labels, token_weights=token_weights, vocab_size=vocab_size)
+    given = checked_inputs(
+        objective,
+        num_tokens=num_tokens,
+        labels=labels,
+        inputs=inputs,
+        token_weights=token_weights,
+        vocab_size=vocab_size,
+    )
     if objective.needs_teacher and teacher_logits is None:
         raise ValueError("this objective reads the teacher; pass teacher_logits")
     for name, logits in (("student", student_logits), ("teacher", teacher_logits)):
         if logits is not None and logits.shape[-1] < vocab_size:
             raise ValueError(f"{name}_logits hold {logits.shape[-1]} tokens, fewer than vocab_size {vocab_size}")
 
-    def candidate_sum(term: DivergenceTerm) -> float:
-        with torch.no_grad():
-            alone = chunked_objective_from_logits(
-                student_logits,
-                teacher_logits,
-                Objective((term,), objective.compat),
-                labels=None,
-                token_weights=token_weights,
-                vocab_size=vocab_size,
-                chunk_tokens=chunk_tokens,
-            )
-        return float(alone.loss)
+    def loss_of(alone: Objective) -> Tensor:
+        return chunked_objective_from_logits(
+            student_logits,
+            teacher_logits,
+            alone,
+            labels=labels,
+            inputs=inputs,
+            token_weights=token_weights,
+            vocab_size=vocab_size,
+            chunk_tokens=chunk_tokens,
+        ).loss
 
+    settled = objective.settled(loss_of)
     wants_gradient = torch.is_grad_enabled() and student_logits.requires_grad
     dtypes = student_logits.dtype, (student_logits if teacher_logits is None else teacher_logits).dtype
-    problem = _problem(objective, candidate_sum, labels, dtypes, wants_gradient)
+    problem = _problem(objective, settled, given, dtypes, wants_gradient)
     weights = token_weights.detach().float()
-    out = _Collected.empty(problem.settled, num_tokens, device)
+    out = _Collected.empty(settled, num_tokens, device)
     with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
         gradient = torch.zeros_like(student_logits) if wants_gradient else None
         chunk = min(chunk_tokens, max(num_tokens, 1))

@@ -1,18 +1,19 @@
-"""Objectives: weighted sums of terms, with the state of their schedules, and what evaluating one gives.
+"""Objectives: weighted sums of terms, with the state of their schedules, and the parts of a loss.
 
 Legend: N labelled tokens.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from amid.core.assistants import check_alpha
+from amid.core.compat import Compat
 from amid.core.schedules import PROGRESS, Schedule
-from amid.core.terms import Compat, DivergenceTerm, Level, MaxDivergence, Term
+from amid.core.terms import SettledTerm, Term
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,9 @@ class Objective:
         )
 
     @property
-    def divergence_terms(self) -> tuple[DivergenceTerm, ...]:
-        """The divergence terms of the active terms, candidates included, in order."""
-        found: list[DivergenceTerm] = []
-        for _, term in self.active_terms:
-            if isinstance(term, DivergenceTerm):
-                found.append(term)
-            elif isinstance(term, MaxDivergence):
-                found.extend(term.candidates)
-        return tuple(found)
-
-    @property
     def needs_teacher(self) -> bool:
         """Whether the teacher's logits are read."""
-        return bool(self.divergence_terms)
+        return any(term.needs_teacher for _, term in self.active_terms)
 
     @property
     def signals(self) -> frozenset[str]:
@@ -63,29 +53,30 @@ class Objective:
 
     @property
     def measured_signals(self) -> tuple[str, ...]:
-        """Names, in order, of the signals that an evaluation measures: all but the progress."""
+        """Names, in order, of the signals that are measured with the loss: all but the progress."""
         return tuple(sorted(self.signals - {PROGRESS}))
 
     @property
     def schedules(self) -> tuple[tuple[str, Schedule], ...]:
-        """The schedules with their names: alpha, lam; with an index when there are several divergence terms."""
-        several = len(self.divergence_terms) > 1
-        named: list[tuple[str, Schedule]] = []
-        for index, term in enumerate(self.divergence_terms):
-            suffix = f"_{index}" if several else ""
-            if term.alpha is not None:
-                named += [(f"alpha{suffix}", term.alpha), (f"lam{suffix}", term.lam)]
-        return tuple(named)
+        """The schedules with their names: alpha, lam; with an index when there are several divergences."""
+        groups = [schedules for _, term in self.active_terms for schedules in term.schedules]
+        return tuple(
+            (f"{name}_{index}" if len(groups) > 1 else name, schedule)
+            for index, schedules in enumerate(groups)
+            for name, schedule in schedules.items()
+        )
 
-    def values(self, term: DivergenceTerm) -> tuple[Level | None, Level]:
-        """Present alpha (None without assistant) and lam of a term, after the compat rules."""
-        if term.alpha is None:
-            return None, 0.5
-        alpha = term.alpha.value()
-        check_alpha(alpha)
-        if self.compat.alpha_ge1_geometric:
-            alpha = alpha.clamp(max=1.0) if isinstance(alpha, Tensor) else min(alpha, 1.0)
-        return alpha, term.lam.value()
+    def settled(self, loss_of: Callable[["Objective"], Tensor]) -> dict[str, SettledTerm]:
+        """The active terms by name, at their schedules' present values and with every choice made.
+
+        loss_of: the loss, over the same tokens, of an objective that holds one candidate of a choice alone.
+        """
+
+        def sum_of(term: Term) -> float:
+            with torch.no_grad():
+                return float(loss_of(Objective((term,), self.compat)))
+
+        return {name: term.settle(self.compat, sum_of) for name, term in self.active_terms}
 
     def current_values(self) -> dict[str, float]:
         """The schedules' present values by name, for logging; the mean where a value is per token."""
@@ -117,12 +108,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class LossParts:
-    """What one evaluation of an objective gives.
+    """What an objective gives for a batch of tokens.
 
     loss: scalar, sum over finite tokens of token_weights * value; carries the gradient.
     per_token: detached [N], the value before token_weights; not finite where the token was left out.
     num_nonfinite: scalar int64, how many tokens were left out: their value, or its gradient, is not finite.
-    num_dense: scalar int64, how many tokens were evaluated by differentiating the dense form, the slow way.
+    num_dense: scalar int64, for how many tokens the dense form was differentiated, the slow way.
     terms: per term, detached scalar: its share of `loss`, weight included.
     signals: per signal that a schedule reads, detached [2]: its sum over the tokens where it is finite, and their
     number; what adds up over micro-batches and ranks. See `signal_means`.

@@ -78,7 +78,7 @@ def check_models(run: RunCfg) -> None:
     from amid.sweep.trials import try_accelerator, try_pair
     from amid.training.objective import objective_of
 
-    objective_of(run)
+    objective_of(run.terms, run.compat)
     try_accelerator(run.trainer.accelerator, num_devices=run.trainer.devices)
     cell, store = cell_of(run), Store(run.paths.results)
     made = all(store.state(stage) == "done" for stage in cell.evaluated_stages.values())

@@ -1,14 +1,16 @@
-"""From configuration to objective: (1 - kd_ratio) x cross-entropy on the labels + kd_ratio x divergence."""
+"""From configuration to objective: the terms of core that the compiled terms of a configuration name."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from amid.cells.cell import neutral_lam_of
-from amid.config import RunCfg, ScheduleCfg
+from amid.config import CompatCfg, DivergenceCfg, DivergenceTermCfg, LabelsTermCfg, ScheduleCfg, TermCfg
+from amid.config.own_function import own_function, users_code
 from amid.core import (
     SCHEDULES,
     Compat,
@@ -18,39 +20,26 @@ from amid.core import (
     Objective,
     Order,
     Schedule,
+    Term,
     bind_divergence,
     constant,
     to_log_prob,
 )
-from amid.errors import RequestError, place_of, reason_of
+from amid.errors import RequestError
 
 
-def objective_of(run: RunCfg) -> Objective:
-    """The objective of a checked configuration, its schedules at their start.
+def objective_of(terms: Iterable[TermCfg], flags: CompatCfg) -> Objective:
+    """The objective of compiled terms, its schedules at their start.
 
     Raises RequestError for parameters or combinations that the divergence, the schedule or the order does not allow.
     """
-    kd_ratio, compat = run.objective.kd_ratio, _compat(run)
-    terms: list[DivergenceTerm | CrossEntropy] = []
-    own = run.divergence.function
-    try:
-        if kd_ratio > 0.0:
-            term = _divergence_term(run, compat, weight=kd_ratio)
-            if own is not None:
-                check_divergence(term.divergence, order=run.divergence.order)
-            terms.append(term)
-    except ValueError as err:
-        raise RequestError(f"divergence '{run.divergence.name}': {err}") from err
-    except (Exception, SystemExit) as err:
-        if own is None:
-            raise
-        # Whatever a user's module raises when it is imported, and a user's function when it is tried.
-        raise RequestError(
-            f"divergence '{run.divergence.name}': {own} cannot be used: {reason_of(err)} (at {place_of(err)})"
-        ) from err
-    if kd_ratio < 1.0:
-        terms.append(CrossEntropy(weight=1.0 - kd_ratio))
-    return Objective(terms=tuple(terms), compat=compat)
+    compat = compat_of(flags)
+    return Objective(tuple(BUILDERS[term.kind](term, compat) for term in terms), compat)
+
+
+def compat_of(flags: CompatCfg) -> Compat:
+    """The deviations that concern the objective, by the names that they have in the configuration."""
+    return Compat(**{flag.name: getattr(flags, flag.name) for flag in fields(Compat)})
 
 
 def check_divergence(divergence: Divergence, *, order: str) -> None:
@@ -83,23 +72,41 @@ def check_divergence(divergence: Divergence, *, order: str) -> None:
         raise ValueError("its gradient on plain distributions is not finite")
 
 
-def _divergence_term(run: RunCfg, compat: Compat, *, weight: float) -> DivergenceTerm:
-    divergence, amid = run.divergence, run.amid
-    lam = _schedule(amid.lam_schedule, amid.lam)
-    assert lam is not None
-    alpha = _schedule(amid.alpha_schedule, amid.alpha)
-    if amid.lam_schedule.name == "constant" and amid.lam == neutral_lam_of(divergence.order):
-        alpha = None  # r is an end point itself: no assistant
-    return DivergenceTerm(
-        divergence=bind_divergence(
-            divergence.name, function=divergence.function, params=divergence.params, compat=compat
-        ),
-        order=cast(Order, divergence.order),
-        alpha=alpha,
-        lam=lam,
-        detach_student=amid.detach_student,
-        weight=weight,
-    )
+def _labels_term(cfg: LabelsTermCfg, compat: Compat) -> CrossEntropy:
+    return CrossEntropy(weight=cfg.weight)
+
+
+def _divergence_term(cfg: DivergenceTermCfg, compat: Compat) -> DivergenceTerm:
+    amid, where = cfg.amid, f"{cfg.place}: " if cfg.place else ""
+    try:
+        lam = _schedule(amid.lam_schedule, amid.lam)
+        assert lam is not None
+        return DivergenceTerm(
+            divergence=_divergence(cfg.divergence, compat),
+            order=cast(Order, cfg.divergence.order),
+            alpha=_schedule(amid.alpha_schedule, amid.alpha) if cfg.has_assistant else None,
+            lam=lam,
+            detach_student=amid.detach_student,
+            weight=cfg.weight,
+        )
+    except RequestError as err:
+        raise RequestError(f"{where}{err}") from err
+    except ValueError as err:
+        raise RequestError(f"{where}divergence '{cfg.divergence.name}': {err}") from err
+
+
+def _divergence(cfg: DivergenceCfg, compat: Compat) -> Divergence:
+    """The divergence with its parameters bound; one's own, found and tried."""
+    if cfg.function is None:
+        return bind_divergence(cfg.name, params=cfg.params, compat=compat)
+    function = own_function("divergence", cfg.function)
+    with users_code("divergence", cfg.function):
+        try:
+            bound = bind_divergence(function, params=cfg.params, compat=compat)
+            check_divergence(bound, order=cfg.order)
+        except ValueError as err:
+            raise RequestError(f"divergence function '{cfg.function}': {err}") from err
+    return bound
 
 
 def _schedule(cfg: ScheduleCfg, value: float | None) -> Schedule | None:
@@ -111,12 +118,5 @@ def _schedule(cfg: ScheduleCfg, value: float | None) -> Schedule | None:
         raise ValueError(f"schedule '{cfg.name}': {err}") from err
 
 
-def _compat(run: RunCfg) -> Compat:
-    flags = run.compat
-    return Compat(
-        alpha_ge1_geometric=flags.alpha_ge1_geometric,
-        native_loss_dtype=flags.native_loss_dtype,
-        ab_constants=flags.ab_constants,
-        akl_swapped=flags.akl_swapped,
-        abkd_prefactors=flags.abkd_prefactors,
-    )
+# What a kind of term in the configuration becomes.
+BUILDERS: Mapping[str, Callable[[Any, Compat], Term]] = {"divergence": _divergence_term, "labels": _labels_term}

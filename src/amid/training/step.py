@@ -245,7 +245,7 @@ class DistillModule(lightning.LightningModule):
             last = index == len(micro_batches) - 1
             # Without a label there is nothing to compute, but a rank alone must not skip the exchange of gradients.
             if micro.labelled.any() or self.trainer.world_size > 1:
-                parts = self._evaluate(micro, weights[index])
+                parts = self._loss_parts(micro, weights[index])
                 with contextlib.nullcontext() if last else self._unsynchronised():
                     # Data-parallel training averages over ranks; the weights are of the sum over ranks.
                     self.manual_backward(parts.loss * self.trainer.world_size)
@@ -273,7 +273,7 @@ class DistillModule(lightning.LightningModule):
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else contextlib.nullcontext()
 
-    def _evaluate(self, batch: Batch, weights: Tensor) -> LossParts:
+    def _loss_parts(self, batch: Batch, weights: Tensor) -> LossParts:
         mask, labels = batch.labelled, batch.labels[batch.labelled]
         models = [self.student, *(self._teacher if self._objective.needs_teacher else ())]
         heads = self._heads[: len(models)]
