@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,8 @@ TORCH_FREE = (
     "generation.decoding",
     "evaluation.protocol",
     "evaluation.endings",
+    "evaluation.own_metrics",
+    "evaluation.scores",
     "evaluation.summary",
     "evaluation.texts",
     "evaluation.fetch",
@@ -125,6 +128,11 @@ def test_the_tests_mirror_the_rooms():
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith("_")}
     homeless = folders - set(FLOOR_OF) - OF_THE_WHOLE
     assert not homeless, f"tests/{min(homeless)} is no room: the tests of src/amid/ROOM/FILE.py are in tests/ROOM"
+
+
+def test_the_picture_in_the_docs_is_this_table():
+    rows = re.findall(r"^\| (\d) \| `(\w+)(?:\.py)?` \|", (ROOT / "docs" / "design.md").read_text(), re.M)
+    assert {room: int(floor) for floor, room in rows} == FLOOR_OF
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])

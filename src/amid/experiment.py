@@ -20,9 +20,10 @@ from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
 from amid.errors import RunError
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of
-from amid.evaluation.entry import evaluate_entry, validation_loss, validation_scores
+from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import some_responses, summary_of
+from amid.evaluation.validation import validation_loss, validation_scores
 from amid.metrics import VALIDATION_METRICS
 from amid.pairs import Pair, shared_vocab_size
 from amid.ranks import ALONE, Ranks, joined

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amid.cli.exit_codes import PlainFormatter, check_arguments, exit_code, failure_of
+from amid.cli.exit_codes import check_arguments, exit_code, failure_of
+from amid.cli.printing import PlainFormatter
 from amid.errors import SPEAKS, RequestError, RunError, one_line, place_of, reason_of, visible
 from amid.sweep.compose import run_of_overrides
 

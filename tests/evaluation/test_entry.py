@@ -15,14 +15,18 @@ from amid.data.records import Record
 from amid.data.tokenise import encode
 from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
-from amid.evaluation import entry as evaluation
-from amid.evaluation.entry import generate_missing, read_responses, score_generations, validation_scores
+from amid.evaluation import responses
+from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, SetProtocol
+from amid.evaluation.responses import generate_missing
+from amid.evaluation.scores import score_generations
+from amid.evaluation.validation import validation_loss, validation_scores
 from amid.generation.decoding import Decoding
+from amid.metrics import METRICS
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
 from amid.store import Store
-from amid.store.generations import PENDING_ROWS, rows_path
+from amid.store.generations import PENDING_ROWS, read_rows, rows_path
 from amid.store.scores import read_examples
 
 RECORDS = {
@@ -43,6 +47,10 @@ def set_protocol(name, **values):
     shared = {"prompt": "alpaca", "max_prompt_tokens": 200, "decoding": DECODING, "decode_seeds": (10, 20)}
     metrics = {"metric": "rouge_l", "metrics": ("rouge_l", "self_bleu")}
     return SetProtocol(**{"digest": f"digest of {name}", "data": data, **shared, **metrics, **values})
+
+
+def read_responses(path, *, num_rows):
+    return [row["response"] for row in read_rows(path, num_rows=num_rows)]
 
 
 @pytest.fixture
@@ -191,11 +199,11 @@ def test_a_prompt_over_the_limit_is_cut_to_it_and_counted(tiny_model, tokenizer,
 def test_scores_are_those_of_the_texts_on_disk(generate, protocol, path, tmp_path):
     generate()
     scores = scores_of(protocol, tmp_path)
-    responses = read_responses(path, num_rows=3)
+    written = read_responses(path, num_rows=3)
     references = [list(record.outputs) for record in RECORDS["dolly"]]
     found = {score.metric: score for score in scores if (score.eval_set, score.decode_seed) == ("dolly", 10)}
-    assert found["rouge_l"].value == rouge_l(responses, references)
-    assert found["self_bleu"].value == self_bleu(responses)
+    assert found["rouge_l"].value == rouge_l(written, references)
+    assert found["self_bleu"].value == self_bleu(written)
     assert found["rouge_l"].num_samples == 3
 
 
@@ -256,7 +264,7 @@ def test_a_run_killed_in_any_chunk_ends_with_the_bytes_of_an_undisturbed_one(
 ):
     generate(folder=tmp_path / "whole", batch_size=1)  # three chunks of four rows
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
-    commit, seen = evaluation.commit_rows, []
+    commit, seen = responses.commit_rows, []
 
     def killed(folder, rows, *, check):
         if len(seen) < num_chunks:
@@ -271,10 +279,10 @@ def test_a_run_killed_in_any_chunk_ends_with_the_bytes_of_an_undisturbed_one(
             commit(folder, rows, check=check)
         raise Killed
 
-    monkeypatch.setattr(evaluation, "commit_rows", killed)
+    monkeypatch.setattr(responses, "commit_rows", killed)
     with pytest.raises(Killed):
         generate(folder=tmp_path / "cut", batch_size=1)
-    monkeypatch.setattr(evaluation, "commit_rows", commit)
+    monkeypatch.setattr(responses, "commit_rows", commit)
     left = 12 - 4 * num_chunks - (4 if where in ("within", "after") else 0)
     assert generate(folder=tmp_path / "cut", batch_size=1) == left
     assert {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()} == expected
@@ -282,13 +290,13 @@ def test_a_run_killed_in_any_chunk_ends_with_the_bytes_of_an_undisturbed_one(
 
 def test_rows_share_the_batches_of_an_undisturbed_run_after_a_kill(generate, path, tmp_path, monkeypatch):
     batches = []
-    original = evaluation.generate
+    original = responses.generate
 
     def recorded(model, prompts, **options):
         batches.append(list(options["keys"]))
         return original(model, prompts, **options)
 
-    monkeypatch.setattr(evaluation, "generate", recorded)
+    monkeypatch.setattr(responses, "generate", recorded)
     generate(batch_size=1)
     whole, batches[:] = list(batches), []
     path.unlink()  # the first file, three rows of the first chunk
@@ -302,8 +310,8 @@ def test_scores_that_are_known_are_not_computed_again_and_a_new_version_is(gener
     scored = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path)
     known = {score.score_id for score, _ in scored}
     assert score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path, known=known) == []
-    newer = replace(evaluation.METRICS["rouge_l"], signature="rouge_l|version:2")
-    monkeypatch.setitem(evaluation.METRICS, "rouge_l", newer)
+    newer = replace(METRICS["rouge_l"], signature="rouge_l|version:2")
+    monkeypatch.setitem(METRICS, "rouge_l", newer)
     again = score_generations(protocol, entry_id=CHECKPOINT, folder=tmp_path, known=known)
     assert [(score.eval_set, score.metric, score.decode_seed) for score, _ in again] == [
         (name, "rouge_l", seed) for name in RECORDS for seed in (10, 20)
@@ -372,8 +380,8 @@ def prompts_of(monkeypatch, model, tokenizer, protocol, folder):
         seen.append(sorted(options["other_eos_ids"]))
         return original(model, prompts, **options)
 
-    original = evaluation.generate
-    monkeypatch.setattr(evaluation, "generate", recorded)
+    original = responses.generate
+    monkeypatch.setattr(responses, "generate", recorded)
     generate_missing(model, tokenizer, protocol, entry_id=CHECKPOINT, folder=folder, batch_size=4)
     return seen
 
@@ -435,7 +443,7 @@ def test_validation_loss_is_the_token_mean_over_all_examples(tiny_model, tokeniz
 
     pad = tokenizer.eos_token_id
     sequences = [([5, 6, 7], [8, pad]), ([5], [9, 10, 11, pad]), ([6, 6], [12, pad])]
-    whole = evaluation.validation_loss(tiny_model, [collate(sequences, example_ids=[0, 1, 2], pad_id=pad)])
+    whole = validation_loss(tiny_model, [collate(sequences, example_ids=[0, 1, 2], pad_id=pad)])
     total = 0.0
     for prompt, response in sequences:  # each alone, without padding
         ids = torch.tensor([prompt + response])
@@ -450,19 +458,19 @@ def test_an_entry_scored_before_examples_were_kept_gets_them_without_new_texts(
     entry, store = Stage("model", CHECKPOINT, {}), Store(tmp_path / "results")
     store.folder(entry).mkdir(parents=True)
     options = {"entry": entry, "store": store, "batch_size": 4}
-    assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 12
+    assert evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 12
     scores = store.read([entry])
     shutil.rmtree(store.folder(entry) / "examples")
     store.write(entry, [replace(score, group_id="", main=False) for score in scores])
-    monkeypatch.setattr(evaluation, "generate", None)  # nothing may be generated
-    assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
+    monkeypatch.setattr(responses, "generate", None)  # nothing may be generated
+    assert evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
     assert store.read([entry]) == scores
     for score in scores:
         examples = read_examples(store.folder(entry), score.score_id)
         assert (examples is not None) == (score.metric == "rouge_l")
     for path in (store.folder(entry) / "examples").iterdir():
         path.write_bytes(path.read_bytes()[:-1])
-    assert evaluation.evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
+    assert evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
     assert all(
         read_examples(store.folder(entry), score.score_id) for score in scores if score.metric == "rouge_l"
     )  # damaged, and made again

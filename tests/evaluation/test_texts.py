@@ -6,9 +6,10 @@ import pytest
 
 from amid.data.evaluation_sets import EvaluationSet
 from amid.errors import RequestError
-from amid.evaluation.texts import render_scores, score_file
+from amid.evaluation.texts import score_file
 from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
+from amid.reports.file_scores import render_scores
 
 RESPONSES = ["a cat sat", "a dog ran", "nothing"]
 GOLD = [["the cat sat", "a cat"], ["dogs run"], ["nothing"]]

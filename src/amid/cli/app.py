@@ -10,13 +10,15 @@ from typing import Annotated
 
 import typer
 
-from amid.cli.exit_codes import PlainFormatter, exit_code
+from amid.cli.exit_codes import exit_code
+from amid.cli.printing import PlainFormatter, complain, say
 from amid.config import RunCfg, check_metric, config_root
 from amid.config.checks import at_least
 from amid.config.names import expanded
 from amid.config.overrides import override
-from amid.errors import EXIT_INTERRUPTED, RequestError, RunError, one_line, unknown_name, visible
+from amid.errors import EXIT_INTERRUPTED, RequestError, RunError, one_line, unknown_name
 from amid.metrics import METRICS, VALIDATION_METRICS
+from amid.reports.columns import aligned
 from amid.reports.tables import STYLES, Style, build_table, render
 from amid.store import Store
 from amid.store.damage import damage_of, is_pruned
@@ -52,9 +54,9 @@ def plan(
     sweep = sweep_of_overrides(overrides or [])
     check_requests(planned.run for planned in sweep.pending)
     for line in plan_lines(sweep):
-        _say(line)
+        say(line)
     if sweep.pending:
-        _say("  before the first stage: models and tokenizers are tried, and nothing is written if they do not fit")
+        say("  before the first stage: models and tokenizers are tried, and nothing is written if they do not fit")
 
 
 @app.command()
@@ -69,9 +71,9 @@ def status(name: SweepName = None, results: Results = Path("results")) -> None:
     for cell in manifest["cells"]:
         labels = "  ".join(f"{key}={value}" for key, value in cell["labels"].items())
         folders.append((cell["id"], store.layout.folder_of("cell", cell["id"]), labels))
-    _say(f"sweep {manifest['name']} in {store.root}")
-    width = max(len(title) for title, _, _ in folders)
+    say(f"sweep {manifest['name']} in {store.root}")
     now = file_system_now(store.root)
+    lines = []
     for title, folder, labels in folders:
         details = read_status(folder)
         state, damage = state_of(folder), damage_of(folder)
@@ -83,11 +85,12 @@ def status(name: SweepName = None, results: Results = Path("results")) -> None:
         owner = owner_of(folder, now=now) if state == "running" else ""
         gone = "model gone: trained again when it is needed" if is_pruned(folder) else ""
         warnings = warnings_in(details)
-        parts = (f"{title:<{width}}", f"{shown:<8}", labels, seconds, owner, error, gone, *warnings, *damage)
-        _say("  ".join(one_line(part) if i else part for i, part in enumerate(parts) if part))
+        rest = filter(None, (labels, seconds, owner, error, gone, *warnings, *damage))
+        lines.append((one_line(title), f"{shown:<8}", "  ".join(map(one_line, rest))))
+    say("\n".join(aligned(lines)))
     unverified = sum(is_unverified(folder) for _, folder, _ in folders)
     if unverified:
-        _say(f"unverified: {unverified} of {len(folders)} were written before digests were kept")
+        say(f"unverified: {unverified} of {len(folders)} were written before digests were kept")
 
 
 @app.command()
@@ -102,9 +105,9 @@ def table(
     if metric is not None:
         check_metric("metric", metric, valid=(*METRICS, *VALIDATION_METRICS))
     found = build_table(store.read_sweep(name), store, metric=metric)
-    _say(render(found, known), end="")
+    say(render(found, known), end="")
     for text in found.damage:
-        typer.echo(f"amid: {text}", err=True)
+        complain(text)
 
 
 @app.command()
@@ -137,7 +140,7 @@ def evaluate(
     _log_to_stderr()
     from amid.cli.model_evaluation import evaluate_model  # imports torch: not before the request is known to be sound
 
-    _say(render(evaluate_model(model, run, revision=revision), known), end="")
+    say(render(evaluate_model(model, run, revision=revision), known), end="")
 
 
 @app.command()
@@ -150,7 +153,8 @@ def score(
     num_prompts: Annotated[int | None, typer.Option(help="The responses are to the first records of the set.")] = None,
 ) -> None:
     """Score texts that were generated elsewhere. Without --set or --references each line holds its own reference."""
-    from amid.evaluation.texts import render_scores, score_file
+    from amid.evaluation.texts import score_file
+    from amid.reports.file_scores import render_scores
 
     if set_name is not None and references is not None:
         raise RequestError("--set and --references both name references; give one of them")
@@ -167,7 +171,7 @@ def score(
         (each,) = set_protocols(run.data, run.evaluation).values()
         names, texts = names or list(each.metrics), each.data
     scores = score_file(file, names or ["rouge_l", "self_bleu"], references=references, texts=texts)
-    _say(render_scores(scores), end="")
+    say(render_scores(scores), end="")
 
 
 @app.command()
@@ -189,7 +193,7 @@ def compare(
     store = _store(results)
     folders = (store.find_entry(left), store.find_entry(right))
     found = compare_entries(store, *folders, metric=metric, top=top, set_name=set_name)
-    _say(render_comparison(found, (folders[0].name, folders[1].name)), end="")
+    say(render_comparison(found, (folders[0].name, folders[1].name)), end="")
 
 
 @app.command()
@@ -206,7 +210,7 @@ def fetch(
     assert evaluation.root is not None
     for name, declared in evaluation.sets.items():
         try:
-            _say(fetch_set(name, declared, Path(evaluation.root), accept=accept))
+            say(fetch_set(name, declared, Path(evaluation.root), accept=accept))
         except (RequestError, RunError) as err:  # the other sets are fetched all the same
             failures.append(err)
     if failures:
@@ -228,7 +232,7 @@ def certify(
     certificate = run_certificate(short=short)
     text = render_certificate(certificate)
     if output is None:
-        _say(text, end="")
+        say(text, end="")
     else:
         replace_text(output, text)
     if not certificate.passed:
@@ -237,11 +241,6 @@ def certify(
 
 def _store(results: Path) -> Store:
     return Store(expanded("--results", str(results)))
-
-
-def _say(text: str, *, end: str = "\n") -> None:
-    """Prints text in which a model or a file may have a say."""
-    typer.echo(visible(text) + end, nl=False)
 
 
 def _style(name: str) -> Style:

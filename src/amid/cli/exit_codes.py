@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import yaml
 
+from amid.cli.printing import complain
 from amid.errors import (
     EXIT_BAD_REQUEST,
     EXIT_BROKEN_PIPE,
@@ -32,7 +33,6 @@ from amid.errors import (
     place_of,
     reason_of,
     unknown_name,
-    visible,
 )
 
 # Raised from within these, an error is their answer to the request, not a bug of ours.
@@ -41,14 +41,6 @@ _READERS_OF_REQUESTS = ("hydra", "omegaconf", "antlr4", "yaml")
 _BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 SILENT_S = 5.0  # a process that is spoken for waits so long, so that the other can speak
 _failures: list[BaseException] = []
-
-
-class PlainFormatter(logging.Formatter):
-    """Log lines that are safe to print, whatever text of a model or a file they quote."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as text; line feeds stay."""
-        return visible(super().format(record))
 
 
 def run_job(task: Callable[[], object]) -> None:
@@ -296,7 +288,5 @@ def _speaks(err: BaseException) -> bool:
 
 
 def _say(message: str, code: int) -> int:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):  # the code tells, where nobody reads
-            print(f"amid: {one_line(message)}", file=sys.stderr)
+    complain(message)
     return code

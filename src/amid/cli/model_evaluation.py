@@ -12,7 +12,8 @@ from amid.cells.stage import Stage, model_stage
 from amid.config import SCRATCH, TEACHER, RunCfg
 from amid.digests.fingerprint import FileDigests
 from amid.errors import RequestError
-from amid.evaluation.entry import check_sets, evaluate_entry
+from amid.evaluation.entry import evaluate_entry
+from amid.evaluation.prompts import check_sets
 from amid.evaluation.protocol import Protocol, set_protocols
 from amid.model_folders import check_model
 from amid.model_folders.tokenizer import check_fits

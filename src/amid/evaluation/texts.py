@@ -62,16 +62,6 @@ def score_file(
     return scores
 
 
-def render_scores(scores: Sequence[FileScore]) -> str:
-    """One line per metric: name, value, number of responses, and what exactly it is."""
-    width = max(len(score.metric) for score in scores)
-    lines = []
-    for score in scores:
-        value = "-" if score.value is None else f"{score.value:.4f}"
-        lines.append(f"{score.metric:<{width}}  {value:>9}  {score.num_samples:>6}  {score.signature}")
-    return "\n".join(lines) + "\n"
-
-
 def _value(metric: Metric, generations: Generations, path: Path) -> float:
     try:
         assert metric.score is not None

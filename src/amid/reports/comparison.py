@@ -15,6 +15,7 @@ import numpy as np
 from amid.digests.seals import DamagedError
 from amid.errors import RequestError, visible
 from amid.metrics.uncertainty import PairedDifference, paired_bootstrap
+from amid.reports.columns import aligned, ruled
 from amid.store import Examples, Score, Store
 from amid.store.generations import read_rows, rows_path
 from amid.store.layout import generations_path
@@ -86,9 +87,7 @@ def render_comparison(comparisons: Sequence[SetComparison], names: tuple[str, st
         )
         numbers = [f"{each.means[0]:.2f}", f"{each.means[1]:.2f}", f"{each.means[0] - each.means[1]:+.2f}"]
         lines.append([each.eval_set, each.metric, str(each.num_seeds), *numbers, *interval])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    parts = [f"left   {names[0]}", f"right  {names[1]}", "", table[0], "-" * max(map(len, table)), *table[1:]]
+    parts = [f"left   {names[0]}", f"right  {names[1]}", "", *ruled(aligned(lines))]
     if any(each.difference is not None for each in comparisons):
         resamples = next(each.difference.num_resamples for each in comparisons if each.difference is not None)
         parts.append(f"(paired bootstrap over examples, {resamples} resamples; seeds averaged per example)")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from amid.errors import one_line
 from amid.evaluation.protocol import Protocol, protocol_from_manifest
+from amid.reports.columns import aligned, ruled, widths_of
 from amid.store import Store
 from amid.store.damage import damage_of
 from amid.store.scores import sift_scores
@@ -168,23 +169,14 @@ def render(table: Table, style: Style) -> str:
         spec = "l" * len(table.label_names) + "r" * len(table.columns)
         rules = [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
         return "\n".join([*rules, r"\end{tabular}", f"% {table.note}", ""])
-    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
     left = len(table.label_names)
-
-    def join(line: Sequence[str], separator: str) -> str:
-        cells = [
-            text.ljust(w) if i < left else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
-        ]
-        return separator.join(cells).rstrip()
-
     if style == "markdown":
+        widths = widths_of([header, *body])
         rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-        lines = [
-            f"| {join(line, ' | ').ljust(sum(widths) + 3 * (len(widths) - 1))} |" for line in [header, rule, *body]
-        ]
-        return "\n".join([*lines, "", f"{_markdown(table.note)}.", ""])
-    lines = [join(line, "  ") for line in [header, *body]]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], f"({table.note})", ""])
+        total = sum(widths) + 3 * (len(widths) - 1)
+        lines = aligned([header, rule, *body], num_left=left, separator=" | ")
+        return "\n".join([*(f"| {line.ljust(total)} |" for line in lines), "", f"{_markdown(table.note)}.", ""])
+    return "\n".join([*ruled(aligned([header, *body], num_left=left)), f"({table.note})", ""])
 
 
 def _row(

@@ -19,7 +19,7 @@ from amid.data.prompt import TEMPLATE_PIECES, render_prompt
 from amid.data.records import Record, training_records
 from amid.data.tokenise import check_enough, tokenizer_texts
 from amid.errors import RequestError
-from amid.evaluation.entry import check_sets
+from amid.evaluation.prompts import check_sets
 from amid.evaluation.protocol import set_protocols
 from amid.model_folders.folder import check_full_attention, check_layers, check_positions
 from amid.model_folders.tokenizer import check_fits

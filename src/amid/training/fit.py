@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from amid.config import TrainerCfg, ValidationCfg
 from amid.data.loader import StepBatches, validation_batches
 from amid.data.tokenise import Example, eos_id
-from amid.evaluation.entry import validation_rouge_l
+from amid.evaluation.validation import validation_rouge_l
 from amid.generation.decoding import Decoding
 from amid.pairs import Pair
 from amid.ranks import ALONE, Ranks

@@ -1,0 +1,29 @@
+"""The one way of text to a person: what a model or a file has written in it is spelled out, so no terminal obeys it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+
+from amid.errors import one_line, visible
+
+
+class PlainFormatter(logging.Formatter):
+    """Log lines that are safe to print, whatever text of a model or a file they quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text; line feeds stay."""
+        return visible(super().format(record))
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Prints text on stdout; line feeds stay. Raises OSError where it cannot be written."""
+    print(visible(text), end=end)
+
+
+def complain(text: str) -> None:
+    """Prints one line on stderr; where nobody reads it, the exit code tells."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"amid: {one_line(text)}", file=sys.stderr)

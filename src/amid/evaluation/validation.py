@@ -1,0 +1,83 @@
+"""A model on the validation records: ROUGE-L of its responses, and the loss of the gold ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from amid.data.batch import Batch
+from amid.data.tokenise import Example, eos_id
+from amid.evaluation.protocol import VALIDATION, Protocol
+from amid.evaluation.responses import response_texts
+from amid.evaluation.scores import score_of
+from amid.generation.decoding import Decoding
+from amid.generation.engine import generate
+from amid.metrics import METRICS, VALIDATION_METRICS
+from amid.metrics.rouge import rouge_l
+from amid.ranks import ALONE, Ranks
+from amid.store import Score
+
+
+def validation_rouge_l(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    *,
+    decoding: Decoding,
+    seed: int,
+    batch_size: int,
+    max_tokens: int,
+    ranks: Ranks = ALONE,
+) -> float:
+    """ROUGE-L of one response per validation example, drawn from generators of their own; ranks share the work."""
+    own = examples[ranks.rank :: ranks.size]
+    completions = generate(
+        model,
+        [example.prompt_ids for example in own],
+        keys=[(seed, VALIDATION, example.index) for example in own],
+        decoding=decoding,
+        eos_id=eos_id(tokenizer),
+        batch_size=batch_size,
+        max_length=max_tokens,
+    )
+    texts = [""] * len(examples)
+    for rank, part in enumerate(ranks.gather(response_texts(tokenizer, completions))):
+        texts[rank :: ranks.size] = part
+    return rouge_l(texts, [list(example.references) for example in examples])
+
+
+def validation_loss(model: PreTrainedModel, batches: Iterable[Batch]) -> float:
+    """Mean cross-entropy, in nats, of the labelled tokens of the batches."""
+    total, count = 0.0, 0
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for batch in batches:
+            on_device = batch.to(device)
+            # No attention mask: a causal decoder's position never sees the padding to its right.
+            logits = model(input_ids=on_device.input_ids, use_cache=False).logits[on_device.labelled]
+            labels = on_device.labels[on_device.labelled]
+            total += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
+            count += labels.numel()
+    model.train(was_training)
+    return total / count
+
+
+def validation_scores(protocol: Protocol, *, entry_id: str, rouge: float, loss: float, num_samples: int) -> list[Score]:
+    """The Scores on the validation records: ROUGE-L, which selected a cell's weights, loss and perplexity."""
+    assert protocol.validation is not None
+    generation_id, seed = protocol.validation_id(entry_id), int(protocol.validation["seed"])
+    found = (
+        (METRICS["rouge_l"], rouge, seed),
+        (VALIDATION_METRICS["loss"], loss, None),
+        (VALIDATION_METRICS["perplexity"], math.exp(min(loss, 700.0)), None),  # exp(700) is finite
+    )
+    return [
+        score_of(entry_id, VALIDATION, generation_id, decode_seed, metric.name, metric.signature, num_samples, value)
+        for metric, value, decode_seed in found
+    ]
