@@ -338,6 +338,9 @@ class Experiment:
 
     def _label(self) -> str:
         amid, divergence, strategy = self.run.amid, self.run.divergence, self.run.strategy
+        if self.run.objective.terms is not None:
+            terms = " + ".join(f"{term.weight:g} {term.kind}" for term in self.run.terms)
+            return f"{self.cell.id} {terms} {strategy.name}"
         assistant = f"alpha={label(amid.alpha)} lam={label(amid.lam)}"
         return f"{self.cell.id} {assistant} {divergence.name}/{divergence.order} {strategy.name}"
 

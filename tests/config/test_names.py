@@ -17,7 +17,7 @@ from amid.errors import RequestError, RunError
 from amid.store import Store
 from amid.store.claims import try_claim
 from amid.store.generations import complete_commit, rows_path
-from amid.store.layout import examples_path
+from amid.store.layout import per_example_path
 
 STAGE = Stage("teacher", "0123456789ab", {"kind": "teacher"})
 CELL = Cell("aaaaaaaaaaaa", {"amid": {"alpha": -5}}, {"teacher": STAGE, "student_init": STAGE})
@@ -83,7 +83,7 @@ def test_an_id_in_a_file_of_the_store_that_leads_elsewhere_is_damage(text, tmp_p
     for refused in (
         lambda: store.layout.folder_of("cell", text),
         lambda: store.layout.folder_of(text, "0123456789ab"),
-        lambda: examples_path(tmp_path, text),
+        lambda: per_example_path(tmp_path, text),
         lambda: store.layout.texts(text),
         lambda: rows_path(tmp_path, text),
     ):

@@ -27,7 +27,7 @@ from amid.metrics.rouge import rouge_l
 from amid.metrics.self_bleu import self_bleu
 from amid.store import Store
 from amid.store.generations import PENDING_ROWS, read_rows, rows_path
-from amid.store.scores import read_examples
+from amid.store.scores import read_per_example
 
 RECORDS = {
     name: [Record(str(i), f"{name} {i}.", "", (f"yes {i}", "no")) for i in range(3)] for name in ("dolly", "self_inst")
@@ -466,13 +466,13 @@ def test_an_entry_scored_before_examples_were_kept_gets_them_without_new_texts(
     assert evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
     assert store.read([entry]) == scores
     for score in scores:
-        examples = read_examples(store.folder(entry), score.score_id)
+        examples = read_per_example(store.folder(entry), score.score_id)
         assert (examples is not None) == (score.metric == "rouge_l")
     for path in (store.folder(entry) / "examples").iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     assert evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
     assert all(
-        read_examples(store.folder(entry), score.score_id) for score in scores if score.metric == "rouge_l"
+        read_per_example(store.folder(entry), score.score_id) for score in scores if score.metric == "rouge_l"
     )  # damaged, and made again
     texts = store.read_texts("digest of dolly")
     assert [text["question"] for text in texts] == [record.instruction for record in RECORDS["dolly"]]

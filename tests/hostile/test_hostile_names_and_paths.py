@@ -11,7 +11,7 @@ from harness import Case, Hostile, cases, run_here, tree, with_folders
 from amid.cells.cell import Cell, cell_of
 from amid.cells.stage import Stage
 from amid.digests.seals import seal
-from amid.store import Examples, Score, Store
+from amid.store import PerExample, Score, Store
 from amid.store.generations import rows_path
 from amid.sweep.compose import run_of_overrides
 
@@ -241,6 +241,6 @@ def store_with_scores(folder: Path, text: str) -> Store:
         rows_path(store.generations_folder(cell), generation_id).write_text(
             "".join(f"{json.dumps(row)}\n" for row in rows)
         )
-        store.write(cell, [score], [Examples(score.score_id, digest, values)])
+        store.write(cell, [score], [PerExample(score.score_id, digest, values)])
         store.set_status(cell, "done")
     return store

@@ -9,7 +9,7 @@ from amid.cells.stage import Stage
 from amid.digests.seals import DamagedError
 from amid.errors import RequestError
 from amid.reports.comparison import compare, render_comparison
-from amid.store import Examples, Score, Store
+from amid.store import PerExample, Score, Store
 from amid.store.files import append_lines
 from amid.store.generations import rows_path
 
@@ -29,7 +29,7 @@ def put(store, entry, by_seed, *, metric="rouge_l", group="g", main=True, eval_s
         mean = sum(values) / len(values)
         scores.append(Score(entry.id, eval_set, generation_id, score_id, seed, metric, mean, len(values), group, main))
         if kept:
-            examples.append(Examples(score_id, DIGEST, tuple(values)))
+            examples.append(PerExample(score_id, DIGEST, tuple(values)))
         rows = [
             {"index": i, "response": f"{entry.id[0]} says {i} with {seed}", "num_tokens": 5, "ended": True}
             for i in range(len(values))

@@ -15,12 +15,12 @@ from amid.cells.stage import Stage
 from amid.digests.fingerprint import FileDigests
 from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
-from amid.store import Examples, Score, Store, files, owners
+from amid.store import PerExample, Score, Store, files, owners
 from amid.store.claims import held
 from amid.store.files import NoSpaceError
-from amid.store.layout import examples_path, provenance_path, scores_path, status_path
+from amid.store.layout import per_example_path, provenance_path, scores_path, status_path
 from amid.store.provenance import git_state, read_provenance
-from amid.store.scores import read_examples, read_scores, sift_scores
+from amid.store.scores import read_per_example, read_scores, sift_scores
 from amid.store.status import is_unverified, read_status
 from amid.store.watch import is_live
 
@@ -215,7 +215,7 @@ def test_a_process_whose_folder_was_taken_over_writes_nothing_there_any_more(sto
         held_by_parent(store, CELL)
         for write in (
             lambda: store.set_status(CELL, "done"),
-            lambda: store.write(CELL, [replace(SCORE, value=1.0)], [Examples("s1", "t", (1.0,))]),
+            lambda: store.write(CELL, [replace(SCORE, value=1.0)], [PerExample("s1", "t", (1.0,))]),
             lambda: store.publish_model(CELL, store.folder(CELL) / "claims"),
         ):
             with pytest.raises(TakenOverError, match=f"process {os.getppid()} on .*this one stops"):
@@ -378,15 +378,15 @@ def test_a_changed_line_feed_is_found_after_the_last_line_too(store, end):
 
 def test_damaged_examples_are_named_and_their_file_may_be_removed_and_made_again(store):
     store.folder(CELL).mkdir(parents=True)
-    store.write(CELL, [SCORE], [Examples("s1", "t", (1.0, 2.0))])
-    path = examples_path(store.folder(CELL), "s1")
-    assert read_examples(store.folder(CELL), "s1") == Examples("s1", "t", (1.0, 2.0))
+    store.write(CELL, [SCORE], [PerExample("s1", "t", (1.0, 2.0))])
+    path = per_example_path(store.folder(CELL), "s1")
+    assert read_per_example(store.folder(CELL), "s1") == PerExample("s1", "t", (1.0, 2.0))
     flip(path, byte=40)
     with pytest.raises(DamagedError, match="s1.json is damaged .*; remove it and repeat the command that scored it"):
-        read_examples(store.folder(CELL), "s1")
+        read_per_example(store.folder(CELL), "s1")
     path.unlink()
-    assert read_examples(store.folder(CELL), "s1") is None
-    assert not store.has_examples(CELL, "s1")
+    assert read_per_example(store.folder(CELL), "s1") is None
+    assert not store.has_per_example(CELL, "s1")
 
 
 def test_damaged_texts_are_named_and_written_anew_by_the_next_evaluation(store):

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from amid.digests.seals import seal
 from amid.errors import RequestError
 from amid.reports.tables import build_table, render
-from amid.store import Examples, Score, Store
+from amid.store import PerExample, Score, Store
 from amid.store.layout import status_path
 from amid.sweep.carry_out import plan_lines
 from amid.sweep.plan import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
@@ -183,7 +183,7 @@ def test_a_cell_is_finished_only_with_every_score_of_the_protocol(composed, run)
     store.set_status(planned.cell, "done")
     expected = sorted(planned.protocol.expected(planned.cell.id))
     scores = [Score(planned.cell.id, "x", f"g{id_}", id_, 1, "rouge_l", 1.0, 4) for id_ in expected]
-    examples = [Examples(id_, "t", (1.0,) * 4) for id_ in planned.protocol.expected_examples(planned.cell.id)]
+    examples = [PerExample(id_, "t", (1.0,) * 4) for id_ in planned.protocol.expected_per_example(planned.cell.id)]
     store.write(planned.cell, scores[:-1], examples)
     assert not is_evaluated(store, planned.cell, planned.protocol)
     assert [cell.finished for cell in plan_sweep(jobs, composed).cells] == [False]

@@ -12,7 +12,7 @@ from amid.evaluation.responses import Generated, generate_missing
 from amid.evaluation.scores import score_generations
 from amid.metrics import METRICS
 from amid.store import Entry, Score, Store
-from amid.store.scores import read_examples
+from amid.store.scores import read_per_example
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def evaluate_entry(
     store: Store,
     batch_size: int,
 ) -> Generated:
-    """What had to be generated; afterwards every score of the protocol's sets is in the store, with its examples."""
+    """What had to be generated; afterwards every score of the protocol's sets is in the store, with its values per example."""
     folder = store.generations_folder(entry)
     generated = generate_missing(
         model,
@@ -40,20 +40,22 @@ def evaluate_entry(
     for each in protocol.sets.values():
         assert each.data is not None
         store.write_texts(each.digest, each.data.questions, each.data.references)
-    # Without a group: from before examples were kept
-    known = {score.score_id for score in store.read([entry]) if score.group_id and _has_examples(store, entry, score)}
+    # Without a group: from before values per example were kept
+    known = {
+        score.score_id for score in store.read([entry]) if score.group_id and _has_per_example(store, entry, score)
+    }
     scored = score_generations(protocol, entry_id=entry.id, folder=folder, known=known)
-    store.write(entry, [score for score, _ in scored], [examples for _, examples in scored if examples is not None])
+    store.write(entry, [score for score, _ in scored], [values for _, values in scored if values is not None])
     return generated
 
 
-def _has_examples(store: Store, entry: Entry, score: Score) -> bool:
+def _has_per_example(store: Store, entry: Entry, score: Score) -> bool:
     """Whether all is there that the score is the mean of; a damaged file is reported, and is not."""
     known = METRICS.get(score.metric)  # of a user's own nothing is certain
     if known is None or known.per_example is None:
         return True
     try:
-        return read_examples(store.folder(entry), score.score_id) is not None
+        return read_per_example(store.folder(entry), score.score_id) is not None
     except DamagedError as err:
         log.warning("%s", err)
         return False

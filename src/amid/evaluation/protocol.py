@@ -121,7 +121,7 @@ class Protocol:
                 ids.add(score_id(self.pooled_id(entry_id, name), "self_bleu", SELF_BLEU_PER_PROMPT))
         return ids
 
-    def expected_examples(self, entry_id: str) -> set[str]:
+    def expected_per_example(self, entry_id: str) -> set[str]:
         """The score ids among `expected` that certainly come with a value per example; a user's own may too."""
         return {
             score_id(self.generation_id(entry_id, name, seed), metric, signature_of(metric))

@@ -13,13 +13,13 @@ from amid.evaluation.own_metrics import metric_of
 from amid.evaluation.protocol import Protocol, score_id
 from amid.metrics import SELF_BLEU_PER_PROMPT, Generations
 from amid.metrics.self_bleu import self_bleu_per_prompt
-from amid.store import Examples, Score
+from amid.store import PerExample, Score
 from amid.store.generations import read_rows, rows_path
 
 
 def score_generations(
     protocol: Protocol, *, entry_id: str, folder: Path, known: Collection[str] = ()
-) -> list[tuple[Score, Examples | None]]:
+) -> list[tuple[Score, PerExample | None]]:
     """Every score of the protocol's sets that is not known by its id, from the JSONL files of the folder.
 
     With each score come the values per example where the metric has them.
@@ -41,15 +41,15 @@ def score_generations(
                     main=name == each.metric,
                 )
                 if score.score_id not in known:
-                    examples = None
+                    per_example = None
                     if metric.per_example is not None:
                         values = tuple(metric.per_example(generations))
-                        examples = Examples(score.score_id, each.digest, values)
+                        per_example = PerExample(score.score_id, each.digest, values)
                         value = math.fsum(values) / len(values)
                     else:
                         assert metric.score is not None
                         value = metric.score(generations)
-                    scored.append((replace(score, value=value), examples))
+                    scored.append((replace(score, value=value), per_example))
         if "self_bleu" in each.metrics and len(by_seed) > 1:
             pooled_id = protocol.pooled_id(entry_id, set_name)
             groups = [list(group) for group in zip(*by_seed, strict=True)]

@@ -16,10 +16,10 @@ from amid.digests.seals import DamagedError
 from amid.errors import RequestError, visible
 from amid.metrics.uncertainty import PairedDifference, paired_bootstrap
 from amid.reports.columns import aligned, ruled
-from amid.store import Examples, Score, Store
+from amid.store import PerExample, Score, Store
 from amid.store.generations import read_rows, rows_path
 from amid.store.layout import generations_path
-from amid.store.scores import read_examples, read_scores
+from amid.store.scores import read_per_example, read_scores
 
 log = logging.getLogger(__name__)
 RESAMPLING_SEED = 0  # the same two models give the same interval
@@ -123,7 +123,7 @@ def _compare_set(
     first = scores[0][seeds[0]]
     left, right = (statistics.fmean(side[seed].value for seed in seeds) for side in scores)
     examples = [
-        [read_examples(folder, side[seed].score_id) for seed in seeds]
+        [read_per_example(folder, side[seed].score_id) for seed in seeds]
         for folder, side in zip(folders, scores, strict=True)
     ]
     lefts, rights = ([item for item in side if item is not None] for side in examples)
@@ -156,7 +156,7 @@ def _compare_set(
     return SetComparison(first.eval_set, first.metric, len(seeds), (left, right), difference, tuple(contrasts))
 
 
-def _over_seeds(examples: Sequence[Examples]) -> list[float]:
+def _over_seeds(examples: Sequence[PerExample]) -> list[float]:
     """The mean over seeds of each example."""
     return [statistics.fmean(column) for column in zip(*(each.values for each in examples), strict=True)]
 

@@ -97,7 +97,7 @@ def scores_path(folder: Path) -> Path:
     return folder / "scores.jsonl"
 
 
-def examples_path(folder: Path, score_id: str) -> Path:
+def per_example_path(folder: Path, score_id: str) -> Path:
     """The values per example behind one score."""
     return folder / "examples" / f"{file_part(score_id, found_in=scores_path(folder))}.json"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from amid.digests.seals import DamagedError, seal
 from amid.store.files import read_lines, read_object, replace_text, sift_lines
-from amid.store.layout import examples_path, scores_path
+from amid.store.layout import per_example_path, scores_path
 
 SCORED_AGAIN = "repeat the command that scored it: what is damaged is scored again"
 
@@ -36,7 +36,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Examples:
+class PerExample:
     """What a score is the mean of: one value per example, in the order of the set.
 
     texts: digest of the set's prompts and references.
@@ -76,20 +76,20 @@ def write_scores(folder: Path, scores: Iterable[Score], *, check: Callable[[], N
     replace_text(scores_path(folder), "".join(f"{line}\n" for line in lines), check=check)
 
 
-def write_examples(folder: Path, examples: Sequence[Examples], *, check: Callable[[], None]) -> None:
+def write_per_example(folder: Path, per_example: Sequence[PerExample], *, check: Callable[[], None]) -> None:
     """Keeps the values per example behind scores."""
-    for each in examples:
-        path = examples_path(folder, each.score_id)
+    for each in per_example:
+        path = per_example_path(folder, each.score_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, seal(asdict(each)), check=check)
 
 
-def read_examples(folder: Path, score_id: str) -> Examples | None:
+def read_per_example(folder: Path, score_id: str) -> PerExample | None:
     """The values per example behind a score; None if it has none. Raises DamagedError."""
-    path = examples_path(folder, score_id)
+    path = per_example_path(folder, score_id)
     remedy = f"remove it and {SCORED_AGAIN}"
     found = read_object(path, remedy=remedy, needs=("score_id", "texts", "values"))
-    return None if found is None else Examples(found["score_id"], found["texts"], tuple(found["values"]))
+    return None if found is None else PerExample(found["score_id"], found["texts"], tuple(found["values"]))
 
 
 def write_texts(path: Path, questions: Sequence[str], references: Sequence[Sequence[str]]) -> None:

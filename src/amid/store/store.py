@@ -26,7 +26,7 @@ from amid.store.damage import damage_of, is_pruned
 from amid.store.files import read_object, replace_text
 from amid.store.layout import Entry, Layout
 from amid.store.provenance import record_attempt
-from amid.store.scores import Examples, Score
+from amid.store.scores import PerExample, Score
 from amid.store.status import REBUILT, State, read_status, state_of, write_status
 from amid.store.watch import attempts, look, owner_of
 
@@ -265,10 +265,10 @@ class Store:
 
     # Scores
 
-    def write(self, entry: Entry, new: Sequence[Score], examples: Sequence[Examples] = ()) -> None:
+    def write(self, entry: Entry, new: Sequence[Score], per_example: Sequence[PerExample] = ()) -> None:
         """Add scores and what they are means of; a score of the same texts, set, seed and metric is replaced."""
         folder, check = self.folder(entry), self.guard(entry)
-        scores.write_examples(folder, examples, check=check)  # first, so that a score on disk has its examples
+        scores.write_per_example(folder, per_example, check=check)  # first, so that a score on disk has its values
         scores.write_scores(folder, new, check=check)
 
     def read(self, entries: Iterable[Entry]) -> list[Score]:
@@ -281,9 +281,9 @@ class Store:
             found += sound
         return found
 
-    def has_examples(self, entry: Entry, score_id: str) -> bool:
+    def has_per_example(self, entry: Entry, score_id: str) -> bool:
         """Whether the values per example behind a score are there."""
-        return layout.examples_path(self.folder(entry), score_id).is_file()
+        return layout.per_example_path(self.folder(entry), score_id).is_file()
 
     def write_texts(self, digest: str, questions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
         """Keep the questions and references of an evaluation set, named by the digest of its prompts and references."""

@@ -176,7 +176,7 @@ def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
     return (
         bool(known)
         and protocol.expected(entry.id) <= known
-        and all(store.has_examples(entry, id_) for id_ in protocol.expected_examples(entry.id))
+        and all(store.has_per_example(entry, id_) for id_ in protocol.expected_per_example(entry.id))
     )
 
 
