@@ -26,7 +26,7 @@ def evaluate_entry(
     store: Store,
     batch_size: int,
 ) -> Generated:
-    """What had to be generated; afterwards the store has every score of the protocol's sets, with its values per example."""
+    """What had to be generated; afterwards the store has every score of the protocol's sets, values per example too."""
     folder = store.generations_folder(entry)
     generated = generate_missing(
         model,
