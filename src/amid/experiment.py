@@ -195,9 +195,9 @@ class Experiment:
         return True
 
     def _prepare(self) -> None:
-        for role, stage in self.cell.evaluated_stages.items():
+        for role, stage in self.cell.stages.items():
             self.stages.ensure(role)
-            if not is_evaluated(self.store, stage, self.protocol):
+            if stage.evaluated_as is not None and not is_evaluated(self.store, stage, self.protocol):
                 self._evaluate_stage(role, stage)
 
     # Training

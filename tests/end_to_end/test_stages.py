@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from amid.cells.stage import STAGE_KINDS, Stage, StageKind
 from amid.config import RunCfg
 from amid.experiment import Experiment, run_task
+from amid.stages.builders import BUILDERS
+from amid.stages.stages import Builder, Stages
 from amid.training import fit
 
 Compose = Callable[..., RunCfg]
@@ -88,3 +91,25 @@ def test_a_teacher_is_selected_by_the_measure_its_plan_names(
     assert ("val/rouge_l" in journal) == (select == "rouge_l")
     assert found == ([50.0] if expected == "max" else [pytest.approx(found[0])])
     assert (found[0] == 50.0) == (select == "rouge_l")
+
+
+def test_a_new_kind_of_stage_is_a_name_and_a_builder(small_run: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepared with the others, named by those before it, built once, and no row of a table."""
+    built: list[str] = []
+
+    def write(stages: Stages, stage: Stage, folder: Path, claim: object) -> None:
+        built.append(stage.id)
+        (folder / "words.txt").write_text(str(len(stages.tokenizer("teacher"))))
+
+    monkeypatch.setitem(STAGE_KINDS, "word_count", StageKind(lambda asked: {"of": asked.id_of("tokenizer")}, "words"))
+    monkeypatch.setitem(BUILDERS, "word_count", Builder(write))
+    small = small_run("task=prepare")
+    for _ in range(2):
+        run_task(small)
+    experiment = Experiment(small)
+    stage = experiment.cell.stages["word_count"]
+    assert list(experiment.cell.stages)[-1] == "word_count"
+    assert built == [stage.id]
+    assert (experiment.store.model_folder(stage) / "words.txt").is_file()
+    assert experiment.store.state(stage) == "done"
+    assert "word_count" not in experiment.cell.evaluated_stages

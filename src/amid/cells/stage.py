@@ -168,7 +168,7 @@ def _sft_identity(
 
 
 # By role, in the order in which they must be built: a stage may be named by those before it.
-STAGE_KINDS: Mapping[str, StageKind] = {
+STAGE_KINDS: dict[str, StageKind] = {
     "tokenizer": StageKind(_tokenizer_values, "tokenizer"),
     "teacher": StageKind(_teacher_values, "teacher", evaluated_as="teacher"),
     "student_init": StageKind(_student_values, "initial student", evaluated_as="student"),

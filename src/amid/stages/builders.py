@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from amid.stages import student_init, teacher, tokenizer
 from amid.stages.fine_tuned import fine_tuned
 from amid.stages.stages import Builder
 
-BUILDERS: Mapping[str, Builder] = {
+BUILDERS: dict[str, Builder] = {
     "tokenizer": Builder(tokenizer.build),
     "teacher": fine_tuned("teacher", teacher.start),
     "student_init": fine_tuned("student", student_init.start),
