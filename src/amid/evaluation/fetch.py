@@ -14,7 +14,7 @@ from amid.config import EvaluationSetCfg, HubCfg
 from amid.data.evaluation_sets import CHECKSUM_SUFFIX, evaluation_set
 from amid.data.records import read_evaluation_jsonl
 from amid.errors import RequestError, RunError, one_line
-from amid.store.files import replace_text
+from amid.store.files import replace_text, replacing
 
 
 def fetch(name: str, declared: EvaluationSetCfg, root: Path, *, accept: bool = False) -> str:
@@ -35,10 +35,10 @@ def fetch(name: str, declared: EvaluationSetCfg, root: Path, *, accept: bool = F
         )
     rows = _records(_download(name, declared, declared.hub, root), declared.hub)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        replace_text(partial, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
-        digest = _digest(declared, partial)
+    data = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+    with replacing(path, len(data)) as temporary:
+        temporary.write_bytes(data)
+        digest = _digest(declared, temporary)
         if declared.sha256 is not None and digest != declared.sha256 and not accept:
             raise RunError(
                 f"evaluation set '{name}': {declared.hub.dataset} holds another text than declared (sha256 "
@@ -47,9 +47,6 @@ def fetch(name: str, declared: EvaluationSetCfg, root: Path, *, accept: bool = F
             )
         if declared.sha256 is None:
             replace_text(path.with_name(path.name + CHECKSUM_SUFFIX), f"{digest}\n")
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return f"{name}: fetched {declared.hub.dataset} to {path}; {_checked(declared, path)}"
 
 
