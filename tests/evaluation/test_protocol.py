@@ -1,6 +1,7 @@
 """The evaluation protocol: what names a file of generations, and what it leaves out."""
 
 import copy
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -317,3 +318,17 @@ def test_one_response_alone_has_no_self_bleu(jsonl_run):
         protocol(jsonl_run, IDENTITY)
     jsonl_run.evaluation.metrics = ["rouge_l"]
     assert set(protocol(jsonl_run, IDENTITY).sets) == {"first", "second"}
+
+
+def test_the_ids_of_the_embedded_sets_are_those_of_the_texts_in_the_stores(run):
+    """Golden: generations and scores are named by them, so a moved one has every model of every store asked again."""
+    found, entry_id = protocol(run, IDENTITY), "c" * 12
+    assert found.validation_id(entry_id) == "9a76ab901765"
+    for name, ids in (
+        ("in_distribution", ("4677d54dbe91", "653f8d786681", "fa17105e0674")),
+        ("paraphrased", ("700a9596814f", "ecf144ae6540", "2eaea26063f0")),
+    ):
+        at = (found.group_id(name), found.generation_id(entry_id, name, 10), found.pooled_id(entry_id, name))
+        assert at == ids
+    expected = " ".join(sorted(found.expected(entry_id)))  # with every signature in it
+    assert hashlib.sha256(expected.encode()).hexdigest()[:16] == "0d34c8ee9b0246f7"
