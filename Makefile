@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 STAMP_SMOLLM2 := $(VENV)/.installed-smollm2
 KILLED_SWEEPS ?= 1
 FLIPS ?= 20
+PROMPTS ?= 48
 
 .DEFAULT_GOAL := help
 
@@ -65,15 +66,15 @@ test-wheel: $(STAMP) ## Build the wheel, install it alone, and run and read a ce
 	PYTHON="$(PYTHON)" tests/wheel.sh "$(abspath $(BIN))/python"
 
 .PHONY: test-real
-test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: make test-real DOLLY=FOLDER [DATA=FOLDER of all sets]
-	AMID_DOLLY="$(DOLLY)" AMID_DATA="$(DATA)" $(BIN)/python -m pytest -m real
+test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: DOLLY=FOLDER [DATA=FOLDER of all sets] PROMPTS=48
+	AMID_DOLLY="$(DOLLY)" AMID_DATA="$(DATA)" AMID_PROMPTS="$(PROMPTS)" $(BIN)/python -m pytest -m real
 
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
 	$(MAKE) lint type test test-hostile test-wheel
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-flips FLIPS=200
-	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)")
+	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)" PROMPTS=320)
 	$(MAKE) certify
 
 .PHONY: bench-loss

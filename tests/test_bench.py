@@ -38,7 +38,7 @@ def test_bench_step_splits_the_products_own_step_into_parts_that_fill_it():
 
 
 @pytest.mark.real
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_the_closed_form_is_usable_in_every_position_of_a_real_pair():
     skipped = ("--skip", "dense", "trl", "liger")
     found = result_of("loss.py", "--shapes", "tiny", "--objectives", "ab", "--repeats", "1", *skipped)

