@@ -42,7 +42,7 @@ from amid.training.fit import fit_student, validator
 from amid.training.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
 from amid.training.objective import objective_of
 from amid.training.optimisation import Reduction
-from amid.training.plan import TrainingPlace, TrainingPlan
+from amid.training.plan import PlainTextPlan, TrainingPlace, TrainingPlan
 from amid.training.tracking import last_step
 from amid.training.trainer import FitResult
 
@@ -267,10 +267,14 @@ class Experiment:
         """Train the pair's student, which holds the best weights afterwards; every rank calls it."""
         # As the teacher reads the data: its words are what the student learns
         role: Role = "teacher" if pair.teacher is not None else "student"
+        tokenised, plain = self.stages.tokenised, self._plan.plain_text
         return fit_student(
             pair,
-            self.stages.tokenised.examples(role, pair.vocab_size, num_train=self._plan.num_train),
-            self.stages.tokenised.dev(role, pair.vocab_size),
+            tokenised.examples(role, pair.vocab_size, num_train=self._plan.num_train),
+            tokenised.dev(role, pair.vocab_size),
+            None
+            if plain is None
+            else tokenised.plain_chunks(self.run.plain_text, role, pair.vocab_size, batch_size=plain.batch_size),
             plan=self._plan,
             place=TrainingPlace(
                 resources=self.run.trainer,
@@ -397,4 +401,11 @@ def plan_of(run: RunCfg) -> TrainingPlan:
         reduction="micro_batch_mean" if run.compat.micro_batch_mean else cast(Reduction, run.objective.reduction),
         strategy=run.strategy,
         compat=run.compat,
+        plain_text=PlainTextPlan(
+            objective=objective_of(run.plain_text_terms, run.compat),
+            coefficient=run.objective.lm_coef,
+            batch_size=run.plain_text_batch_size,
+        )
+        if run.plain_text_terms
+        else None,
     )

@@ -192,6 +192,8 @@ WITHOUT_EFFECT = {"pair.name", "pair.teacher_revision", "pair.student_revision",
     "data.dev",
 }
 WITHOUT_EFFECT |= {f"strategy.{field.name}" for field in fields(config.StrategyCfg) if field.name != "name"}
+WITHOUT_EFFECT |= {f"plain_text.{field.name}" for field in fields(config.PlainTextCfg)}  # without objective.lm_coef
+WITHOUT_EFFECT |= {"objective.lm_kd_ratio"}
 WITHOUT_EFFECT |= {"divergence.version"}  # of a function of one's own
 # An initial student that is selected by its loss writes no text.
 WITHOUT_EFFECT |= {f"pair.student_sft.validation.{name}" for name in ("max_new_tokens", "temperature", "seed")}
@@ -227,6 +229,8 @@ def changed_leaf(key, value):
         return OTHER_NONE.get(key, 7)
     if isinstance(value, str):
         return f"{value}-changed"
+    if isinstance(value, list):
+        return value[::-1]
     return value + 1 if isinstance(value, int) else value * 2 + 0.25
 
 
@@ -253,6 +257,49 @@ def test_no_leaf_of_the_other_nodes_changes_the_id(run):
             other = [*value, "more"] if isinstance(value, list) else changed_leaf(key, value)
             assert cell_of(set_leaf(run, key, other)).id == before, key
     assert cell_of(set_leaf(run, "paths.results", "elsewhere")).id == before
+
+
+def test_plain_text_names_a_cell_with_a_pretraining_loss_and_no_other(run, tmp_path):
+    run.objective.lm_coef = 1.0
+    before = cell_of(run).id
+    for key, value in (
+        ("objective.lm_coef", 0.5),
+        ("objective.lm_kd_ratio", 0.5),
+        ("plain_text.seed", 1),
+        ("plain_text.num_documents", 7),
+        ("plain_text.num_chunks", 40),
+        ("plain_text.chunk_tokens", 9),
+        ("plain_text.batch_size", 9),
+    ):
+        assert cell_of(set_leaf(run, key, value)).id != before, key
+    for key, value in (("plain_text.chunk_tokens", 160), ("plain_text.batch_size", 32), ("plain_text.root", "x")):
+        assert cell_of(set_leaf(run, key, value)).id == before, key
+    assert cell_of(run).stages == cell_of(set_leaf(run, "objective.lm_coef", 0.0)).stages
+
+
+def test_text_of_ones_own_counts_by_content_and_is_named_when_it_is_missing(run, tmp_path):
+    run.objective.lm_coef = 1.0
+    (tmp_path / "a.txt").write_text("one")
+    run.plain_text = config.PlainTextCfg(source="files", root=str(tmp_path), files=["a.txt"])
+    before = cell_of(run).id
+    assert cell_of(set_leaf(run, "plain_text.field", "body")).id == before, "of objects, and there are none"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.txt").write_text("one")
+    moved = set_leaf(set_leaf(run, "plain_text.root", str(tmp_path / "elsewhere")), "plain_text.files", ["b.txt"])
+    assert cell_of(moved).id == before
+    touched(tmp_path / "a.txt", "two")
+    assert cell_of(run).id != before
+    assert any("plain_text" in text for text in cell_of(set_leaf(run, "objective.lm_coef", 0.0)).ignored)
+    with pytest.raises(RequestError, match=r"plain_text.files: no file .*c\.txt"):
+        cell_of(set_leaf(run, "plain_text.files", ["c.txt"]))
+
+
+def test_the_end_of_a_schedule_has_no_effect_where_there_is_none_and_says_so(run):
+    constant = set_leaf(run, "train.lr_schedule", "constant")
+    other = set_leaf(constant, "train.lr_final", 1e-5)
+    assert cell_of(constant).id == cell_of(other).id != cell_of(run).id
+    assert not any("lr_final" in text for text in cell_of(constant).ignored)
+    assert "train.lr_final has no effect with train.lr_schedule=constant" in cell_of(other).ignored
 
 
 def test_nothing_of_a_cell_names_its_stages(run):

@@ -40,4 +40,11 @@ STRATEGIES = {
     ),
     "speculative": ("strategy=speculative",),
 }
+# A pretraining loss of labels and of the teacher's soft targets.
+PLAIN_TEXT = (
+    "objective.lm_coef=0.5",
+    "objective.lm_kd_ratio=0.5",
+    "plain_text.num_documents=40",
+    "plain_text.chunk_tokens=24",
+)
 RunPy = Callable[..., "subprocess.CompletedProcess[str]"]

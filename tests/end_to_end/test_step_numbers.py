@@ -14,6 +14,7 @@ from test_strategy_runs import journal, results_of, torchrun
 from test_training import run_until, weights_of
 
 from amid.config import RunCfg
+from amid.core import Objective
 from amid.data.batch import IGNORE_INDEX, Batch
 from amid.data.loader import StepBatches
 from amid.errors import RunError
@@ -126,8 +127,8 @@ def test_a_resumed_run_diverges_exactly_where_the_undisturbed_one_does(
 ) -> None:
     accumulate = DistillModule._accumulate
 
-    def losing(self: DistillModule, batch: Batch) -> Any:
-        total = accumulate(self, batch)
+    def losing(self: DistillModule, batch: Batch, objective: Objective) -> Any:
+        total = accumulate(self, batch, objective)
         if self.global_step == 3 and self._optimisation.total_steps == 6:
             total.num_nonfinite = int(batch.labelled.sum())  # the first step of the second round
         return total
@@ -151,8 +152,8 @@ def test_counts_of_one_round_do_not_reach_the_next_through_its_checkpoint(
 ) -> None:
     accumulate = DistillModule._accumulate
 
-    def losing(self: DistillModule, batch: Batch) -> Any:
-        total = accumulate(self, batch)
+    def losing(self: DistillModule, batch: Batch, objective: Objective) -> Any:
+        total = accumulate(self, batch, objective)
         if self._optimisation.total_steps == 6:
             total.num_nonfinite = int(batch.labelled.sum()) // 4
         return total

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import ROOT, SMALL, STRATEGIES
+from small import PLAIN_TEXT, ROOT, SMALL, STRATEGIES
 from test_training import losses_of, run_until, scores_of, weights_of
 
 from amid.cells.cell import cell_of
@@ -53,16 +53,15 @@ def journal(run: RunCfg) -> list[dict[str, Any]]:
     return [json.loads(line)["metrics"] for line in lines]
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", [*STRATEGIES, "plain_text"])
 def test_a_run_of_any_strategy_stopped_at_any_step_ends_as_the_undisturbed_one(
     name: str, small_run: Compose, tmp_path: Path
 ) -> None:
-    undisturbed = small_run(*STRATEGIES[name], *LONGER, "pair.student_arch.dropout=0.1")
+    overrides = (*STRATEGIES.get(name, PLAIN_TEXT), *LONGER, "pair.student_arch.dropout=0.1")
+    undisturbed = small_run(*overrides)
     run_task(undisturbed)
     for step, every_steps in ((2, 1), (5, 2), (7, None)):
-        again = small_run(
-            *STRATEGIES[name], *LONGER, "pair.student_arch.dropout=0.1", f"paths.results={tmp_path}/stopped{step}"
-        )
+        again = small_run(*overrides, f"paths.results={tmp_path}/stopped{step}")
         again.trainer.checkpoint_every_steps = every_steps
         run_until(again, step)
         run_task(again)
@@ -211,13 +210,16 @@ def results_of(folder: Path, *overrides: str) -> tuple[RunCfg, list[float]]:
 
 
 def test_two_ranks_train_a_fixed_cell_as_one_does_but_for_rounding(small_run: Compose, tmp_path: Path) -> None:
-    overrides = ("trainer.devices=2", "trainer.log_every_steps=1", "trainer.accelerator=cpu")
+    overrides = ("trainer.devices=2", "trainer.log_every_steps=1", "trainer.accelerator=cpu", *PLAIN_TEXT)
     code, output, errors = torchrun(tmp_path, *overrides)
     assert code == 0, errors
     two, losses = results_of(tmp_path, *overrides)
-    one = small_run(f"paths.results={tmp_path}/one", "trainer.log_every_steps=1")
+    one = small_run(f"paths.results={tmp_path}/one", "trainer.log_every_steps=1", *PLAIN_TEXT)
     run_task(one)
     assert cell_of(one).id == cell_of(two).id, "devices are a resource"
+    assert [line["train/lm_loss"] for line in journal(two) if "train/loss" in line] == pytest.approx(
+        [line["train/lm_loss"] for line in journal(one) if "train/loss" in line], rel=2e-4
+    )
     assert len(losses) == 6
     assert losses == pytest.approx(losses_of(one), rel=2e-4)  # float32 sums in another order, over six steps
     assert output.count("step 3/6") == 1, "the leading rank alone reports"

@@ -6,11 +6,12 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from amid.core import DivergenceTerm, Objective, OverlapAdaptive, TaidAdaptive, constant, kl, signal_means
+from amid.core import CrossEntropy, DivergenceTerm, Objective, OverlapAdaptive, TaidAdaptive, constant, kl, signal_means
 from amid.data.batch import IGNORE_INDEX, collate
+from amid.data.plain_text import plain_batch
 from amid.pairs import Pair
 from amid.training.optimisation import Optimisation
-from amid.training.step import DistillModule, StepOptions
+from amid.training.step import DistillModule, PlainTextLoss, StepOptions
 
 VOCAB = 50
 TAID = DivergenceTerm(kl, "rq", constant(value=1.0), TaidAdaptive(), detach_student=True)
@@ -42,12 +43,13 @@ def batch(lengths):
     return made
 
 
-def module_of(term, *, micro_batch_size=None):
+def module_of(term, *, micro_batch_size=None, plain_text=None):
     module = DistillModule(
         Pair(model(0, 16), model(1, 8), tokenizer=None, vocab_size=VOCAB),
         Objective((term,)),
         Optimisation(total_steps=1, lr=1e-3),
         options=StepOptions(micro_batch_size=micro_batch_size),
+        plain_text=plain_text,
     )
     module._trainer = SimpleNamespace(world_size=1, strategy=None)
     module.manual_backward = lambda loss: loss.backward()
@@ -75,7 +77,7 @@ def truth(module, rows):
 def test_a_schedules_signal_is_the_token_mean_of_the_step_in_whatever_micro_batches(term, micro_batch_size, lengths):
     module, rows = module_of(term, micro_batch_size=micro_batch_size), batch(lengths)
     (name,) = module._objective.measured_signals
-    total = module._summed_over_ranks(module._accumulate(rows))
+    total = module._summed_over_ranks(module._accumulate(rows, module._objective))
     assert signal_means(total.signals)[name] == pytest.approx(truth(module, rows), rel=1e-5)
     assert total.num_tokens == sum(lengths)
     assert total.surviving_weight == pytest.approx(1.0)
@@ -86,7 +88,7 @@ def test_a_schedules_signal_is_the_token_mean_of_the_step_in_whatever_micro_batc
 def test_a_schedules_signal_is_the_token_mean_of_all_ranks(term, lengths, monkeypatch):
     modules, rows = [module_of(term) for _ in lengths], [batch(one) for one in lengths]
     rows[1].input_ids.add_(7).remainder_(VOCAB)
-    parts = [module._accumulate(own) for module, own in zip(modules, rows, strict=True)]
+    parts = [module._accumulate(own, module._objective) for module, own in zip(modules, rows, strict=True)]
     (name,) = modules[0]._objective.measured_signals
     assert list(parts[0].signals) == list(parts[1].signals), "ranks exchange the same numbers"
     for pair, own in zip(parts, rows, strict=True):
@@ -98,6 +100,52 @@ def test_a_schedules_signal_is_the_token_mean_of_all_ranks(term, lengths, monkey
     sent = [[x for pair in part.signals.values() for x in pair] for part in parts]
     summed = [a + b for a, b in zip(*sent, strict=True)]
     assert signal_means({name: summed})[name] == pytest.approx(expected, rel=1e-5)
+
+
+def gradient_of(module):
+    return torch.cat([weight.grad.flatten().double() for weight in module.student.parameters()])
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 1, 2])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_pretraining_loss_is_its_coefficient_times_its_own_formula(micro_batch_size, share):
+    chunks = torch.randint(VOCAB, (3, 9), generator=torch.Generator().manual_seed(5))
+    terms = (CrossEntropy(weight=1.0 - share), DivergenceTerm(kl, "pr", None, constant(value=0.5), weight=share))
+    plain = PlainTextLoss(lambda step: plain_batch(chunks, indices=range(3)), Objective(terms), 0.3)
+    module, rows = module_of(TAID, micro_batch_size=micro_batch_size, plain_text=plain), batch((4, 2))
+    module._accumulate(rows, module._objective)
+    before = gradient_of(module)
+    parts = module._add_plain_text(0)
+    added = gradient_of(module) - before
+
+    module.student.zero_grad()
+    logits = [one(input_ids=chunks[:, :-1]).logits.double() for one in (module.student, module._teacher[0])]
+    log_q, p = logits[0].log_softmax(-1), logits[1].detach().softmax(-1)
+    labels = -log_q.gather(-1, chunks[:, 1:, None]).mean()
+    soft = (p * (p.log() - log_q)).sum(-1).mean()
+    expected = 0.3 * ((1.0 - share) * labels + share * soft)
+    expected.backward()
+    assert parts.loss == pytest.approx(expected.item(), rel=1e-5)
+    assert parts.num_tokens == 24
+    torch.testing.assert_close(added, gradient_of(module), rtol=1e-3, atol=2e-6)  # a difference of float32 sums
+
+
+def test_without_a_pretraining_loss_nothing_is_added():
+    module = module_of(TAID)
+    assert module._add_plain_text(0).num_tokens == 0
+    assert all(weight.grad is None for weight in module.student.parameters())
+
+
+def test_a_pretraining_loss_with_soft_targets_needs_a_teacher():
+    soft = Objective((DivergenceTerm(kl, "pr", None, constant(value=0.5)),))
+    pair = Pair(None, model(1, 8), tokenizer=None, vocab_size=VOCAB)
+    with pytest.raises(ValueError, match="reads a teacher"):
+        DistillModule(
+            pair,
+            Objective((CrossEntropy(),)),
+            Optimisation(total_steps=1, lr=1e-3),
+            plain_text=PlainTextLoss(lambda step: batch((1,)), soft, 1.0),
+        )
 
 
 def test_the_counts_of_a_round_are_in_the_checkpoint():

@@ -56,6 +56,18 @@ NEUTRAL: Mapping[str, Any] = {
     "compat.skd_fresh_test": False,
     "divergence.function": None,
     "divergence.version": 1,
+    "objective.lm_coef": 0.0,
+    "objective.lm_kd_ratio": 0.0,
+    "plain_text.num_chunks": None,
+    "train.lr_schedule": "cosine",
+    "train.betas": [0.9, 0.999],
+    "train.eps": 1e-8,
+    "student_init.sft.lr_schedule": "cosine",
+    "student_init.sft.betas": [0.9, 0.999],
+    "student_init.sft.eps": 1e-8,
+    "teacher.sft.lr_schedule": "cosine",
+    "teacher.sft.betas": [0.9, 0.999],
+    "teacher.sft.eps": 1e-8,
 }
 
 

@@ -15,12 +15,25 @@ from amid.cells.canonical import CELL_VERSION, ID_DIGITS, canonical
 from amid.cells.data import data_identity
 from amid.cells.division import division_identity, student_drops
 from amid.cells.objective import objective_identity, reads_teacher
+from amid.cells.optimisation import ignored_optimisation, optimisation_identity
+from amid.cells.plain_text import plain_text_identity
 from amid.cells.stage import Stage, stages_of
 from amid.config import STRATEGY_OPTIONS, RunCfg
 from amid.digests.fingerprint import FileDigests, value_digest
 
 # The nodes of RunCfg: those that decide the weights, and those that do not (a test fails for a node in neither).
-IDENTITY_NODES = ("pair", "amid", "objective", "divergence", "strategy", "data", "train", "compat", "seed")
+IDENTITY_NODES = (
+    "pair",
+    "amid",
+    "objective",
+    "divergence",
+    "strategy",
+    "data",
+    "plain_text",
+    "train",
+    "compat",
+    "seed",
+)
 OTHER_NODES = ("task", "request", "cell", "method", "evaluation", "trainer", "logger", "paths", "sweep")
 
 
@@ -51,7 +64,7 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
     for a file that has changed although its size and times have not.
     """
     digests = FileDigests(Path(run.paths.cache), again=read_again)
-    ignored: list[str] = []
+    ignored = ignored_optimisation(run.train)
     data = data_identity(run.data, digests)
     stages = stages_of(run, data, digests)
     compat, drops = _compat_identity(run), student_drops(run.pair)
@@ -63,11 +76,14 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
         "data": data,
         "seed": run.seed,
         "strategy": _strategy_identity(run, ignored),
-        "train": asdict(run.train),
+        "train": optimisation_identity(run.train),
         "compat": compat,
-        "division": division_identity(run.trainer, run.train.global_batch_size, drops=drops, compat=compat),
+        "division": division_identity(
+            run.trainer, max(run.train.global_batch_size, run.plain_text_batch_size), drops=drops, compat=compat
+        ),
         "pair": {"vocab_policy": run.pair.vocab_policy, "eos": run.pair.eos},
         **objective_identity(run, ignored),
+        **plain_text_identity(run, digests, ignored),
     }
     values = canonical(values)
     return Cell(id=value_digest(values, digits=ID_DIGITS), values=values, stages=stages, ignored=tuple(ignored))

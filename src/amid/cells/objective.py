@@ -12,8 +12,8 @@ from amid.errors import RequestError
 
 
 def reads_teacher(run: RunCfg) -> bool:
-    """Whether a term of the objective gives the teacher a say."""
-    return any(term.reads_teacher for term in run.terms)
+    """Whether a term of the objective, or of its pretraining loss, gives the teacher a say."""
+    return any(term.reads_teacher for term in (*run.terms, *run.plain_text_terms))
 
 
 def objective_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
@@ -33,7 +33,9 @@ def objective_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
         ]
         if run.objective.kd_ratio not in (1.0, ratio):
             ignored.append(f"objective.kd_ratio={run.objective.kd_ratio:g} has no effect with objective.terms")
-    if not reads_teacher(run):
+    if objective["lm_coef"] == 0.0 and objective.pop("lm_kd_ratio") > 0.0:
+        ignored.append("objective.lm_kd_ratio has no effect with objective.lm_coef=0")
+    if not any(term.reads_teacher for term in terms):
         which = "objective.kd_ratio=0" if run.objective.terms is None else "objective.terms without a divergence"
         ignored.append(f"{which}: amid and divergence have no effect")
     values = [IDENTITIES.get(term.kind, _no_more)(term, run.compat, ignored) for term in terms]

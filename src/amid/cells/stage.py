@@ -12,6 +12,7 @@ from typing import Any
 from amid.cells.canonical import CELL_VERSION, ID_DIGITS, canonical
 from amid.cells.division import division_identity, student_drops, teacher_drops
 from amid.cells.model_reference import model_identity
+from amid.cells.optimisation import optimisation_identity
 from amid.config import SCRATCH, TEACHER, PairCfg, Role, RunCfg, SftCfg
 from amid.digests.fingerprint import FileDigests, value_digest
 
@@ -157,7 +158,7 @@ def _sft_identity(
     """The whole plan of a fine-tuning, its own choice of the data among it; nothing of the cell that asks for it."""
     if sft.epochs == 0:
         return {"init_seed": sft.seed} if scratch else {}
-    plan = asdict(sft)
+    plan = optimisation_identity(sft)
     if sft.validation.select == "loss":  # then no text is written
         plan["validation"] = {key: plan["validation"][key] for key in ("select", "every_steps", "num_examples")}
     return {

@@ -39,6 +39,7 @@ from amid.config.pair import (
     SftCfg,
 )
 from amid.config.plain import from_plain
+from amid.config.plain_text import PLAIN_TEXT_SOURCES, PlainTextCfg
 from amid.config.resources import (
     LOGGERS,
     WANDB_MODES,
@@ -102,11 +103,13 @@ __all__ = [
     "LoggerCfg",
     "MethodCfg",
     "ORDERS",
+    "PLAIN_TEXT_SOURCES",
     "ObjectiveCfg",
     "PRECISIONS",
     "PROMPTS",
     "PairCfg",
     "PathsCfg",
+    "PlainTextCfg",
     "REDUCTIONS",
     "REFERENCES",
     "REPLAY_RATIOS",

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from amid.config.checks import one_of, within
+from amid.config.checks import at_least, one_of, within
 from amid.errors import RequestError, unknown_name
 
 ORDERS = ("pr", "rp", "qr", "rq")
@@ -77,10 +77,14 @@ class ObjectiveCfg:
     kd_ratio: float = 1.0
     terms: list[Any] | None = None  # in place of kd_ratio, see amid.config.terms and docs/divergences.md
     reduction: str = "global_token_mean"  # or sequence_mean: mean per sequence, then over sequences
+    lm_coef: float = 0.0  # weight of the pretraining loss, the cross-entropy on a batch of plain_text; 0 = none
+    lm_kd_ratio: float = 0.0  # share of the teacher's soft targets in it (MiniLLM: 0.5)
 
     def __post_init__(self) -> None:
         within("objective.kd_ratio", self.kd_ratio, 0.0, 1.0)
         one_of("objective.reduction", self.reduction, REDUCTIONS)
+        at_least("objective.lm_coef", self.lm_coef, 0)
+        within("objective.lm_kd_ratio", self.lm_kd_ratio, 0.0, 1.0)
 
 
 @dataclass

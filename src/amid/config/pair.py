@@ -52,8 +52,11 @@ class SftCfg:
     num_train: int | None = None  # first training records used, null = all
     global_batch_size: int = 16  # sequences per optimiser step
     lr: float = 5e-4  # peak learning rate
-    lr_final: float = 1e-7  # end of the cosine
+    lr_schedule: str = "cosine"  # after the warm-up: cosine or linear to lr_final, or constant
+    lr_final: float = 1e-7  # where cosine and linear end
     warmup_steps: int = 0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  # AdamW's decay of its first and second moment
+    eps: float = 1e-8  # AdamW's
     weight_decay: float = 0.01  # not on norms and biases
     grad_clip: float = 1.0  # global norm, 0 = off
     precision: str = "32-true"

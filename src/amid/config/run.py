@@ -16,9 +16,10 @@ from amid.config.keys import check_keys
 from amid.config.method import MethodCfg
 from amid.config.objective import AmidCfg, DivergenceCfg, ObjectiveCfg
 from amid.config.pair import PairCfg
+from amid.config.plain_text import PlainTextCfg
 from amid.config.resources import LoggerCfg, PathsCfg, SweepCfg, TrainerCfg
 from amid.config.strategy import StrategyCfg
-from amid.config.terms import TermCfg, compiled_terms
+from amid.config.terms import DivergenceTermCfg, LabelsTermCfg, TermCfg, compiled_terms
 from amid.config.train import CompatCfg, DataCfg, TrainCfg
 from amid.errors import RequestError, one_line
 
@@ -49,6 +50,7 @@ class RunCfg:
     compat: CompatCfg = MISSING
     paths: PathsCfg = MISSING
     sweep: SweepCfg = MISSING
+    plain_text: PlainTextCfg = field(default_factory=PlainTextCfg)
     method: MethodCfg = field(default_factory=MethodCfg)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,25 @@ class RunCfg:
     def terms(self) -> tuple[TermCfg, ...]:
         """The terms of the objective, compiled. Raises RequestError for a list that cannot be."""
         return compiled_terms(self.objective, self.divergence, self.amid)
+
+    @property
+    def plain_text_terms(self) -> tuple[TermCfg, ...]:
+        """The terms of the pretraining loss, without its lm_coef; none where it has no weight.
+
+        Source: MiniLLM, 0.5 of each; the others have the labels only.
+        """
+        share = self.objective.lm_kd_ratio
+        if self.objective.lm_coef == 0.0:
+            return ()
+        soft = DivergenceTermCfg(share, DivergenceCfg(name="kl", order="pr"), AmidCfg(alpha=None))
+        return tuple(term for term in (soft, LabelsTermCfg(1.0 - share)) if term.weight > 0.0)
+
+    @property
+    def plain_text_batch_size(self) -> int:
+        """Chunks of plain text per optimiser step; 0 where they have no weight."""
+        if self.objective.lm_coef == 0.0:
+            return 0
+        return self.plain_text.batch_size or self.train.global_batch_size
 
 
 def config_root() -> Path:
@@ -96,6 +117,11 @@ def run_config(composed: DictConfig) -> RunCfg:
         raise RequestError(one_line(str(err))) from err
     assert isinstance(run, RunCfg)
     compiled_terms(run.objective, run.divergence, run.amid)  # a list is refused here, as every other value is
+    if run.objective.lm_coef > 0.0 and run.plain_text.source == "none":
+        raise RequestError(
+            f"objective.lm_coef={run.objective.lm_coef:g} needs plain text: plain_text=files plain_text.root=DIR "
+            "plain_text.files=[FILE], or plain_text=toy; objective.lm_coef=0 trains without the pretraining loss"
+        )
     return run
 
 

@@ -13,6 +13,7 @@ from amid.errors import RequestError
 DATA_SOURCES = ("toy", "jsonl")
 PRECISIONS = ("32-true", "bf16-mixed")
 SELECTIONS = ("rouge_l", "loss")
+LR_SCHEDULES = ("cosine", "linear", "constant")
 
 
 @dataclass
@@ -82,8 +83,11 @@ class TrainCfg:
     max_steps: int | None = None  # optimiser steps at most, null = epochs decide
     global_batch_size: int = MISSING  # sequences per optimiser step
     lr: float = MISSING  # peak learning rate
-    lr_final: float = 1e-7  # end of the cosine
+    lr_schedule: str = "cosine"  # after the warm-up: cosine or linear to lr_final, or constant
+    lr_final: float = 1e-7  # where cosine and linear end
     warmup_steps: int = 0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  # AdamW's decay of its first and second moment
+    eps: float = 1e-8  # AdamW's
     weight_decay: float = 0.01  # not on norms and biases
     grad_clip: float = 1.0  # global norm, 0 = off
     precision: str = "32-true"
@@ -95,8 +99,11 @@ class TrainCfg:
     def __post_init__(self) -> None:
         for name, low in (("epochs", 1), ("max_steps", 1), ("global_batch_size", 1), ("warmup_steps", 0)):
             at_least(f"train.{name}", getattr(self, name), low)
-        for name in ("lr", "lr_final", "weight_decay", "grad_clip"):
+        for name in ("lr", "lr_final", "eps", "weight_decay", "grad_clip"):
             at_least(f"train.{name}", getattr(self, name), 0)
+        one_of("train.lr_schedule", self.lr_schedule, LR_SCHEDULES)
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise RequestError(f"train.betas must be two numbers in [0, 1), got {self.betas}")
         within("train.max_nonfinite_share", self.max_nonfinite_share, 0.0, 1.0)
         one_of("train.precision", self.precision, PRECISIONS)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from amid.config import DataCfg, Role
+from amid.config import DataCfg, PlainTextCfg, Role
+from amid.data.plain_text import check_enough_chunks, chunks_of
 from amid.data.records import training_records
 from amid.data.tokenise import Example, tokenise_records, within_vocabulary
 from amid.errors import RequestError
@@ -41,6 +43,13 @@ class TokenisedData:
             limit = self._data.max_prompt_tokens
             raise RequestError(f"no validation record can be used within data.max_prompt_tokens={limit}")
         return dev
+
+    def plain_chunks(self, plain: PlainTextCfg, role: Role, vocab_size: int, *, batch_size: int) -> Tensor:
+        """Chunks [C, L] of plain text, of tokens below `vocab_size`. Raises RequestError if they fill no batch."""
+        chunk_tokens = plain.chunk_tokens or self._data.max_tokens
+        chunks = chunks_of(plain, self._tokenizer(role), chunk_tokens=chunk_tokens, vocab_size=vocab_size)
+        check_enough_chunks(plain, chunks, batch_size=batch_size)
+        return chunks
 
     def _of_tokens_below(self, vocab_size: int, role: Role, part: Part, number: int | None) -> list[Example]:
         key = (role, part, number, vocab_size)

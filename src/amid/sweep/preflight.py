@@ -12,6 +12,7 @@ from pathlib import Path
 
 from amid.cells.cell import cell_of
 from amid.config import ROLES, SCRATCH, TEACHER, RunCfg
+from amid.data.plain_documents import check_readable
 from amid.data.prompt import TEMPLATE_PIECES, no_chat_template
 from amid.data.records import training_records
 from amid.digests.fingerprint import value_digest
@@ -44,7 +45,11 @@ def check_runs(runs: Sequence[RunCfg]) -> None:
 def check_requests(runs: Iterable[RunCfg]) -> None:
     """Checks each with `check_request`, once for those that differ only in what it does not look at, such as alpha."""
     for run in {
-        repr((run.data, run.pair, run.train, run.strategy, run.evaluation, run.trainer.devices)): run for run in runs
+        repr(
+            (run.data, run.pair, run.train, run.strategy, run.evaluation, run.trainer.devices)
+            + ((run.plain_text,) if run.objective.lm_coef > 0.0 else ())
+        ): run
+        for run in runs
     }.values():
         check_request(run)
 
@@ -55,6 +60,7 @@ def check_request(run: RunCfg) -> None:
     Writes nothing and asks no network: a hub model is checked as far as it has been downloaded.
     """
     _check_data(run)
+    _check_plain_text(run)
     _check_steps(run)
     pair = run.pair
     if pair.tokenizer_vocab_size is not None and pair.tokenizer_vocab_size <= BYTE_ALPHABET:
@@ -86,7 +92,7 @@ def check_models(run: RunCfg) -> None:
         [stage.id for stage in cell.evaluated_stages.values()]
         + [cell.values["data"], cell.values.get("pair"), made]
         + [run.strategy.name, run.train.global_batch_size, asdict(run.evaluation)]
-        + [run.data.root, run.data.num_eval, str(store.root)]
+        + [run.data.root, run.data.num_eval, str(store.root), cell.values.get("plain_text")]
     )
     if key in _tried:
         return
@@ -119,6 +125,16 @@ def _check_data(run: RunCfg) -> None:
             raise RequestError(f"{key}={size} exceeds the {num_records} training records")
         if size % run.trainer.devices:
             raise RequestError(f"{key} must be a multiple of trainer.devices ({run.trainer.devices}), got {size}")
+
+
+def _check_plain_text(run: RunCfg) -> None:
+    """Raises RequestError for plain text that cannot be read or divided; whether there is enough needs a tokenizer."""
+    if (batch_size := run.plain_text_batch_size) == 0:
+        return
+    if batch_size % run.trainer.devices:
+        key = "train.global_batch_size" if run.plain_text.batch_size is None else "plain_text.batch_size"
+        raise RequestError(f"{key} must be a multiple of trainer.devices ({run.trainer.devices}), got {batch_size}")
+    check_readable(run.plain_text)
 
 
 def _batches(run: RunCfg) -> dict[str, tuple[int, int | None]]:
@@ -157,6 +173,8 @@ def _check_sizes(run: RunCfg, role: str, found: ModelFolder | None) -> None:
 def _lengths(run: RunCfg) -> dict[str, int]:
     """Setting -> tokens of the longest sequence that it will certainly ask of teacher and student."""
     lengths = {f"data.max_tokens={run.data.max_tokens}": run.data.max_tokens}
+    if run.objective.lm_coef > 0.0 and (length := run.plain_text.chunk_tokens) is not None:
+        lengths[f"plain_text.chunk_tokens={length}"] = length - 1  # the last token is a label only
     for name, declared in run.evaluation.sets.items():
         num_new = decoding_of(run.evaluation, declared).max_new_tokens
         lengths[f"evaluation.sets.{name}.max_new_tokens={num_new}"] = 1 + num_new  # a prompt has a token at least

@@ -15,6 +15,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from transformers import PreTrainedTokenizerBase
 
 from amid.config import ROLES, SCRATCH, TEACHER, Role, RunCfg
+from amid.data.plain_text import check_enough_chunks, chunks_of
 from amid.data.prompt import TEMPLATE_PIECES, render_prompt
 from amid.data.records import Record, training_records
 from amid.data.tokenise import check_enough, tokenizer_texts
@@ -89,6 +90,7 @@ def try_pair(
             num_needed=num_needed,
             needed_by=needed_by,
         )
+    _try_plain_text(run, tokenizers["teacher"], vocab_size=shared)
     _try_sets(run, tokenizers, sizes)
     if with_weights:
         _try_models(run)
@@ -139,6 +141,21 @@ def _source(run: RunCfg, role: Role) -> str:
 def _revision(run: RunCfg, role: Role) -> str | None:
     revision: str | None = getattr(run.pair, f"{'teacher' if run.pair.student == TEACHER else role}_revision")
     return revision
+
+
+def _try_plain_text(run: RunCfg, tokenizer: PreTrainedTokenizerBase, *, vocab_size: int) -> None:
+    """Raises RequestError for plain text that does not fill a batch; tokenises no more than it must."""
+    plain, batch_size = run.plain_text, run.plain_text_batch_size
+    if batch_size == 0:
+        return
+    chunks = chunks_of(
+        plain,
+        tokenizer,
+        chunk_tokens=plain.chunk_tokens or run.data.max_tokens,
+        vocab_size=vocab_size,
+        num_needed=max(batch_size, plain.num_chunks or 0),
+    )
+    check_enough_chunks(plain, chunks, batch_size=batch_size)
 
 
 def _try_sets(run: RunCfg, tokenizers: Mapping[Role, PreTrainedTokenizerBase], sizes: Mapping[Role, Sizes]) -> None:

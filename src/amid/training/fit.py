@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.config import TrainerCfg, ValidationCfg
 from amid.data.loader import StepBatches, validation_batches
+from amid.data.plain_text import PlainBatches
 from amid.data.tokenise import Example, eos_id
 from amid.evaluation.validation import validation_rouge_l
 from amid.generation.decoding import Decoding
@@ -16,19 +18,26 @@ from amid.pairs import Pair
 from amid.ranks import ALONE, Ranks
 from amid.strategies import Fixed, strategy_of
 from amid.training.checkpoints import best_weights
-from amid.training.optimisation import Optimisation
+from amid.training.optimisation import LrSchedule, Optimisation
 from amid.training.plan import TrainingPlace, TrainingPlan, plan_steps
 from amid.training.rollout import rollout_of
-from amid.training.step import DistillModule, StepOptions
+from amid.training.step import DistillModule, PlainTextLoss, StepOptions
 from amid.training.trainer import FitResult, run_trainer
 
 
 def fit_student(
-    pair: Pair, examples: Sequence[Example], dev: Sequence[Example], *, plan: TrainingPlan, place: TrainingPlace
+    pair: Pair,
+    examples: Sequence[Example],
+    dev: Sequence[Example],
+    chunks: Tensor | None = None,
+    *,
+    plan: TrainingPlan,
+    place: TrainingPlace,
 ) -> FitResult:
     """Trains the pair's student, which holds the best weights afterwards; collective over ranks.
 
     examples: those the plan trains on. dev: the validation examples, of which the plan may use the first.
+    chunks: [C, L] of plain text, where the plan has a pretraining loss.
     """
     train, validation, pad_id = plan.train, plan.train.validation, eos_id(pair.tokenizer)
     resources, ranks = place.resources, place.ranks
@@ -43,8 +52,11 @@ def fit_student(
         Optimisation(
             total_steps=steps.total_steps,
             lr=train.lr,
+            lr_schedule=cast(LrSchedule, train.lr_schedule),
             lr_final=train.lr_final,
             warmup_steps=train.warmup_steps,
+            betas=(train.betas[0], train.betas[1]),
+            eps=train.eps,
             weight_decay=train.weight_decay,
             grad_clip=train.grad_clip,
             max_nonfinite_share=train.max_nonfinite_share,
@@ -72,6 +84,7 @@ def fit_student(
         validation_rouge_l=validator(plan, resources, pair.tokenizer, dev, ranks=ranks)
         if plan.validates_text
         else None,
+        plain_text=_plain_text(plan, chunks, ranks),
     )
     batch_size = min(resources.micro_batch_size or train.global_batch_size, train.global_batch_size)
     place.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -86,6 +99,16 @@ def fit_student(
     )
     module.load_state_dict(best_weights(place.checkpoints))
     return result
+
+
+def _plain_text(plan: TrainingPlan, chunks: Tensor | None, ranks: Ranks) -> PlainTextLoss | None:
+    """What the module asks of the plan's pretraining loss at every step."""
+    plain = plan.plain_text
+    if plain is None:
+        return None
+    assert chunks is not None, "a pretraining loss needs plain text"
+    batches = PlainBatches(chunks, batch_size=plain.batch_size, seed=plan.seed, rank=ranks.rank, world_size=ranks.size)
+    return PlainTextLoss(batches, plain.objective, plain.coefficient)
 
 
 def validator(

@@ -17,20 +17,26 @@ from amid.core import LossParts
 from amid.data.batch import Batch
 
 Reduction = Literal["global_token_mean", "sequence_mean", "micro_batch_mean"]
+LrSchedule = Literal["cosine", "linear", "constant"]
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """What the optimiser does: AdamW, warm-up then cosine from lr to lr_final over total_steps.
+    """What the optimiser does: AdamW, a linear warm-up to lr, then by lr_schedule to lr_final over total_steps.
 
+    lr_schedule: cosine or linear, which end at lr_final, or constant, which stays at lr.
+    betas: decay of AdamW's first and second moment. eps: AdamW's.
     grad_clip: largest norm of the whole gradient, 0 = off. max_nonfinite_share: of a round's positions; above it the
     training fails as diverged.
     """
 
     total_steps: int
     lr: float
+    lr_schedule: LrSchedule = "cosine"
     lr_final: float = 0.0
     warmup_steps: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
     weight_decay: float = 0.0
     grad_clip: float = 1.0
     max_nonfinite_share: float = 0.01
@@ -39,8 +45,12 @@ class Optimisation:
         """Learning rate of the given optimiser step, counted from 0."""
         if step < self.warmup_steps:
             return self.lr * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
+        if self.lr_schedule == "constant":
+            return self.lr
+        if self.lr_schedule == "linear":
+            return self.lr_final + (self.lr - self.lr_final) * (1.0 - progress)
+        return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 @dataclass

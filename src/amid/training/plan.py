@@ -16,11 +16,23 @@ from amid.training.optimisation import Reduction
 
 
 @dataclass(frozen=True)
+class PlainTextPlan:
+    """The pretraining loss: `coefficient` times an objective on a batch of plain text, at every optimiser step.
+
+    batch_size: chunks per step, of all ranks.
+    """
+
+    objective: Objective
+    coefficient: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """What decides the weights of one training besides its models and texts.
 
     objective: its schedules at their start; a plan serves one training. num_train: first training records used, None =
-    all. validates_text: also measure the ROUGE-L of written responses.
+    all. validates_text: also measure the ROUGE-L of written responses. plain_text: None without a pretraining loss.
     """
 
     train: TrainCfg
@@ -32,11 +44,13 @@ class TrainingPlan:
     strategy: StrategyCfg = field(default_factory=lambda: StrategyCfg(name="fixed"))
     compat: CompatCfg = field(default_factory=CompatCfg)
     validates_text: bool = True
+    plain_text: PlainTextPlan | None = None
 
     @property
     def reads_teacher(self) -> bool:
         """Whether training needs the teacher: for its objective, or to write text with it."""
-        return self.strategy.name == "speculative" or self.objective.needs_teacher
+        soft = self.plain_text is not None and self.plain_text.objective.needs_teacher
+        return self.strategy.name == "speculative" or self.objective.needs_teacher or soft
 
 
 def _nothing() -> None:

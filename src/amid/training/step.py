@@ -53,6 +53,18 @@ class StepOptions:
     validation_batch_mean: bool = False
 
 
+@dataclass(frozen=True)
+class PlainTextLoss:
+    """The pretraining loss: `coefficient` times the objective on a second batch of every optimiser step.
+
+    batch_of_step: optimiser step -> this rank's batch of plain text.
+    """
+
+    batch_of_step: Callable[[int], Batch]
+    objective: Objective
+    coefficient: float
+
+
 class DistillModule(lightning.LightningModule):
     """Trains the student of a pair to minimise an objective on the batches of a strategy, under any Lightning Trainer.
 
@@ -61,6 +73,7 @@ class DistillModule(lightning.LightningModule):
     strategy: which batch to train on; None = the gold one. rollout: what writes the responses it asks for.
     ranks: this process among those that train together, where there are several.
     validation_rouge_l: student -> ROUGE-L of its responses to the validation prompts; None = validate by loss only.
+    plain_text: a pretraining loss that is added to the objective; None = no such loss.
     The teacher is no submodule: it is in no checkpoint and no optimiser, and stays in eval mode.
     Raises ValueError if the objective reads a teacher that the pair does not have.
     """
@@ -78,6 +91,7 @@ class DistillModule(lightning.LightningModule):
         seed: int = 0,
         ranks: Ranks = ALONE,
         validation_rouge_l: Callable[[PreTrainedModel], float] | None = None,
+        plain_text: PlainTextLoss | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -97,12 +111,14 @@ class DistillModule(lightning.LightningModule):
         self._optimisation = optimisation
         self._seed = seed
         self._validation_rouge_l = validation_rouge_l
+        self._plain_text = plain_text
         self._heads: list[Head | None] = []
         self._epoch_positions = self._epoch_nonfinite = 0
         self._val_sum = self._val_count = 0.0
         self._tokens_since_log, self._time_of_log = 0, time.perf_counter()
         self._sources_since_log, self._sources_of_round = [0] * len(SOURCES), [0] * len(SOURCES)
-        if objective.needs_teacher and not self._teacher:
+        soft = plain_text is not None and plain_text.objective.needs_teacher
+        if (objective.needs_teacher or soft) and not self._teacher:
             raise ValueError("the objective reads a teacher, but the pair has none")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -113,7 +129,9 @@ class DistillModule(lightning.LightningModule):
             {"params": matrices, "weight_decay": self._optimisation.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self._optimisation.lr)
+        return torch.optim.AdamW(
+            groups, lr=self._optimisation.lr, betas=self._optimisation.betas, eps=self._optimisation.eps
+        )
 
     def on_fit_start(self) -> None:
         """The student trains, the teacher joins it on its device."""
@@ -143,7 +161,7 @@ class DistillModule(lightning.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()
-        total = self._summed_over_ranks(self._accumulate(chosen))
+        total = self._summed_over_ranks(self._accumulate(chosen, self._objective))
         if total.num_nonfinite > 0 and total.surviving_weight > 0:
             total.loss /= total.surviving_weight
             for weight in self.student.parameters():
@@ -153,6 +171,7 @@ class DistillModule(lightning.LightningModule):
             # No position has anything to say: AdamW's momentum must not move the student on its own, and a rank alone
             # would not even have gradients.
             optimizer.zero_grad()
+        plain = self._add_plain_text(step)
         clip = self._optimisation.grad_clip or math.inf  # 0 is off
         grad_norm = nn.utils.clip_grad_norm_(self.student.parameters(), clip)
         if not torch.isfinite(grad_norm):
@@ -161,10 +180,11 @@ class DistillModule(lightning.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
-        self._epoch_positions += total.num_tokens
-        self._epoch_nonfinite += total.num_nonfinite
+        for parts in (total, plain):
+            self._epoch_positions += parts.num_tokens
+            self._epoch_nonfinite += parts.num_nonfinite
         self._objective.update({"progress": (step + 1) / self._optimisation.total_steps, **signal_means(total.signals)})
-        self._log_step(step, total, lr=lr, grad_norm=float(grad_norm))
+        self._log_step(step, total, plain, lr=lr, grad_norm=float(grad_norm))
         if (step + 1) % self.trainer.num_training_batches == 0:
             self._end_round()
 
@@ -234,18 +254,30 @@ class DistillModule(lightning.LightningModule):
         positions = checkpoint.get("positions", {"round": 0, "nonfinite": 0})  # 0.1.0 kept none
         self._epoch_positions, self._epoch_nonfinite = positions["round"], positions["nonfinite"]
 
-    def _accumulate(self, batch: Batch) -> StepParts:
-        """Loss parts of this rank's batch, its gradient accumulated over micro-batches."""
+    def _add_plain_text(self, step: int) -> StepParts:
+        """Parts of the step's pretraining loss, all 0 without one; its gradient is added to that of the objective.
+
+        Positions without a finite value are counted and contribute 0; the mean stays one over all of them.
+        """
+        if self._plain_text is None:
+            return StepParts(signals={})
+        batch = self._plain_text.batch_of_step(step).to(self.device)
+        return self._summed_over_ranks(
+            self._accumulate(batch, self._plain_text.objective, coefficient=self._plain_text.coefficient)
+        )
+
+    def _accumulate(self, batch: Batch, objective: Objective, *, coefficient: float = 1.0) -> StepParts:
+        """Loss parts of this rank's batch, its gradient accumulated over micro-batches; coefficient: of the loss."""
         # A mean per micro-batch depends on which rows it holds: they stay as they were drawn
         divide = batch.split if self._options.reduction == "micro_batch_mean" else batch.micro_batches
         micro_batches = list(divide(self._options.micro_batch_size))
-        weights = self._token_weights(batch, micro_batches)
-        total = StepParts(signals={name: [0.0, 0.0] for name in self._objective.measured_signals})
+        weights = [coefficient * each for each in self._token_weights(batch, micro_batches)]
+        total = StepParts(signals={name: [0.0, 0.0] for name in objective.measured_signals})
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             # Without a label there is nothing to compute, but a rank alone must not skip the exchange of gradients.
             if micro.labelled.any() or self.trainer.world_size > 1:
-                parts = self._loss_parts(micro, weights[index])
+                parts = self._loss_parts(micro, objective, weights[index])
                 with contextlib.nullcontext() if last else self._unsynchronised():
                     # Data-parallel training averages over ranks; the weights are of the sum over ranks.
                     self.manual_backward(parts.loss * self.trainer.world_size)
@@ -273,16 +305,16 @@ class DistillModule(lightning.LightningModule):
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else contextlib.nullcontext()
 
-    def _loss_parts(self, batch: Batch, weights: Tensor) -> LossParts:
+    def _loss_parts(self, batch: Batch, objective: Objective, weights: Tensor) -> LossParts:
         mask, labels = batch.labelled, batch.labels[batch.labelled]
-        models = [self.student, *(self._teacher if self._objective.needs_teacher else ())]
+        models = [self.student, *(self._teacher if objective.needs_teacher else ())]
         heads = self._heads[: len(models)]
         if any(head is None for head in heads):
             logits = [self._all_logits(model, batch)[mask] for model in models]
             return chunked_objective_from_logits(
                 logits[0],
                 logits[1] if len(logits) > 1 else None,
-                self._objective,
+                objective,
                 labels=labels,
                 token_weights=weights,
                 vocab_size=self._vocab_size,
@@ -295,7 +327,7 @@ class DistillModule(lightning.LightningModule):
             student_head,
             states[1] if len(states) > 1 else None,
             heads[1] if len(heads) > 1 else None,
-            self._objective,
+            objective,
             labels=labels,
             token_weights=weights,
             vocab_size=self._vocab_size,
@@ -334,7 +366,7 @@ class DistillModule(lightning.LightningModule):
             torch.distributed.all_reduce(row)
         return row.tolist()
 
-    def _log_step(self, step: int, parts: StepParts, *, lr: float, grad_norm: float) -> None:
+    def _log_step(self, step: int, parts: StepParts, plain: StepParts, *, lr: float, grad_norm: float) -> None:
         self._tokens_since_log += parts.num_tokens
         self.log("loss", parts.loss, prog_bar=True, logger=False)
         if (step + 1) % self._options.log_every_steps and step + 1 < self._optimisation.total_steps:
@@ -346,6 +378,8 @@ class DistillModule(lightning.LightningModule):
         self.log("labels/s", tokens_per_s, prog_bar=True, logger=False)
         schedules = {f"schedule/{name}": value for name, value in self._objective.current_values().items()}
         metrics = {"train/loss": parts.loss, "train/lr": lr, "train/grad_norm": grad_norm, **schedules}
+        if self._plain_text is not None:
+            metrics["train/lm_loss"] = plain.loss / self._plain_text.coefficient
         self._log(
             {
                 **metrics,
