@@ -117,12 +117,16 @@ def test_a_lam_that_makes_the_loss_identically_0_is_refused(run, order, lam, alp
 
 
 def test_the_methods_of_others_are_points_of_ours(id_of):
-    assert id_of("method=distillm_skl") == id_of("divergence=kl", "amid.alpha=-1", "amid.lam=0.1")
+    adaptive = ("strategy=adaptive_off_policy", "objective.lm_coef=1")
+    assert id_of("method=distillm_skl") == id_of("divergence=kl", "amid.alpha=-1", "amid.lam=0.1", *adaptive)
     srkl = ("divergence=kl", "divergence.order=qr", "amid.alpha=-1", "amid.lam=0.9")
-    assert id_of("method=distillm_srkl") == id_of(*srkl)
+    assert id_of("method=distillm_srkl") == id_of(*srkl, *adaptive)
     assert id_of("method=kd") == id_of("divergence=kl", "amid.alpha=null")
-    assert id_of("method=abkd") == id_of("divergence=ab", "amid.alpha=null")
-    assert id_of("method=amid") == id_of()
+    assert id_of("method=abkd") == id_of("divergence=ab", "amid.alpha=null", *adaptive)
+    assert id_of("method=amid") == id_of(*adaptive)
+    assert id_of("method=imitkd") == id_of("method=kd", "strategy=on_policy", "objective.lm_coef=1")
+    assert id_of("method=gkd") == id_of("divergence=gjs", "amid.alpha=null", "strategy=mixed")
+    assert id_of("method=skd") == id_of("method=kd", "strategy=speculative")
 
 
 @pytest.mark.parametrize("alpha", [math.inf, -math.inf])

@@ -46,6 +46,42 @@ def test_values_of_a_term_name_the_cell_as_those_of_the_nodes_do(run):
     assert cell_of(listed(before, entry)).id == cell_of(run).id
 
 
+AB = {"name": "ab", "order": "pr", "alpha": None}
+
+
+def largest(*candidates):
+    return {"kind": "max", "weight": 1.0, "candidates": list(candidates)}
+
+
+def test_a_largest_candidate_is_named_by_its_candidates_in_any_order_and_by_how_a_step_is_divided(run):
+    one, other = ({**AB, "params": {"ab_alpha": a, "ab_beta": b}} for a, b in ((0.2, 0.8), (0.7, 0.3)))
+    cell = cell_of(listed(run, largest(one, other)))
+    assert cell.id == cell_of(listed(run, largest(other, one))).id
+    assert cell.id != cell_of(listed(run, largest(one, {**other, "order": "rp"}))).id
+    assert cell.values["teacher"] == cell_of(run).values["teacher"], "the teacher has a say"
+    divided = listed(run, largest(one, other))
+    divided.trainer.micro_batch_size = 4
+    assert cell_of(divided).id != cell.id, "the choice is made per forward pass"
+
+
+@pytest.mark.parametrize(
+    ("candidates", "words"),
+    [
+        (None, ("objective.terms[0].candidates", "at least two", "null")),
+        ([AB], ("at least two",)),
+        ([AB, "ab"], ("objective.terms[0].candidates[1]", "must be a mapping")),
+        ([AB, {"weight": 1}], ("unknown key 'objective.terms[0].candidates[1].weight'",)),
+        ([AB, {"name": "kll"}], ("objective.terms[0].candidates[1]", "kll")),
+    ],
+)
+def test_candidates_that_cannot_be_are_named_by_their_place(run, candidates, words):
+    with pytest.raises(RequestError) as caught:
+        cell_of(
+            listed(run, {"kind": "max", "weight": 1.0, **({} if candidates is None else {"candidates": candidates})})
+        )
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
 def test_another_list_is_another_cell_and_the_order_of_its_terms_is_none(run):
     entries = [divergence(0.9), KL, labels(0.1)]
     cell = cell_of(listed(run, *entries))

@@ -384,13 +384,20 @@ METHOD_FIXES = {
     "distillm_skl": ["amid.alpha=0", "divergence.order=rp"],
     "distillm_srkl": ["amid.alpha_schedule.name=linear"],
     "amid": ["objective=sft"],
+    "imitkd": ["strategy=fixed", "divergence=rkl"],
+    "gkd": ["strategy.name=on_policy", "divergence=kl"],
+    "skd": ["strategy=fixed"],
+    "max_ab": ["objective.terms=null"],
 }
 METHOD_FREE = {
     "kd": ["seed=3", "train.lr=1e-3", "strategy=on_policy"],
     "abkd": ["divergence.params.ab_alpha=0.5"],
     "amid": ["amid.alpha=-1", "amid.lam=0.5", "divergence=kl"],
     "distillm_skl": ["amid.lam=0.2"],
-    "taid": ["amid.lam_schedule.params.t_start=0.2"],
+    "imitkd": ["strategy.use_buffer=false", "objective.lm_coef=0"],
+    "gkd": ["divergence.params.gjs_weight=0.9", "strategy.student_probability=0.25"],
+    "akl": ["strategy=fixed"],
+    "taid": ["strategy=fixed", "amid.lam_schedule.params.t_start=0.2"],
 }
 
 

@@ -9,7 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from small import ROOT, SMALL, STRATEGIES
+from small import SMALL, STRATEGIES
 
 from amid.experiment import Experiment, run_task
 from amid.sweep.compose import run_of_overrides
@@ -20,10 +20,16 @@ LENGTH = (
     "train.validation={every_steps: 5, max_new_tokens: 6}",
     "data.max_tokens=340",  # at most 20 tokens of student-written text
     "trainer.log_every_steps=1",
+    "plain_text.num_documents=60",
+    "plain_text.chunk_tokens=32",
 )
-METHODS = {f"method={path.stem}": (f"method={path.stem}",) for path in (ROOT / "conf" / "method").glob("*.yaml")}
+# Those with an objective of their own on the data they name, and those of the first curves on the data of that time.
+WHOLE = ("sft", "kd", "gkd", "akl", "bdkd", "csd", "max_ab", "amid")
+ON_GOLD = ("abkd", "amid", "distillm_skl", "distillm_srkl", "taid")
+GOLD = ("strategy=fixed", "objective.lm_coef=0")
 CASES = {
-    **METHODS,
+    **{f"method={name}": (f"method={name}",) for name in WHOLE},
+    **{f"method={name} on gold": (f"method={name}", *GOLD) for name in ON_GOLD},
     **{f"strategy {name}": overrides for name, overrides in STRATEGIES.items()},
     "objective=mix": ("objective=mix",),
     "reduction=sequence_mean": ("objective.reduction=sequence_mean",),

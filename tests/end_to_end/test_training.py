@@ -367,7 +367,7 @@ def test_a_run_without_finite_divergences_fails_as_diverged_and_keeps_its_traceb
     "overrides",
     [
         ("method=sft",),
-        ("method=taid",),
+        ("method=taid", "strategy=fixed", "objective.lm_coef=0"),
         ("divergence=kl", "divergence.order=qr", "amid.lam=0.9", "objective=mix"),
         ("amid.alpha=inf",),
         ("compat=official_code", "amid.alpha=3"),
@@ -398,7 +398,7 @@ def test_a_taid_schedule_moves_and_is_restored(
         lines = map(json.loads, experiment.store.journal_path(experiment.cell).read_text().splitlines())
         return [line["metrics"]["schedule/lam"] for line in lines if "schedule/lam" in line["metrics"]]
 
-    more = ("method=taid", "trainer.log_every_steps=1")
+    more = ("method=taid", "strategy=fixed", "objective.lm_coef=0", "trainer.log_every_steps=1")
     run, again = small_run(*more), small_run(*more, f"paths.results={tmp_path}/again")
     run_task(run)
     assert lams(run) == sorted(lams(run))

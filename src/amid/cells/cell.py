@@ -67,7 +67,8 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
     ignored = ignored_optimisation(run.train)
     data = data_identity(run.data, digests)
     stages = stages_of(run, data, digests)
-    compat, drops = _compat_identity(run), student_drops(run.pair)
+    # Dropout draws its masks, and a largest candidate is chosen, per forward pass
+    compat, drops = _compat_identity(run), student_drops(run.pair) or any(term.kind == "max" for term in run.terms)
     values: dict[str, Any] = {
         "cell_version": CELL_VERSION,
         # Without a term that reads it the teacher has no say, unless it writes; as origin it is part of student_init.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from amid.config import CompatCfg, DivergenceTermCfg, RunCfg, kd_ratio_of
+from amid.config import CompatCfg, DivergenceTermCfg, MaxTermCfg, RunCfg, kd_ratio_of
 from amid.errors import RequestError
 
 
@@ -90,4 +91,13 @@ def _divergence_identity(term: DivergenceTermCfg, compat: CompatCfg, ignored: li
     return {"divergence": divergence, "amid": assistant}
 
 
-IDENTITIES: Mapping[str, Callable[[Any, CompatCfg, list[str]], dict[str, Any]]] = {"divergence": _divergence_identity}
+def _max_identity(term: MaxTermCfg, compat: CompatCfg, ignored: list[str]) -> dict[str, Any]:
+    """The candidates, each as a divergence is named; their order does not matter."""
+    named = [_divergence_identity(candidate, compat, ignored) for candidate in term.candidates]
+    return {"candidates": sorted(named, key=lambda values: json.dumps(values, sort_keys=True, default=str))}
+
+
+IDENTITIES: Mapping[str, Callable[[Any, CompatCfg, list[str]], dict[str, Any]]] = {
+    "divergence": _divergence_identity,
+    "max": _max_identity,
+}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
@@ -134,7 +134,38 @@ class DivergenceTermCfg:
         return has_alpha and (self.is_scheduled("lam") or self.amid.lam != self.neutral_lam)
 
 
-KINDS: dict[str, type[TermCfg]] = {kind.kind: kind for kind in (DivergenceTermCfg, LabelsTermCfg)}
+@dataclass(frozen=True)
+class MaxTermCfg:
+    """The largest of several divergences of a batch, each with its assistant (max-AB)."""
+
+    kind: ClassVar[str] = "max"
+    keys: ClassVar[tuple[str, ...]] = ("candidates",)
+    reads_teacher: ClassVar[bool] = True
+
+    weight: float
+    candidates: tuple[DivergenceTermCfg, ...]
+    place: str | None = field(default=None, compare=False)
+
+    @classmethod
+    def filled(cls, given: Mapping[str, Any], inherited: Inherited, *, weight: float, place: str) -> MaxTermCfg:
+        """The term, its candidates filled as divergences are and of weight 1."""
+        listed = given.get("candidates")
+        if not isinstance(listed, list) or len(listed) < 2:
+            raise RequestError(
+                f"{place}.candidates must be a list of at least two divergences such as {{name: kl, order: pr, "
+                f"alpha: null}}, got {json.dumps(listed, default=str)}"
+            )
+        candidates = []
+        for index, entry in enumerate(listed):
+            where = f"{place}.candidates[{index}]"
+            if not isinstance(entry, Mapping):
+                raise RequestError(f"{where} must be a mapping such as {{name: kl, alpha: null}}, got {entry!r}")
+            _check_entry(entry, DivergenceTermCfg.keys, place=where)
+            candidates.append(DivergenceTermCfg.filled(entry, inherited, weight=1.0, place=where))
+        return cls(weight, tuple(candidates), place)
+
+
+KINDS: dict[str, type[TermCfg]] = {kind.kind: kind for kind in (DivergenceTermCfg, LabelsTermCfg, MaxTermCfg)}
 
 
 def compiled_terms(objective: ObjectiveCfg, divergence: DivergenceCfg, amid: AmidCfg) -> tuple[TermCfg, ...]:
@@ -176,15 +207,19 @@ def _term(entry: Any, inherited: Inherited, *, place: str) -> TermCfg:
         raise RequestError(f"{place}.kind has no value and no default; valid: {', '.join(sorted(KINDS))}")
     one_of(f"{place}.kind", str(entry["kind"]), tuple(sorted(KINDS)))
     kind = KINDS[entry["kind"]]
-    valid = [*COMMON_KEYS, *kind.keys]
-    for key in entry:
-        if key not in valid:
-            raise unknown_key(f"{place}.{key}", valid, prefix=f"{place}.")
+    _check_entry(entry, [*COMMON_KEYS, *kind.keys], place=place)
     weight = entry.get("weight")
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not (0.0 <= weight <= sys.float_info.max):
         raise RequestError(f"{place}.weight must be a number, at least 0, got {json.dumps(weight, default=str)}")
     given = {key: value for key, value in entry.items() if key not in COMMON_KEYS}
     return kind.filled(given, inherited, weight=float(weight), place=place)
+
+
+def _check_entry(entry: Mapping[str, Any], valid: Sequence[str], *, place: str) -> None:
+    """Raises RequestError for a key that the entry may not hold."""
+    for key in entry:
+        if key not in valid:
+            raise unknown_key(f"{place}.{key}", list(valid), prefix=f"{place}.")
 
 
 def _made(schema: type[Node], inherited: dict[str, Any], given: dict[str, Any], *, place: str) -> Node:
@@ -204,8 +239,15 @@ def _active(terms: Iterable[TermCfg]) -> list[TermCfg]:
 
 def _rank(term: TermCfg) -> tuple[str, str, float]:
     """What sorts terms: their values, so that a list means the same in any order."""
-    values = {key: value for key, value in asdict(cast(Any, term)).items() if key not in ("place", "weight")}
+    values = {key: value for key, value in _placeless(asdict(cast(Any, term))).items() if key != "weight"}
     return term.kind, json.dumps(values, sort_keys=True, default=str), term.weight
+
+
+def _placeless(values: Any) -> Any:
+    """The values of a term without where it, and what it is made of, was written."""
+    if isinstance(values, Mapping):
+        return {key: _placeless(value) for key, value in values.items() if key != "place"}
+    return [_placeless(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _as_shorthand(terms: list[TermCfg]) -> tuple[TermCfg, ...]:
@@ -222,11 +264,13 @@ def _as_shorthand(terms: list[TermCfg]) -> tuple[TermCfg, ...]:
 
 def _check_adaptive(terms: Iterable[TermCfg]) -> None:
     """Raises RequestError if several terms would follow the measurement of one."""
+    divergences: list[DivergenceTermCfg] = []
+    for term in terms:
+        divergences += [term] if isinstance(term, DivergenceTermCfg) else getattr(term, "candidates", ())
     adaptive = [
         term.place
-        for term in terms
-        if isinstance(term, DivergenceTermCfg)
-        and ADAPTIVE_SCHEDULE in (term.amid.alpha_schedule.name, term.amid.lam_schedule.name)
+        for term in divergences
+        if ADAPTIVE_SCHEDULE in (term.amid.alpha_schedule.name, term.amid.lam_schedule.name)
     ]
     if len(adaptive) > 1:
         raise RequestError(

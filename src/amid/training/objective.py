@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from amid.config import CompatCfg, DivergenceCfg, DivergenceTermCfg, LabelsTermCfg, ScheduleCfg, TermCfg
+from amid.config import CompatCfg, DivergenceCfg, DivergenceTermCfg, LabelsTermCfg, MaxTermCfg, ScheduleCfg, TermCfg
 from amid.config.own_function import own_function, users_code
 from amid.core import (
     SCHEDULES,
@@ -17,6 +17,7 @@ from amid.core import (
     CrossEntropy,
     Divergence,
     DivergenceTerm,
+    MaxDivergence,
     Objective,
     Order,
     Schedule,
@@ -95,6 +96,10 @@ def _divergence_term(cfg: DivergenceTermCfg, compat: Compat) -> DivergenceTerm:
         raise RequestError(f"{where}divergence '{cfg.divergence.name}': {err}") from err
 
 
+def _max_term(cfg: MaxTermCfg, compat: Compat) -> MaxDivergence:
+    return MaxDivergence(tuple(_divergence_term(each, compat) for each in cfg.candidates), weight=cfg.weight)
+
+
 def _divergence(cfg: DivergenceCfg, compat: Compat) -> Divergence:
     """The divergence with its parameters bound; one's own, found and tried."""
     if cfg.function is None:
@@ -119,4 +124,8 @@ def _schedule(cfg: ScheduleCfg, value: float | None) -> Schedule | None:
 
 
 # What a kind of term in the configuration becomes.
-BUILDERS: Mapping[str, Callable[[Any, Compat], Term]] = {"divergence": _divergence_term, "labels": _labels_term}
+BUILDERS: Mapping[str, Callable[[Any, Compat], Term]] = {
+    "divergence": _divergence_term,
+    "labels": _labels_term,
+    "max": _max_term,
+}

@@ -1,0 +1,60 @@
+"""docs/methods.md against conf/method: every row is a file, every file a row, and says what that file composes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from amid.config import DivergenceTermCfg, LabelsTermCfg
+from amid.sweep.compose import run_of_overrides
+
+ROOT = Path(__file__).resolve().parents[2]
+ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| `(\w+)` \| ([\d.]+) \| (.+) \|$", re.M)
+ROWS = {name: rest for name, *rest in ROW.findall((ROOT / "docs" / "methods.md").read_text())}
+# Methods that are more than a divergence with an assistant on a strategy's data; everything else is one YAML file.
+WITH_A_PART_OF_THEIR_OWN = {"max_ab": "the term `max`"}
+NAMES = {"ab": "AB(0.2, 0.7)", "kl": "KL", "gjs": "GJS", "akl": "AKL", "bdkd": "both KLs", "csd": "variance"}
+NAMES |= {"jeffreys": "KL(p ‖ q) + KL(q ‖ p)", "tv": "L1 distance", "amari": "Amari"}
+
+
+@pytest.fixture(scope="module")
+def methods():
+    return {name: run_of_overrides([f"method={name}"]) for name in ROWS}
+
+
+def test_every_method_is_a_row_and_every_row_a_method():
+    assert set(ROWS) == {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_names_the_data_and_the_pretraining_loss_that_the_method_has(methods, name):
+    _, strategy, lm_coef, _ = ROWS[name]
+    assert methods[name].strategy.name == strategy
+    assert methods[name].objective.lm_coef == float(lm_coef)
+    assert methods[name].objective.lm_kd_ratio == 0.0
+
+
+@pytest.mark.parametrize("name", sorted(set(ROWS) - {"sft"} - set(WITH_A_PART_OF_THEIR_OWN)))
+def test_a_row_says_the_divergence_and_the_assistant_of_its_only_term(methods, name):
+    loss = ROWS[name][0]
+    (term,) = methods[name].terms
+    assert isinstance(term, DivergenceTermCfg)
+    assert NAMES[term.divergence.name] in loss
+    assert ("λ" in loss) == term.has_assistant
+    if term.has_assistant:
+        assert f"α {term.amid.alpha:g}," in loss
+        left, right = term.divergence.order
+        assert f"({left} ‖ {right})" in loss
+        assert term.is_scheduled("lam") or f"λ {term.amid.lam:g}" in loss
+    assert ("detached" in loss) == term.amid.detach_student
+
+
+def test_sft_is_the_labels_alone(methods):
+    assert methods["sft"].terms == (LabelsTermCfg(1.0),)
+
+
+def test_methods_of_one_table_differ_in_nothing_but_objective_data_and_pretraining_loss(methods):
+    """A fair start: pair, budget, seed and evaluation are those of the defaults."""
+    for name, run in methods.items():
+        for node in ("pair", "data", "plain_text", "train", "evaluation", "compat", "seed"):
+            assert getattr(run, node) == getattr(methods["sft"], node), (name, node)
