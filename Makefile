@@ -47,11 +47,11 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not kill and not real and not gpu and not hostile and not flips'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips'
 
 .PHONY: test-hostile
 test-hostile: $(STAMP) ## Bad requests, files, names and environments: one line each, and nothing changed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m hostile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m hostile
 
 .PHONY: test-kill
 test-kill: $(STAMP) ## Kill and resume real sweeps: KILLED_SWEEPS=1

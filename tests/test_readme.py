@@ -73,6 +73,8 @@ def folder(tmp_path, monkeypatch):
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.jsonl").write_text(record * 4)
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "a.jsonl").write_text('{"text": "Some text."}\n')
+    (tmp_path / "b.txt").write_text("More text.")
     return tmp_path
 
 
@@ -130,6 +132,10 @@ def test_every_override_of_the_prose_composes(where, override, folder):
         ("data.root=", "data=jsonl"),
         ("evaluation.sets.flores200.", "evaluation=flores200"),
         ("strategy.", "strategy=on_policy"),
+        ("divergence.params.gjs", "divergence=gjs"),
+        ("divergence.params.bdkd", "divergence=bdkd"),
+        ("plain_text=files", f"plain_text.root={folder}"),
+        ("plain_text=files", "plain_text.files=[a.jsonl]"),
     ):
         if text.startswith(needs):
             context.append(given)

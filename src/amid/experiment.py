@@ -19,7 +19,7 @@ from amid.config.names import refuse_links
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
 from amid.errors import RunError
-from amid.evaluation.endings import Validated, progress_of, validated, warnings_of
+from amid.evaluation.endings import Validated, progress_of, validated, warnings_of, warnings_of_strategy
 from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import some_responses, summary_of
@@ -34,6 +34,7 @@ from amid.store import Entry, Score, Store
 from amid.store.claims import Claim, held
 from amid.store.failures import not_trained, recorded
 from amid.store.frozen import Request, check_same_cell, freeze
+from amid.store.status import spent_in
 from amid.store.watch import Patience
 from amid.sweep.plan import is_evaluated, label, resolved_config
 from amid.sweep.preflight import check_run
@@ -231,6 +232,7 @@ class Experiment:
                 select=cast(Literal["rouge_l", "loss"], self._plan.train.validation.select),
                 vocab_size=self.stages.vocab_size("student", student),
             )
+            warnings += warnings_of_strategy(self.run.strategy.name, spent_in(store.status(cell)))
             store.set_status(cell, "done", seconds=round(seconds, 1), warnings=warnings)
             shutil.rmtree(store.checkpoints_folder(cell), ignore_errors=True)  # the weights are in model/
             self._report(scores, seconds, mirror)
@@ -250,7 +252,13 @@ class Experiment:
         result = self._fit(pair, mirrors=mirrors)
         partial = self.store.partial_model(self.cell, claim)
         write_model(pair.student, pair.tokenizer, partial)
-        self.store.publish_model(self.cell, partial, train_seconds=round(result.seconds, 1), best=result.best_value)
+        spent = {
+            name: round(value, 1) if isinstance(value, float) else value
+            for name, value in result.spent.state_dict().items()
+        }
+        self.store.publish_model(
+            self.cell, partial, train_seconds=round(result.seconds, 1), best=result.best_value, spent=spent
+        )
         return pair.student
 
     def _pair(self) -> Pair:

@@ -22,6 +22,7 @@ from amid.cells.cell import cell_of
 from amid.config import STRATEGY_OPTIONS, RunCfg
 from amid.errors import RequestError
 from amid.experiment import Experiment, run_task
+from amid.store.status import spent_in
 from amid.sweep.compose import run_of_overrides
 from amid.training import step as module_of_training
 
@@ -53,6 +54,15 @@ def journal(run: RunCfg) -> list[dict[str, Any]]:
     return [json.loads(line)["metrics"] for line in lines]
 
 
+def spent_by(run: RunCfg) -> dict[str, float]:
+    """What the training of a cell used up, without what a clock or the machine decides."""
+    experiment = Experiment(run)
+    spent = spent_in(experiment.store.status(experiment.cell))
+    assert spent.pop("peak_memory_mb") > 0
+    assert spent.pop("generation_seconds") >= 0
+    return spent
+
+
 @pytest.mark.parametrize("name", [*STRATEGIES, "plain_text"])
 def test_a_run_of_any_strategy_stopped_at_any_step_ends_as_the_undisturbed_one(
     name: str, small_run: Compose, tmp_path: Path
@@ -68,6 +78,7 @@ def test_a_run_of_any_strategy_stopped_at_any_step_ends_as_the_undisturbed_one(
         assert weights_of(again) == weights_of(undisturbed)
         assert scores_of(again) == scores_of(undisturbed)
         assert losses_of(again) == losses_of(undisturbed)
+        assert spent_by(again) == spent_by(undisturbed), "what was spent before a stop counts"
 
 
 def test_every_strategy_says_what_it_did(small_run: Compose, caplog: pytest.LogCaptureFixture) -> None:
@@ -102,6 +113,30 @@ def test_every_strategy_says_what_it_did(small_run: Compose, caplog: pytest.LogC
     assert adaptive[-1]["strategy/buffer_size"] == 16
     assert adaptive[-1]["strategy/buffer_age_steps"] > 0
     assert adaptive[-1]["strategy/threshold"] >= 0.9
+
+
+def test_what_a_cell_used_up_is_recorded_with_its_model(small_run: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = ("objective.lm_coef=1", "plain_text.num_documents=40", "plain_text.chunk_tokens=25")
+    fixed, fresh = small_run(*LONGER, *plain), small_run(*STRATEGIES["on_policy_fresh"], *LONGER)
+    for run in (fixed, fresh):
+        run_task(run)
+    spent = [spent_by(run) for run in (fixed, fresh)]
+    assert [each["steps"] for each in spent] == [9, 9]
+    assert [each["generated_steps"] for each in spent] == [0, 9]
+    assert [each["teacher_calls"] for each in spent] == [9, 9], "not in the pretraining loss, which reads labels"
+    chunks = 9 * 8 * 24  # steps, chunks of a step, positions that are read
+    assert spent[0]["student_tokens"] == spent[0]["teacher_tokens"] + chunks
+    assert spent[1]["student_tokens"] == spent[1]["teacher_tokens"]
+    assert (spent[0]["generated_tokens"], 9 * 8 <= spent[1]["generated_tokens"] <= 9 * 8 * 20) == (0, True)
+
+
+def test_a_strategy_that_never_came_to_student_text_says_so(small_run: Compose) -> None:
+    run = small_run("strategy=adaptive_off_policy", *LONGER)
+    run_task(run)
+    experiment = Experiment(run)
+    warned = experiment.store.status(experiment.cell)["warnings"]
+    text = "no student text occurred: strategy adaptive_off_policy trained on gold text only, as fixed does"
+    assert text in warned
 
 
 def test_a_fixed_run_logs_nothing_about_generation(small_run: Compose) -> None:

@@ -322,6 +322,7 @@ def test_one_response_alone_has_no_self_bleu(jsonl_run):
 
 def test_the_ids_of_the_embedded_sets_are_those_of_the_texts_in_the_stores(run):
     """Golden: generations and scores are named by them, so a moved one has every model of every store asked again."""
+    run.train.validation.num_examples = None
     found, entry_id = protocol(run, IDENTITY), "c" * 12
     assert found.validation_id(entry_id) == "9a76ab901765"
     for name, ids in (

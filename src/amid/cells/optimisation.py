@@ -14,6 +14,8 @@ def optimisation_identity(train: TrainCfg | SftCfg) -> dict[str, Any]:
     values = asdict(train)
     for name in _without_effect(train):
         del values[name]
+    if train.validation.every_steps is not None:
+        del values["validation"]["rounds"]  # they are counted in steps
     return values
 
 

@@ -16,6 +16,8 @@ from amid.cells.optimisation import optimisation_identity
 from amid.config import SCRATCH, TEACHER, PairCfg, Role, RunCfg, SftCfg
 from amid.digests.fingerprint import FileDigests, value_digest
 
+# What is left of a validation that writes no text.
+NUMERIC_VALIDATION = ("select", "rounds", "every_steps", "num_examples")
 # Of stages whose numbers a new CELL_VERSION does not change.
 STAGE_VERSIONS: Mapping[str, int] = {"tokenizer": 1, "model": 1}
 
@@ -160,7 +162,7 @@ def _sft_identity(
         return {"init_seed": sft.seed} if scratch else {}
     plan = optimisation_identity(sft)
     if sft.validation.select == "loss":  # then no text is written
-        plan["validation"] = {key: plan["validation"][key] for key in ("select", "every_steps", "num_examples")}
+        plan["validation"] = {key: value for key, value in plan["validation"].items() if key in NUMERIC_VALIDATION}
     return {
         "sft": plan,
         "data": {key: value for key, value in asked.data.items() if key != "num_train"},

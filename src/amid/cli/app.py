@@ -19,6 +19,7 @@ from amid.config.overrides import override
 from amid.errors import EXIT_INTERRUPTED, RequestError, RunError, one_line, unknown_name
 from amid.metrics import METRICS, VALIDATION_METRICS
 from amid.reports.columns import aligned
+from amid.reports.costs import COST_STYLES, cost_rows, render_costs
 from amid.reports.tables import STYLES, Style, build_table, render
 from amid.store import Store
 from amid.store.damage import damage_of, is_pruned
@@ -91,6 +92,19 @@ def status(name: SweepName = None, results: Results = Path("results")) -> None:
     unverified = sum(is_unverified(folder) for _, folder, _ in folders)
     if unverified:
         say(f"unverified: {unverified} of {len(folders)} were written before digests were kept")
+
+
+@app.command()
+def costs(
+    name: SweepName = None,
+    results: Results = Path("results"),
+    style: Annotated[str, typer.Option(help=f"One of: {', '.join(COST_STYLES)}.")] = "text",
+) -> None:
+    """Print what every cell of a sweep used up: generated text, tokens, teacher calls, seconds, memory."""
+    if style not in COST_STYLES:
+        raise unknown_name("style", style, COST_STYLES)
+    store = _store(results)
+    say(render_costs(cost_rows(store.read_sweep(name), store), style), end="")
 
 
 @app.command()

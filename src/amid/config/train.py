@@ -60,7 +60,8 @@ class DataCfg:
 class ValidationCfg:
     """Validation selects the weights (and drives adaptive strategies), so it is part of a cell's identity."""
 
-    every_steps: int | None = None  # optimiser steps between validations, null = after each epoch
+    rounds: int | None = None  # validations in all, null = after each epoch
+    every_steps: int | None = None  # optimiser steps between validations, in place of rounds
     num_examples: int | None = None  # first validation records used, null = all
     select: str = "rouge_l"  # keep the weights of the best: rouge_l (highest) or loss (lowest)
     max_new_tokens: int = 256
@@ -69,6 +70,7 @@ class ValidationCfg:
 
     def __post_init__(self) -> None:
         one_of("train.validation.select", self.select, SELECTIONS)
+        at_least("train.validation.rounds", self.rounds, 1)
         at_least("train.validation.every_steps", self.every_steps, 1)
         at_least("train.validation.num_examples", self.num_examples, 1)
         at_least("train.validation.max_new_tokens", self.max_new_tokens, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +50,13 @@ def warnings_of(
             f"worse than guessing: validation loss {began}{end.loss:.2f}, above ln {vocab_size} = {uniform:.2f}"
         )
     return found
+
+
+def warnings_of_strategy(strategy: str, spent: Mapping[str, float]) -> list[str]:
+    """What is to be said of a strategy that did not do what it is for; spent: what the training used up."""
+    if strategy == "fixed" or spent.get("generated_steps", 1) > 0:
+        return []
+    return [f"no student text occurred: strategy {strategy} trained on gold text only, as fixed does"]
 
 
 def _is_as_good(end: Validated, start: Validated, *, select: Literal["rouge_l", "loss"]) -> bool:

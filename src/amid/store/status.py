@@ -14,9 +14,9 @@ from amid.store.layout import model_path, status_path
 from amid.store.watch import attempts, is_owned
 
 State = Literal["absent", "running", "stopped", "failed", "done", "damaged"]
-# What a finished training leaves to later attempts: the seal of its model, its seconds, its best validation, and what
-# is wrong with the student it ended with.
-TRAINED = ("model", "train_seconds", "best", "warnings")
+# What a finished training leaves to later attempts: the seal of its model, its seconds, its best validation, what is
+# wrong with the student it ended with, and what it used up.
+TRAINED = ("model", "train_seconds", "best", "warnings", "spent")
 REBUILT = "repeat the command that made it: it is rebuilt from what is sound"
 
 
@@ -39,6 +39,12 @@ def warnings_in(status: Mapping[str, Any]) -> list[str]:
     """What is wrong with the student that a training ended with, one line each."""
     found = status.get("warnings", [])
     return [str(text) for text in found] if isinstance(found, list) else []
+
+
+def spent_in(status: Mapping[str, Any]) -> dict[str, float]:
+    """What the training used up, by name; empty for one that recorded nothing."""
+    found = status.get("spent", {})
+    return {str(name): float(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def write_status(folder: Path, state: State, *, check: Callable[[], None], **details: Any) -> None:

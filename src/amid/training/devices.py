@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+import sys
+from pathlib import Path
+
 import torch
 
 # Names of trainer.accelerator, as Lightning has them, and the kinds of device each may stand for, best first.
@@ -28,6 +33,27 @@ def slow_training(precision: str, device: torch.device) -> str | None:
     if precision == "32-true" or device.type != "cpu" or bool(torch.cpu._is_amx_tile_supported()):
         return None
     return f"precision {precision} is slower than 32-true on this CPU, which has no matrix units for bfloat16"
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forgets the peak of what ran before, where that is possible (CUDA; a process on Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory since `reset_peak_memory`, MB: allocated on a CUDA device, else resident of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _is_there(kind: str) -> bool:

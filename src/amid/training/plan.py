@@ -105,7 +105,8 @@ def plan_of_stage(sft: SftCfg, data: DataCfg) -> TrainingPlan:
 
 
 def plan_steps(num_examples: int, train: TrainCfg) -> StepPlan:
-    """The step plan of so many examples: at most `train.max_steps` steps, a validation about every `every_steps`.
+    """The step plan of so many examples: at most `train.max_steps` steps, with a validation about every `every_steps`
+    steps, or `rounds` of them, or one after each epoch.
 
     Rounds are made equally long, so the total can be smaller by less than their number. Raises RunError if the data do
     not fill one batch.
@@ -115,5 +116,9 @@ def plan_steps(num_examples: int, train: TrainCfg) -> StepPlan:
         raise RunError(f"{num_examples} training examples do not fill one batch of {train.global_batch_size}")
     in_all = steps_per_epoch * train.epochs
     total = min(in_all, train.max_steps or in_all)
-    rounds = -(-total // min(total, train.validation.every_steps or steps_per_epoch))
+    validation = train.validation
+    if validation.every_steps is None and validation.rounds is not None:
+        rounds = min(total, validation.rounds)
+    else:
+        rounds = -(-total // min(total, validation.every_steps or steps_per_epoch))
     return StepPlan(steps_per_round=total // rounds, rounds=rounds)

@@ -20,6 +20,14 @@ from amid.strategies import Policy
 from amid.training.plan import TrainingPlan
 
 
+@dataclass(frozen=True)
+class Writing:
+    """One rollout: tokens written, and the seconds that took."""
+
+    num_tokens: int = 0
+    seconds: float = 0.0
+
+
 @dataclass
 class _Tally:
     """Sums over the rollouts since the last report."""
@@ -35,6 +43,7 @@ class Rollout:
 
     decoding: of the policy `student`. interleaving: of the policy `speculative`, or None where none is asked for.
     max_tokens: most tokens of prompt and response. unshifted_labels: label as the reference does (collate_unshifted).
+    last: the latest rollout.
     """
 
     def __init__(
@@ -58,6 +67,7 @@ class Rollout:
         self._max_tokens = max_tokens
         self._unshifted_labels = unshifted_labels
         self._tally = _Tally()
+        self.last = Writing()
 
     def __call__(self, batch: Batch, *, policy: Policy, step: int) -> Batch:
         """The batch's prompts with new responses, on the batch's device."""
@@ -65,10 +75,14 @@ class Rollout:
         prompts, example_ids = batch.prompts(), batch.example_ids.tolist()
         keys = [(self._seed, "rollout", step, example_id) for example_id in example_ids]
         completions = self._write(policy, prompts, keys)
+        self.last = Writing(
+            num_tokens=sum(len(completion.token_ids) for completion in completions),
+            seconds=time.perf_counter() - start,
+        )
         tally = self._tally
-        tally.seconds += time.perf_counter() - start
+        tally.seconds += self.last.seconds
         tally.num_responses += len(completions)
-        tally.num_tokens += sum(len(completion.token_ids) for completion in completions)
+        tally.num_tokens += self.last.num_tokens
         tally.num_ended += sum(completion.ended for completion in completions)
         return self._labelled(prompts, completions, example_ids).to(batch.input_ids.device)
 

@@ -12,7 +12,6 @@ import functools
 import hashlib
 import logging
 import math
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -29,10 +28,12 @@ from amid.data.batch import SOURCES, Batch
 from amid.errors import RunError
 from amid.pairs import Pair, hidden_states, output_head
 from amid.ranks import ALONE, Ranks
-from amid.store.measures import CLOCK
 from amid.strategies import Fixed, Policy, Strategy
+from amid.training.devices import peak_memory_mb
 from amid.training.optimisation import Optimisation, Reduction, StepParts, equal_weights, row_weights
 from amid.training.rollout import Rollout
+from amid.training.spent import Spent
+from amid.training.step_report import LABELS_PER_S, StepReport
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class DistillModule(lightning.LightningModule):
     ranks: this process among those that train together, where there are several.
     validation_rouge_l: student -> ROUGE-L of its responses to the validation prompts; None = validate by loss only.
     plain_text: a pretraining loss that is added to the objective; None = no such loss.
+    spent: what the training has used so far.
     The teacher is no submodule: it is in no checkpoint and no optimiser, and stays in eval mode.
     Raises ValueError if the objective reads a teacher that the pair does not have.
     """
@@ -115,8 +117,13 @@ class DistillModule(lightning.LightningModule):
         self._heads: list[Head | None] = []
         self._epoch_positions = self._epoch_nonfinite = 0
         self._val_sum = self._val_count = 0.0
-        self._tokens_since_log, self._time_of_log = 0, time.perf_counter()
-        self._sources_since_log, self._sources_of_round = [0] * len(SOURCES), [0] * len(SOURCES)
+        self.spent = Spent()
+        self._report = StepReport(
+            every_steps=self._options.log_every_steps,
+            total_steps=optimisation.total_steps,
+            strategy=self._strategy,
+            rollout=rollout,
+        )
         soft = plain_text is not None and plain_text.objective.needs_teacher
         if (objective.needs_teacher or soft) and not self._teacher:
             raise ValueError("the objective reads a teacher, but the pair has none")
@@ -156,8 +163,10 @@ class DistillModule(lightning.LightningModule):
             raise TypeError(f"the Trainer's loader must give an amid.data.batch.Batch, got {type(gold).__name__}")
         generate = functools.partial(self._generate, step=step)
         chosen = self._strategy.next_batch(gold.to(self.device), progress=progress, generate=generate).to(self.device)
-        for counts in (self._sources_since_log, self._sources_of_round):
-            counts[int(chosen.source[0])] += 1
+        source = SOURCES[int(chosen.source[0])]
+        self._report.count_source(source)
+        self.spent.steps += 1
+        self.spent.generated_steps += source != "gold"
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()
@@ -184,7 +193,7 @@ class DistillModule(lightning.LightningModule):
             self._epoch_positions += parts.num_tokens
             self._epoch_nonfinite += parts.num_nonfinite
         self._objective.update({"progress": (step + 1) / self._optimisation.total_steps, **signal_means(total.signals)})
-        self._log_step(step, total, plain, lr=lr, grad_norm=float(grad_norm))
+        self._say(step, total, plain, lr=lr, grad_norm=float(grad_norm))
         if (step + 1) % self.trainer.num_training_batches == 0:
             self._end_round()
 
@@ -192,9 +201,14 @@ class DistillModule(lightning.LightningModule):
         """The batch with new responses and, where a buffer will want them, the teacher's states."""
         assert self._rollout is not None, "this strategy was not expected to generate"
         fresh = self._rollout(batch, policy=policy, step=step)
+        self.spent.generated_tokens += self._rollout.last.num_tokens
+        self.spent.generation_seconds += self._rollout.last.seconds
         if not self._keep_teacher_states or any(head is None for head in self._heads):
             return fresh
-        parts = [self._states(self._teacher[0], micro) for micro in fresh.split(self._options.micro_batch_size)]
+        micro_batches = list(fresh.split(self._options.micro_batch_size))
+        parts = [self._states(self._teacher[0], micro) for micro in micro_batches]
+        for micro in micro_batches:
+            self._count_teacher(micro)
         width = fresh.input_ids.shape[1]
         padded = [nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts]
         return replace(fresh, teacher_states=torch.cat(padded))
@@ -242,15 +256,18 @@ class DistillModule(lightning.LightningModule):
         self._log(metrics, step=self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the states of every rank's strategy, of the schedules, and the round's counts of positions."""
+        """Adds the states of strategies and schedules, the counts of positions of the round, and what was spent."""
         checkpoint["strategy"] = self._ranks.gather(self._strategy.state_dict())
         checkpoint["objective"] = self._objective.state_dict()
+        self.spent.peak_memory_mb = max(self.spent.peak_memory_mb, peak_memory_mb(self.device))
+        checkpoint["spent"] = self._ranks.gather(self.spent.state_dict())
         checkpoint["positions"] = {"round": self._epoch_positions, "nonfinite": self._epoch_nonfinite}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores the states of strategy and schedules, and the round's counts of positions."""
+        """Restores the states of strategy and schedules, the round's counts of positions, and what was spent."""
         self._strategy.load_state_dict(checkpoint["strategy"][self._ranks.rank])
         self._objective.load_state_dict(checkpoint["objective"])
+        self.spent = Spent.of_state(checkpoint["spent"][self._ranks.rank] if "spent" in checkpoint else None)
         positions = checkpoint.get("positions", {"round": 0, "nonfinite": 0})  # 0.1.0 kept none
         self._epoch_positions, self._epoch_nonfinite = positions["round"], positions["nonfinite"]
 
@@ -308,6 +325,9 @@ class DistillModule(lightning.LightningModule):
     def _loss_parts(self, batch: Batch, objective: Objective, weights: Tensor) -> LossParts:
         mask, labels = batch.labelled, batch.labels[batch.labelled]
         models = [self.student, *(self._teacher if objective.needs_teacher else ())]
+        self.spent.student_tokens += int(batch.attention_mask.sum())
+        if len(models) > 1 and batch.teacher_states is None:
+            self._count_teacher(batch)
         heads = self._heads[: len(models)]
         if any(head is None for head in heads):
             logits = [self._all_logits(model, batch)[mask] for model in models]
@@ -332,6 +352,10 @@ class DistillModule(lightning.LightningModule):
             token_weights=weights,
             vocab_size=self._vocab_size,
         )
+
+    def _count_teacher(self, batch: Batch) -> None:
+        self.spent.teacher_calls += 1
+        self.spent.teacher_tokens += int(batch.attention_mask.sum())
 
     def _states(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         """[B, T, H] states before the output head; without graph for the teacher, whose states may be there already."""
@@ -366,54 +390,21 @@ class DistillModule(lightning.LightningModule):
             torch.distributed.all_reduce(row)
         return row.tolist()
 
-    def _log_step(self, step: int, parts: StepParts, plain: StepParts, *, lr: float, grad_norm: float) -> None:
-        self._tokens_since_log += parts.num_tokens
-        self.log("loss", parts.loss, prog_bar=True, logger=False)
-        if (step + 1) % self._options.log_every_steps and step + 1 < self._optimisation.total_steps:
-            return
-        now = time.perf_counter()
-        seconds = now - self._time_of_log
-        tokens_per_s = self._tokens_since_log / max(1e-9, seconds)
-        self._tokens_since_log, self._time_of_log = 0, now
-        self.log("labels/s", tokens_per_s, prog_bar=True, logger=False)
-        schedules = {f"schedule/{name}": value for name, value in self._objective.current_values().items()}
-        metrics = {"train/loss": parts.loss, "train/lr": lr, "train/grad_norm": grad_norm, **schedules}
+    def _say(self, step: int, total: StepParts, plain: StepParts, *, lr: float, grad_norm: float) -> None:
+        """Tells the progress bar and, at every log_every_steps, the journal."""
+        self.log("loss", total.loss, prog_bar=True, logger=False)
+        values = {"train/loss": total.loss, "train/lr": lr, "train/grad_norm": grad_norm}
+        values |= {f"schedule/{name}": value for name, value in self._objective.current_values().items()}
         if self._plain_text is not None:
-            metrics["train/lm_loss"] = plain.loss / self._plain_text.coefficient
-        self._log(
-            {
-                **metrics,
-                "train/num_nonfinite": self._epoch_nonfinite,
-                "train/dense_share": parts.num_dense / max(1, parts.num_tokens),
-                f"{CLOCK}labels_per_s": tokens_per_s,
-                **self._strategy_measures(seconds),
-            },
-            step=step + 1,
-        )
+            values["train/lm_loss"] = plain.loss / self._plain_text.coefficient
+        metrics = self._report.metrics(step, total, values=values, num_nonfinite=self._epoch_nonfinite)
+        if metrics is not None:
+            self.log("labels/s", metrics[LABELS_PER_S], prog_bar=True, logger=False)
+            self._log(metrics, step=step + 1)
 
     def strategy_summary(self) -> str:
         """What the strategy did since the last call, on one line; empty where it only hands out gold batches."""
-        if self._rollout is None:
-            return ""
-        counts, self._sources_of_round = self._sources_of_round, [0] * len(SOURCES)
-        parts = [
-            f"{name} {count / max(1, sum(counts)):.0%}" for name, count in zip(SOURCES, counts, strict=True) if count
-        ]
-        measures = self._strategy.measures()
-        if "threshold" in measures:
-            parts.append(f"threshold {measures['threshold']:.1f}")
-        if "buffer_size" in measures:
-            parts.append(f"buffer {measures['buffer_size']:.0f} ({measures['buffer_mb']:.1f} MiB)")
-        return "  " + ", ".join(parts)
-
-    def _strategy_measures(self, seconds: float) -> dict[str, float]:
-        """What the strategy did since the last call, `seconds` ago; empty where it only hands out gold batches."""
-        if self._rollout is None:
-            return {}
-        counts, self._sources_since_log = self._sources_since_log, [0] * len(SOURCES)
-        shares = {f"{name}_share": count / max(1, sum(counts)) for name, count in zip(SOURCES, counts, strict=True)}
-        strategy = {f"strategy/{name}": value for name, value in {**shares, **self._strategy.measures()}.items()}
-        return {**strategy, **self._rollout.measures(seconds=seconds)}
+        return self._report.summary()
 
     def _log(self, metrics: dict[str, float], *, step: int) -> None:
         for logger in self.loggers:

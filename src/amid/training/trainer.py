@@ -25,8 +25,9 @@ from amid.data.batch import Batch
 from amid.errors import RequestError, RunError
 from amid.ranks import Ranks
 from amid.training.checkpoints import BEST, KeepLast, SealedCheckpointIO, intact_checkpoint
-from amid.training.devices import device_of, slow_training
+from amid.training.devices import device_of, peak_memory_mb, reset_peak_memory, slow_training
 from amid.training.plan import StepPlan, TrainingPlace
+from amid.training.spent import Spent, over_ranks
 from amid.training.step import DistillModule
 from amid.training.tracking import Journal
 
@@ -37,10 +38,11 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 
 @dataclass(frozen=True)
 class FitResult:
-    """The value that the best weights were selected by, and seconds spent in this process."""
+    """The value that the best weights were selected by, seconds in this process, and what all attempts have spent."""
 
     best_value: float
     seconds: float
+    spent: Spent
 
 
 def run_trainer(
@@ -102,6 +104,7 @@ def run_trainer(
             log_every_n_steps=1,
         )
         start = time.perf_counter()
+        reset_peak_memory(device_of(resources.accelerator))
         # Lightning counts: the module asks for the batch of its step, and validation batches are made already.
         counter: DataLoader[int] = DataLoader(range(steps.steps_per_round), batch_size=None)  # type: ignore[arg-type]  # list
         val_loader: DataLoader[Batch] = DataLoader(list(validation), batch_size=None)  # type: ignore[arg-type]  # list
@@ -123,7 +126,13 @@ def run_trainer(
             raise KeyboardInterrupt
     if best.best_model_score is None:
         raise RunError("training ended without a validation")
-    return FitResult(best_value=float(best.best_model_score), seconds=time.perf_counter() - start)
+    spent = module.spent
+    spent.peak_memory_mb = max(spent.peak_memory_mb, peak_memory_mb(device_of(resources.accelerator)))
+    return FitResult(
+        best_value=float(best.best_model_score),
+        seconds=time.perf_counter() - start,
+        spent=over_ranks(Spent(**state) for state in ranks.gather(spent.state_dict())),
+    )
 
 
 def _journal_of(place: TrainingPlace) -> list[Logger]:

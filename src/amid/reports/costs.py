@@ -1,0 +1,85 @@
+"""What the cells of a sweep used up, beside each other. No torch here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amid.errors import one_line
+from amid.reports.columns import aligned, ruled
+from amid.store import Store
+from amid.store.status import read_status, spent_in, state_of
+
+COST_STYLES = ("text", "csv", "json")
+GAP = "-"
+# By column: the name it is recorded under, and how a person reads it.
+_COLUMNS: Mapping[str, tuple[str, float, str]] = {
+    "steps": ("steps", 1, "{:.0f}"),
+    "generated": ("generated_share", 0.01, "{:.0f} %"),
+    "student Mtok": ("student_tokens", 1e6, "{:.2f}"),
+    "teacher Mtok": ("teacher_tokens", 1e6, "{:.2f}"),
+    "teacher calls": ("teacher_calls", 1, "{:.0f}"),
+    "written Mtok": ("generated_tokens", 1e6, "{:.2f}"),
+    "writing s": ("generation_seconds", 1, "{:.0f}"),
+    "training s": ("train_seconds", 1, "{:.0f}"),
+    "all s": ("seconds", 1, "{:.0f}"),
+    "peak MB": ("peak_memory_mb", 1, "{:.0f}"),
+}
+# What is recorded of a cell that has ended, in the order of the columns.
+NAMES = tuple(name for name, *_ in _COLUMNS.values())
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """A cell: its labels, its state, and what it used up by name; what was not recorded is missing."""
+
+    labels: Mapping[str, str]
+    cell_id: str
+    state: str
+    values: Mapping[str, float]
+
+
+def cost_rows(manifest: Mapping[str, Any], store: Store) -> list[CostRow]:
+    """The cells of a recorded sweep, in its order."""
+    rows = []
+    for cell in manifest["cells"]:
+        folder = store.layout.folder_of("cell", cell["id"])
+        status = read_status(folder)
+        values = spent_in(status)
+        if values.get("steps"):
+            values["generated_share"] = values["generated_steps"] / values["steps"]
+        values |= {name: float(status[name]) for name in ("train_seconds", "seconds") if name in status}
+        found = {name: values[name] for name in NAMES if name in values}
+        rows.append(CostRow(cell["labels"], cell["id"], state_of(folder), found))
+    return rows
+
+
+def render_costs(rows: Sequence[CostRow], style: str) -> str:
+    """The rows as text for people, or unrounded for programs as CSV or JSON; ends with a line feed."""
+    if style == "json":
+        plain = [
+            {"labels": dict(row.labels), "id": row.cell_id, "state": row.state, **{n: row.values.get(n) for n in NAMES}}
+            for row in rows
+        ]
+        return json.dumps({"rows": plain}, indent=2) + "\n"
+    labels = list(rows[0].labels) if rows else []
+    if style == "csv":
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*labels, "id", "state", *NAMES])
+        for row in rows:
+            numbers = ("" if name not in row.values else repr(row.values[name]) for name in NAMES)
+            writer.writerow([*row.labels.values(), row.cell_id, row.state, *numbers])
+        return stream.getvalue()
+    lines = [(*labels, "state", *_COLUMNS)]
+    for row in rows:
+        cells = (
+            form.format(row.values[name] / unit) if name in row.values else GAP
+            for name, unit, form in _COLUMNS.values()
+        )
+        lines.append((*map(one_line, row.labels.values()), row.state, *cells))
+    return "\n".join(ruled(aligned(lines, num_left=len(labels) + 1))) + "\n"
