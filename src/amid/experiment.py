@@ -19,12 +19,13 @@ from amid.config.names import refuse_links
 from amid.data.loader import validation_batches
 from amid.data.tokenise import eos_id
 from amid.errors import RunError
+from amid.evaluation.agreement import agreement, agreement_scores
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of, warnings_of_strategy
 from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import some_responses, summary_of
 from amid.evaluation.validation import validation_loss, validation_scores
-from amid.metrics import VALIDATION_METRICS
+from amid.metrics import TEACHER_METRICS, VALIDATION_METRICS
 from amid.pairs import Pair, shared_vocab_size
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages.builders import BUILDERS
@@ -103,7 +104,10 @@ class Experiment:
             ranks=ranks,
         )
         self.protocol: Protocol = protocol_of(
-            set_protocols(run.data, run.evaluation), run.train.validation, self.cell.values["data"]
+            set_protocols(run.data, run.evaluation),
+            run.train.validation,
+            self.cell.values["data"],
+            teacher=self.cell.stages["teacher"].id,
         )
         self._plan = plan_of(run)
         self._ranks = ranks
@@ -315,6 +319,9 @@ class Experiment:
         known = [score for score in self.store.read([entry]) if score.score_id in expected]
         if len([score for score in known if score.generation_id == validation_id]) < 1 + len(VALIDATION_METRICS):
             self.store.write(entry, self._validation_scores(entry, model))
+        compared = self.protocol.comparison_id(entry.id)
+        if len([score for score in known if score.generation_id == compared]) < len(TEACHER_METRICS):
+            self.store.write(entry, self._agreement_scores(entry, model))
         evaluate_entry(
             model,
             self.stages.tokenizer(self._role(entry)),
@@ -337,6 +344,16 @@ class Experiment:
             loss=validation_loss(model, batches),
             num_samples=len(dev),
         )
+
+    def _agreement_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
+        """The model beside its teacher; a teacher is compared with itself."""
+        stages, role = self.stages, self._role(entry)
+        teacher = model if role == "teacher" else stages.model("teacher")
+        sizes = [stages.vocab_size("teacher", teacher), stages.vocab_size(role, model)]
+        dev = stages.tokenised.dev(role, min(sizes))[: self.run.train.validation.num_examples]
+        batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(stages.tokenizer(role)))
+        found = agreement(teacher, model, batches, vocab_size=min(sizes))
+        return agreement_scores(self.protocol, entry_id=entry.id, found=found, num_samples=len(dev))
 
     def _validated(self, entry: Entry) -> Validated | None:
         return validated(self.store.read([entry]), self.protocol.validation_id(entry.id))

@@ -311,7 +311,7 @@ def test_every_shipped_sweep_composes_under_its_own_name(monkeypatch, tmp_path, 
     assert len(jobs) > 1
     run = run_of_overrides(jobs[0])
     assert run.sweep.name == name
-    assert set(run.sweep.table.rows) <= set(_dotted(asdict(run)))
+    assert set(run.sweep.table.rows) <= {"method", *_dotted(asdict(run))}  # the name of a method is a label too
 
 
 def _dotted(values, prefix=""):

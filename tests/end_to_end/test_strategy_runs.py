@@ -115,7 +115,7 @@ def test_every_strategy_says_what_it_did(small_run: Compose, caplog: pytest.LogC
     assert adaptive[-1]["strategy/threshold"] >= 0.9
 
 
-def test_what_a_cell_used_up_is_recorded_with_its_model(small_run: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_cell_used_up_is_recorded_with_its_model(small_run: Compose) -> None:
     plain = ("objective.lm_coef=1", "plain_text.num_documents=40", "plain_text.chunk_tokens=25")
     fixed, fresh = small_run(*LONGER, *plain), small_run(*STRATEGIES["on_policy_fresh"], *LONGER)
     for run in (fixed, fresh):
@@ -127,6 +127,13 @@ def test_what_a_cell_used_up_is_recorded_with_its_model(small_run: Compose, caps
     chunks = 9 * 8 * 24  # steps, chunks of a step, positions that are read
     assert spent[0]["student_tokens"] == spent[0]["teacher_tokens"] + chunks
     assert spent[1]["student_tokens"] == spent[1]["teacher_tokens"]
+    experiment = Experiment(fixed)
+    beside_teacher = {}
+    for entry in (experiment.cell, *experiment.cell.evaluated_stages.values()):
+        found = {score.metric: score.value for score in experiment.store.read([entry])}
+        beside_teacher[getattr(entry, "kind", "cell")] = (found["teacher_kl"], found["teacher_top1"])
+    assert beside_teacher["teacher"] == (0.0, 100.0)
+    assert beside_teacher["student_init"][0] > beside_teacher["cell"][0] > 0.0
     assert (spent[0]["generated_tokens"], 9 * 8 <= spent[1]["generated_tokens"] <= 9 * 8 * 20) == (0, True)
 
 

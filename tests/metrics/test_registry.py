@@ -6,7 +6,15 @@ import sys
 import pytest
 import sacrebleu
 
-from amid.metrics import METRICS, SELF_BLEU_PER_PROMPT, VALIDATION_METRICS, Generations, comet, self_bleu
+from amid.metrics import (
+    METRICS,
+    SELF_BLEU_PER_PROMPT,
+    TEACHER_METRICS,
+    VALIDATION_METRICS,
+    Generations,
+    comet,
+    self_bleu,
+)
 from amid.metrics.words import TOKENISER
 
 PREDICTIONS = ["The cat sat. #### 4", "A dog barked loudly at the cat. #### 5", ""]
@@ -32,11 +40,15 @@ SIGNATURES = {
     "eos_share": "eos_share|ended_by:eos|scale:100|version:1",
     "loss": "loss|unit:nats_per_token|version:1",
     "perplexity": "perplexity|exp(loss)|version:1",
+    "teacher_kl": "teacher_kl|KL(p,q)|unit:nats_per_token|version:1",
+    "teacher_top1": "teacher_top1|argmax:equal|scale:100|version:1",
 }
 
 
 def test_the_signatures_are_those_of_the_scores_in_the_stores():
-    assert {name: metric.signature for name, metric in {**METRICS, **VALIDATION_METRICS}.items()} == SIGNATURES
+    assert {
+        name: metric.signature for name, metric in {**METRICS, **VALIDATION_METRICS, **TEACHER_METRICS}.items()
+    } == SIGNATURES
     assert len(set(SIGNATURES.values())) == len(SIGNATURES)
 
 

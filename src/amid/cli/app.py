@@ -17,7 +17,7 @@ from amid.config.checks import at_least
 from amid.config.names import expanded
 from amid.config.overrides import override
 from amid.errors import EXIT_INTERRUPTED, RequestError, RunError, one_line, unknown_name
-from amid.metrics import METRICS, VALIDATION_METRICS
+from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
 from amid.reports.columns import aligned
 from amid.reports.costs import COST_STYLES, cost_rows, render_costs
 from amid.reports.tables import STYLES, Style, build_table, render
@@ -117,7 +117,7 @@ def table(
     """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
     known, store = _style(style), _store(results)
     if metric is not None:
-        check_metric("metric", metric, valid=(*METRICS, *VALIDATION_METRICS))
+        check_metric("metric", metric, valid=(*METRICS, *VALIDATION_METRICS, *TEACHER_METRICS))
     found = build_table(store.read_sweep(name), store, metric=metric)
     say(render(found, known), end="")
     for text in found.damage:

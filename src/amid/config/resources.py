@@ -9,7 +9,7 @@ from omegaconf import MISSING
 from amid.config.checks import at_least, one_of
 from amid.config.evaluation import check_metric
 from amid.config.names import check_name, expanded
-from amid.metrics import METRICS, VALIDATION_METRICS
+from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 LOGGERS = ("wandb", "csv", "none")
@@ -75,7 +75,7 @@ class TableCfg:
 
     def __post_init__(self) -> None:
         if self.metric is not None:
-            check_metric("sweep.table.metric", self.metric, valid=(*METRICS, *VALIDATION_METRICS))
+            check_metric("sweep.table.metric", self.metric, valid=(*METRICS, *VALIDATION_METRICS, *TEACHER_METRICS))
 
 
 @dataclass

@@ -15,7 +15,7 @@ from amid.digests.fingerprint import value_digest
 from amid.errors import RequestError
 from amid.evaluation.own_metrics import is_own, metric_of, signature_of
 from amid.generation.decoding import Decoding
-from amid.metrics import METRICS, SELF_BLEU_PER_PROMPT, VALIDATION_METRICS
+from amid.metrics import METRICS, SELF_BLEU_PER_PROMPT, TEACHER_METRICS, VALIDATION_METRICS
 
 FULL_PRECISION = "32-true"
 LATER_FIELDS = ("repetition_penalty", "stop")  # of Decoding: left out of a generation id where they are neutral
@@ -73,10 +73,12 @@ class Protocol:
     """What a model is evaluated on; two protocols that would give the same texts name the same generations.
 
     validation: what names the responses that selected the weights; None for a model that was not trained here.
+    teacher: id of the teacher that the model is compared with on the validation records; None for no comparison.
     """
 
     sets: Mapping[str, SetProtocol]
     validation: Mapping[str, Any] | None
+    teacher: str | None = None
 
     def generation_id(self, entry_id: str, set_name: str, decode_seed: int) -> str:
         """Id (12 hex digits) of the responses of one entry on one set with one seed."""
@@ -99,6 +101,12 @@ class Protocol:
         assert self.validation is not None
         return value_digest({"checkpoint": entry_id, VALIDATION: dict(self.validation)}, digits=ID_DIGITS)
 
+    def comparison_id(self, entry_id: str) -> str:
+        """Id of the comparison of one entry with the teacher, token by token of the validation records."""
+        assert self.validation is not None and self.teacher is not None
+        read = {name: self.validation[name] for name in ("data", "num_examples") if name in self.validation}
+        return value_digest({"checkpoint": entry_id, "teacher": self.teacher, VALIDATION: read}, digits=ID_DIGITS)
+
     def pooled_id(self, entry_id: str, set_name: str) -> str:
         """Id of the texts of all decode seeds on one set."""
         return value_digest(
@@ -113,6 +121,9 @@ class Protocol:
             validation_id = self.validation_id(entry_id)
             measured = (METRICS["rouge_l"], *VALIDATION_METRICS.values())
             ids |= {score_id(validation_id, metric.name, metric.signature) for metric in measured}
+            if self.teacher is not None:
+                compared = self.comparison_id(entry_id)
+                ids |= {score_id(compared, metric.name, metric.signature) for metric in TEACHER_METRICS.values()}
         for name, each in self.sets.items():
             for seed in each.decode_seeds:
                 generation_id = self.generation_id(entry_id, name, seed)
@@ -136,7 +147,8 @@ class Protocol:
         sets = {name: asdict(each) for name, each in self.sets.items()}
         for values in sets.values():
             del values["data"]
-        return {"sets": sets, "validation": None if self.validation is None else dict(self.validation)}
+        teacher = {} if self.teacher is None else {"teacher": self.teacher}
+        return {"sets": sets, "validation": None if self.validation is None else dict(self.validation), **teacher}
 
 
 def score_id(generation_id: str, metric: str, signature: str) -> str:
@@ -145,9 +157,16 @@ def score_id(generation_id: str, metric: str, signature: str) -> str:
 
 
 def protocol_of(
-    sets: Mapping[str, SetProtocol], validation: ValidationCfg, data_identity: Mapping[str, Any]
+    sets: Mapping[str, SetProtocol],
+    validation: ValidationCfg,
+    data_identity: Mapping[str, Any],
+    *,
+    teacher: str | None = None,
 ) -> Protocol:
-    """The protocol of a cell whose data have the given identity (`cell.values["data"]`), on sets of `set_protocols`."""
+    """The protocol of a cell whose data have the given identity (`cell.values["data"]`), on sets of `set_protocols`.
+
+    teacher: id of the cell's teacher.
+    """
     return Protocol(
         sets=sets,
         validation={
@@ -157,6 +176,7 @@ def protocol_of(
             "temperature": validation.temperature,
             "seed": validation.seed,
         },
+        teacher=teacher,
     )
 
 
@@ -219,7 +239,7 @@ def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:
     if "sets" not in manifest:
         raise RequestError("this sweep was recorded by an older version; run it again: nothing is trained twice")
     sets = {name: _set_from_manifest(name, values) for name, values in manifest["sets"].items()}
-    return Protocol(sets=sets, validation=manifest.get("validation"))
+    return Protocol(sets=sets, validation=manifest.get("validation"), teacher=manifest.get("teacher"))
 
 
 def decoding_of(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> Decoding:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from amid.metrics.metric import Generations, Metric
-from amid.metrics.registry import METRICS, SELF_BLEU_PER_PROMPT, VALIDATION_METRICS
+from amid.metrics.registry import METRICS, SELF_BLEU_PER_PROMPT, TEACHER_METRICS, VALIDATION_METRICS
 
-__all__ = ["METRICS", "SELF_BLEU_PER_PROMPT", "VALIDATION_METRICS", "Generations", "Metric"]
+__all__ = ["METRICS", "SELF_BLEU_PER_PROMPT", "TEACHER_METRICS", "VALIDATION_METRICS", "Generations", "Metric"]

@@ -126,3 +126,10 @@ VALIDATION_METRICS: dict[str, Metric] = {
     "loss": Metric("loss", "loss|unit:nats_per_token|version:1", False, "nats per token", None),
     "perplexity": Metric("perplexity", "perplexity|exp(loss)|version:1", False, "per token", None),
 }
+# Of the same positions, beside the teacher of the pair: KL(p || q), and how often both have the same likeliest token.
+TEACHER_METRICS: dict[str, Metric] = {
+    "teacher_kl": Metric(
+        "teacher_kl", "teacher_kl|KL(p,q)|unit:nats_per_token|version:1", False, "nats per token", None
+    ),
+    "teacher_top1": Metric("teacher_top1", "teacher_top1|argmax:equal|scale:100|version:1", True, "percent", None),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amid.metrics import METRICS, VALIDATION_METRICS
+from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
 from amid.store import Store
 from amid.store.scores import sift_scores
 from amid.store.status import state_of
@@ -46,7 +46,7 @@ def results(sweep: str | None = None, *, results: str | Path = "results") -> pan
 
 def _rows(store: Store, kind: str, entry_id: str, labels: dict[str, str]) -> list[dict[str, Any]]:
     folder = store.layout.folder_of(kind, entry_id)
-    known = {**METRICS, **VALIDATION_METRICS}
+    known = {**METRICS, **VALIDATION_METRICS, **TEACHER_METRICS}
     return [
         {
             **labels,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from amid.errors import one_line
 from amid.evaluation.protocol import Protocol, protocol_from_manifest
+from amid.metrics import TEACHER_METRICS
 from amid.reports.columns import aligned, ruled, widths_of
 from amid.store import Store
 from amid.store.damage import damage_of
@@ -199,7 +200,7 @@ def _row(
     validation = (
         None
         if protocol.validation is None
-        else _over_seeds([protocol.validation_id(entry_id)], metric or "rouge_l", scores)
+        else _over_seeds([_validation_id(protocol, entry_id, metric)], metric or "rouge_l", scores)
     )
     pooled = [
         (protocol.pooled_id(entry_id, name), "self_bleu")
@@ -219,6 +220,12 @@ def _row(
         columns,
         tuple(map(one_line, warnings_in(read_status(folder)))),
     )
+
+
+def _validation_id(protocol: Protocol, entry_id: str, metric: str | None) -> str:
+    """Under which id a metric of the validation records is kept: those beside the teacher have one of their own."""
+    compared = metric in TEACHER_METRICS and protocol.teacher is not None
+    return protocol.comparison_id(entry_id) if compared else protocol.validation_id(entry_id)
 
 
 def _over_seeds(ids: Sequence[str], metric: str, scores: Mapping[tuple[str, str], float]) -> Value | None:

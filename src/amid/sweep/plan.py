@@ -103,10 +103,11 @@ def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]
         cell = cell_of(run)
         if cell.id in planned:
             continue
-        key = value_digest([asdict(run.data), asdict(run.evaluation), asdict(run.train.validation)])
+        teacher = cell.stages["teacher"].id
+        key = value_digest([asdict(run.data), asdict(run.evaluation), asdict(run.train.validation), teacher])
         if key not in protocols:
             protocols[key] = protocol_of(
-                set_protocols(run.data, run.evaluation), run.train.validation, cell.values["data"]
+                set_protocols(run.data, run.evaluation), run.train.validation, cell.values["data"], teacher=teacher
             )
         protocol, store = protocols[key], Store(run.paths.results)
         memory = digests.setdefault(run.paths.cache, FileDigests(Path(run.paths.cache)))
