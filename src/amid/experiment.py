@@ -29,6 +29,7 @@ from amid.metrics import TEACHER_METRICS, VALIDATION_METRICS
 from amid.pairs import Pair, shared_vocab_size
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages.builders import BUILDERS
+from amid.stages.corpus import written_examples
 from amid.stages.ensure import write_model
 from amid.stages.stages import Materials, Stages, own_model
 from amid.store import Entry, Score, Store
@@ -98,7 +99,7 @@ class Experiment:
         self._cache = Path(run.paths.cache)
         self.stages = Stages(
             self.cell.stages,
-            Materials(run.pair, run.data, self._cache, run.trainer),
+            Materials(run.pair, run.data, run.corpus, self._cache, run.trainer),
             builders=BUILDERS,
             store=self.store,
             ranks=ranks,
@@ -280,9 +281,12 @@ class Experiment:
         # As the teacher reads the data: its words are what the student learns
         role: Role = "teacher" if pair.teacher is not None else "student"
         tokenised, plain = self.stages.tokenised, self._plan.plain_text
+        examples = tokenised.examples(role, pair.vocab_size, num_train=self._plan.num_train)
+        if "corpus" in self.cell.stages:
+            examples = written_examples(self.stages, examples, vocab_size=pair.vocab_size)
         return fit_student(
             pair,
-            tokenised.examples(role, pair.vocab_size, num_train=self._plan.num_train),
+            examples,
             tokenised.dev(role, pair.vocab_size),
             None
             if plain is None

@@ -173,6 +173,9 @@ def bad(node, values, *words):
         bad("TrainCfg", {**TRAIN, "lr_schedule": "step"}, "train.lr_schedule", "'step'", "constant, cosine, linear"),
         bad("TrainCfg", {**TRAIN, "betas": [0.9]}, "train.betas", "[0, 1)", "[0.9]"),
         bad("TrainCfg", {**TRAIN, "betas": [0.9, 1.0]}, "train.betas", "[0, 1)", "1.0"),
+        bad("CorpusCfg", {"writer": "me"}, "corpus.writer", "'me'", "gold, student, teacher"),
+        bad("CorpusCfg", {"writer": "teacher", "temperature": -1.0}, "corpus.temperature", "at least 0", "-1"),
+        bad("CorpusCfg", {"writer": "teacher", "top_p": 0.0}, "corpus.top_p", "(0, 1]", "0"),
         bad("PlainTextCfg", {"source": "web"}, "plain_text.source", "'web'", "files, none, toy"),
         bad("PlainTextCfg", {"source": "toy"}, "plain_text.num_documents"),
         bad("PlainTextCfg", {"source": "files", "root": "x"}, "plain_text.root and plain_text.files"),
@@ -387,6 +390,7 @@ METHOD_FIXES = {
     "imitkd": ["strategy=fixed", "divergence=rkl"],
     "gkd": ["strategy.name=on_policy", "divergence=kl"],
     "skd": ["strategy=fixed"],
+    "seqkd": ["corpus=gold", "objective=amid"],
     "max_ab": ["objective.terms=null"],
 }
 METHOD_FREE = {

@@ -34,7 +34,7 @@ def test_a_row_names_the_data_and_the_pretraining_loss_that_the_method_has(metho
     assert methods[name].objective.lm_kd_ratio == 0.0
 
 
-@pytest.mark.parametrize("name", sorted(set(ROWS) - {"sft"} - set(WITH_A_PART_OF_THEIR_OWN)))
+@pytest.mark.parametrize("name", sorted(set(ROWS) - {"sft", "seqkd"} - set(WITH_A_PART_OF_THEIR_OWN)))
 def test_a_row_says_the_divergence_and_the_assistant_of_its_only_term(methods, name):
     loss = ROWS[name][0]
     (term,) = methods[name].terms
@@ -49,8 +49,10 @@ def test_a_row_says_the_divergence_and_the_assistant_of_its_only_term(methods, n
     assert ("detached" in loss) == term.amid.detach_student
 
 
-def test_sft_is_the_labels_alone(methods):
-    assert methods["sft"].terms == (LabelsTermCfg(1.0),)
+def test_sft_and_seqkd_are_the_labels_alone_of_other_text(methods):
+    assert methods["sft"].terms == methods["seqkd"].terms == (LabelsTermCfg(1.0),)
+    assert {name for name, run in methods.items() if run.corpus.is_written} == {"seqkd"}
+    assert methods["seqkd"].corpus.writer == "teacher"
 
 
 def test_methods_of_one_table_differ_in_nothing_but_objective_data_and_pretraining_loss(methods):

@@ -2,7 +2,7 @@
 
 PHASE: step (a step asks for its batch), rollout (a strategy's generation), validation (its generation), checkpoint (the
 file is half written), sealing (it is whole, but not sealed), between (the file is written, but not in its place),
-published (the model is in its place, and nothing says so yet), evaluation (its generation).
+published (the model is in its place, and nothing says so yet), corpus (its generation), evaluation (its generation).
 NUMBER: which call of that phase, counted from 1 in this process. Ends normally if there are fewer.
 """
 
@@ -58,6 +58,7 @@ def arrange(phase: str, number: int) -> None:
 
     from amid.data.loader import StepBatches
     from amid.evaluation import entry as evaluation
+    from amid.stages import corpus
     from amid.training import checkpoints, fit
     from amid.training.rollout import Rollout
 
@@ -69,6 +70,7 @@ def arrange(phase: str, number: int) -> None:
         "sealing": (checkpoints, "seal_zip", lambda *_, **__: die()),
         "between": (Path, "replace", lambda *_, **__: die()),
         "published": (Path, "rename", lambda function, *arguments: [function(*arguments), die()]),
+        "corpus": (corpus, "generate", while_generating),
         "evaluation": (evaluation, "generate_missing", while_generating),
     }
     owner, name, act = places[phase]

@@ -44,7 +44,7 @@ def finished_files(results: Path) -> dict[str, bytes]:
     """What a user keeps: weights, generated texts (as sets of rows) and scores, by place."""
     files: dict[str, bytes] = {}
     for path in sorted(results.rglob("*")):
-        if path.name in ("model.safetensors", "scores.jsonl"):
+        if path.name in ("model.safetensors", "scores.jsonl", "responses.jsonl") and "checkpoints" not in path.parts:
             files[str(path.relative_to(results))] = path.read_bytes()
         elif path.parent.name == "generations":
             files[str(path.relative_to(results))] = b"\n".join(sorted(path.read_bytes().splitlines()))
@@ -138,6 +138,28 @@ def test_a_cell_of_any_strategy_killed_inside_every_phase_ends_as_the_undisturbe
     assert len(set(died_in)) >= 4, died_in
     assert finished_files(killed / "results") == finished_files(undisturbed / "results")
     print(f"{strategy}: killed in {', '.join(died_in)}")
+
+
+def test_a_written_corpus_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
+    request = ("method=seqkd", "trainer.generation_batch_size=4", *(o for o in ONE_CELL if "strategy" not in o))
+
+    def start(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
+        folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
+        return subprocess.run(
+            [sys.executable, *before, *request, *folders], capture_output=True, text=True, cwd=tmp_path
+        )
+
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    done = start(undisturbed, str(ROOT / "run.py"))
+    assert done.returncode == 0, done.stderr
+    for number in (2, 1, 3):  # of the six writes: inside the second, the next one, and the third after that
+        process = start(killed, str(Path(__file__).with_name("killed.py")), "corpus", str(number))
+        assert process.returncode == -signal.SIGKILL, process.stderr
+    last = start(killed, str(ROOT / "run.py"))
+    assert last.returncode == 0, last.stderr
+    files = finished_files(undisturbed / "results")
+    assert any(name.endswith("responses.jsonl") for name in files)
+    assert finished_files(killed / "results") == files
 
 
 def heed_interrupts() -> None:

@@ -64,6 +64,15 @@ FILES = {
 Damage = Callable[[Path], object]
 
 
+def cut_in_half(path: Path) -> None:
+    """Leaves the first half, cut inside of a line: a file that ends with a line looks like one that never had more."""
+    data = path.read_bytes()
+    half = len(data) // 2
+    while b"\n" in data[half - 1 : half + 2]:
+        half -= 1
+    path.write_bytes(data[:half])
+
+
 def replaced_by_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -76,7 +85,7 @@ def replaced_by_link(path: Path) -> None:
 
 DAMAGES: dict[str, Damage] = {
     "empty": lambda path: path.write_bytes(b""),
-    "torn": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "torn": cut_in_half,
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "no-text": lambda path: path.write_bytes(b"\xff\xfe\x00" * 9),
     "list": lambda path: path.write_text("[]\n"),

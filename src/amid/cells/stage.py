@@ -19,7 +19,7 @@ from amid.digests.fingerprint import FileDigests, value_digest
 # What is left of a validation that writes no text.
 NUMERIC_VALIDATION = ("select", "rounds", "every_steps", "num_examples")
 # Of stages whose numbers a new CELL_VERSION does not change.
-STAGE_VERSIONS: Mapping[str, int] = {"tokenizer": 1, "model": 1}
+STAGE_VERSIONS: Mapping[str, int] = {"tokenizer": 1, "model": 1, "corpus": 1}
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,15 @@ def _student_values(asked: StageRequest) -> Mapping[str, Any]:
     }
 
 
+def _corpus_values(asked: StageRequest) -> Mapping[str, Any] | None:
+    corpus = asked.run.corpus
+    if not corpus.is_written:
+        return None
+    decoding = {name: value for name, value in asdict(corpus).items() if name not in ("writer", "seed")}
+    writer = asked.id_of("teacher" if corpus.writer == "teacher" else "student_init")
+    return {"writer": writer, "data": asked.data, "decoding": decoding, "seed": corpus.seed}
+
+
 def _eos_identity(pair: PairCfg, role: str, digests: FileDigests) -> Any:
     """What names the token that ends a stage's texts; None for the model's own. Of untrained stages too: they are
     evaluated with it, and their texts are named by their id.
@@ -175,4 +184,5 @@ STAGE_KINDS: dict[str, StageKind] = {
     "tokenizer": StageKind(_tokenizer_values, "tokenizer"),
     "teacher": StageKind(_teacher_values, "teacher", evaluated_as="teacher"),
     "student_init": StageKind(_student_values, "initial student", evaluated_as="student"),
+    "corpus": StageKind(_corpus_values, "written corpus"),
 }

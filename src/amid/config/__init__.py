@@ -5,6 +5,7 @@ configuration into objects; the sweeper does so for every cell before the first 
 that plans, status and tables work on a login node.
 """
 
+from amid.config.corpus import WRITERS, CorpusCfg
 from amid.config.evaluation import (
     DECODING_KEYS,
     EVALUATION_SOURCES,
@@ -87,6 +88,7 @@ __all__ = [
     "ArchCfg",
     "BUFFER_SCOPES",
     "CompatCfg",
+    "CorpusCfg",
     "DATA_SOURCES",
     "DECODING_KEYS",
     "DIVERGENCE_PARAMS",
@@ -136,6 +138,7 @@ __all__ = [
     "VOCAB_POLICIES",
     "ValidationCfg",
     "WANDB_MODES",
+    "WRITERS",
     "check_metric",
     "compiled_terms",
     "config_root",

@@ -11,6 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from amid.config.checks import at_least, one_of
+from amid.config.corpus import CorpusCfg
 from amid.config.evaluation import EvaluationCfg, EvaluationSetCfg
 from amid.config.keys import check_keys
 from amid.config.method import MethodCfg
@@ -50,6 +51,7 @@ class RunCfg:
     compat: CompatCfg = MISSING
     paths: PathsCfg = MISSING
     sweep: SweepCfg = MISSING
+    corpus: CorpusCfg = field(default_factory=CorpusCfg)
     plain_text: PlainTextCfg = field(default_factory=PlainTextCfg)
     method: MethodCfg = field(default_factory=MethodCfg)
 

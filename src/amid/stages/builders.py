@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amid.stages import student_init, teacher, tokenizer
+from amid.stages import corpus, student_init, teacher, tokenizer
 from amid.stages.fine_tuned import fine_tuned
 from amid.stages.stages import Builder
 
@@ -10,4 +10,5 @@ BUILDERS: dict[str, Builder] = {
     "tokenizer": Builder(tokenizer.build),
     "teacher": fine_tuned("teacher", teacher.start),
     "student_init": fine_tuned("student", student_init.start),
+    "corpus": Builder(corpus.build),
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.cells.stage import Stage, keeps_model
-from amid.config import DataCfg, PairCfg, Role, TrainerCfg
+from amid.config import CorpusCfg, DataCfg, PairCfg, Role, TrainerCfg
 from amid.data.tokenise import eos_id
 from amid.errors import RequestError, RunError
 from amid.pairs import end_texts_with, head_size, load_model, load_tokenizer, load_tokenizers, num_ids
@@ -26,10 +26,11 @@ from amid.store.claims import Claim
 
 @dataclass(frozen=True)
 class Materials:
-    """What stages are made of: the pair, its data, where models are cached, and how to run what makes them."""
+    """What stages are made of: the pair, its data, who writes, where models are cached, how to run what makes them."""
 
     pair: PairCfg
     data: DataCfg
+    corpus: CorpusCfg
     cache: Path
     resources: TrainerCfg
 

@@ -1,0 +1,122 @@
+"""The stage `corpus`: responses to the training prompts, written once by the teacher or the initial student."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import PreTrainedModel
+
+from amid.cells.stage import Stage
+from amid.config import CorpusCfg, DataCfg, Role
+from amid.data.tokenise import Example, eos_id, within_vocabulary
+from amid.errors import RunError
+from amid.generation.decoding import Decoding
+from amid.generation.engine import generate
+from amid.stages.stages import Stages
+from amid.store.claims import Claim
+from amid.store.generations import commit_rows, complete_commit, read_rows, rows_path
+from amid.training.devices import device_of
+
+log = logging.getLogger(__name__)
+RESPONSES = "responses"  # the generation id, and so the file's name, of what is written
+BATCHES_PER_WRITE = 4  # batches generated between two writes: what a kill costs at most
+
+
+def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
+    """Writes what is missing, row by row beside the stage's checkpoints, and then the whole into the folder.
+
+    A text is a function of (seed, index of the record) and the writer's weights, so any number of attempts gives the
+    bytes of one.
+    """
+    materials, store = stages.materials, stages.store
+    corpus, data = materials.corpus, materials.data
+    role = cast(Role, corpus.writer)
+    model = stages.model("teacher" if role == "teacher" else "student_init")
+    model = model.to(device_of(materials.resources.accelerator))  # type: ignore[arg-type]  # as in experiment
+    vocab_size = stages.vocab_size(role, model)
+    examples = stages.tokenised.examples(role, vocab_size, num_train=data.num_train)
+    scratch = store.checkpoints_folder(stage)
+    scratch.mkdir(parents=True, exist_ok=True)
+    check = store.guard(stage)
+    complete_commit(scratch, check=check)
+    done = {row["index"] for row in read_rows(rows_path(scratch, RESPONSES))}
+    chunk, start = BATCHES_PER_WRITE * materials.resources.generation_batch_size, time.perf_counter()
+    num_tokens = 0
+    for first in range(0, len(examples), chunk):
+        missing = [example for example in examples[first : first + chunk] if example.index not in done]
+        if missing:
+            rows = _written(stages, model, missing, corpus, data, vocab_size=vocab_size)
+            commit_rows(scratch, {RESPONSES: rows}, check=check)
+            num_tokens += sum(len(row["token_ids"]) for row in rows)
+            seconds = time.perf_counter() - start
+            log.info(
+                "written corpus: %d of %d responses by the %s; so far %d tokens in %.0f s",
+                first + len(examples[first : first + chunk]),
+                len(examples),
+                "teacher" if role == "teacher" else "initial student",
+                num_tokens,
+                seconds,
+            )
+    lines = read_rows(rows_path(scratch, RESPONSES))
+    (folder / f"{RESPONSES}.jsonl").write_text("".join(json.dumps(_plain(row)) + "\n" for row in lines))
+
+
+def written_examples(stages: Stages, gold: Sequence[Example], *, vocab_size: int) -> list[Example]:
+    """The examples with the responses of the corpus, of tokens below `vocab_size`; one without any is left out.
+
+    gold: the examples of the records it was written to. Raises DamagedError if the corpus is not as it was written,
+    RunError if it lacks a response.
+    """
+    stage = stages.ensure("corpus")
+    stages.store.check_model(stage)
+    path = stages.store.model_folder(stage) / f"{RESPONSES}.jsonl"
+    rows = {row["index"]: row for row in map(json.loads, path.read_text().splitlines())}
+    lacking = [example.index for example in gold if example.index not in rows]
+    if lacking:
+        raise RunError(f"{path} has no response to training record {lacking[0]}; remove {path.parent.parent}")
+    found = [replace(example, response_ids=tuple(rows[example.index]["token_ids"])) for example in gold]
+    return within_vocabulary([example for example in found if example.response_ids], vocab_size)
+
+
+def _written(
+    stages: Stages,
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    corpus: CorpusCfg,
+    data: DataCfg,
+    *,
+    vocab_size: int,
+) -> list[dict[str, Any]]:
+    """A row per example: its index, the response as text and as tokens, and whether EOS ended it."""
+    tokenizer = stages.tokenizer(cast(Role, corpus.writer))
+    completions = generate(
+        model,
+        [example.prompt_ids for example in examples],
+        keys=[(corpus.seed, "corpus", example.index) for example in examples],
+        decoding=Decoding(
+            max_new_tokens=data.max_tokens - data.max_prompt_tokens,
+            temperature=corpus.temperature,
+            top_p=corpus.top_p,
+            top_k=corpus.top_k,
+        ),
+        eos_id=eos_id(tokenizer),
+        batch_size=stages.materials.resources.generation_batch_size,
+        max_length=data.max_tokens,
+        vocab_size=vocab_size,
+    )
+    texts = tokenizer.batch_decode([list(each.token_ids) for each in completions], skip_special_tokens=True)
+    return [
+        {"index": example.index, "response": text, "ended": each.ended, "token_ids": list(each.token_ids)}
+        for example, text, each in zip(examples, texts, completions, strict=True)
+    ]
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The row without its seal, which is that of its line in another file."""
+    return {name: row[name] for name in ("index", "response", "ended", "token_ids")}

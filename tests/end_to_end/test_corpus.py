@@ -1,0 +1,133 @@
+"""Written corpora: who writes, what is trained on, and that a stop anywhere changes no byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_training import Stop, losses_of, scores_of, weights_of
+
+from amid import experiment as module_of_experiment
+from amid.cells.cell import cell_of
+from amid.config import RunCfg
+from amid.data.tokenise import Example
+from amid.experiment import Experiment, run_task
+from amid.stages import corpus as module_of_corpus
+
+Compose = Callable[..., RunCfg]
+# Answers of at most 20 tokens, six writes.
+SEQKD = ("method=seqkd", "data.max_tokens=340", "trainer.generation_batch_size=4", "trainer.log_every_steps=1")
+
+
+def rows_of(run: RunCfg) -> list[dict[str, Any]]:
+    experiment = Experiment(run)
+    folder = experiment.store.model_folder(experiment.cell.stages["corpus"])
+    return [json.loads(line) for line in (folder / "responses.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def trained_on(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Example]]:
+    """What the cells of the test were trained on."""
+    seen: list[Sequence[Example]] = []
+    fit = module_of_experiment.fit_student
+
+    def noting(pair: Any, examples: Sequence[Example], *rest: Any, **named: Any) -> Any:
+        seen.append(examples)
+        return fit(pair, examples, *rest, **named)
+
+    monkeypatch.setattr(module_of_experiment, "fit_student", noting)
+    return seen
+
+
+def test_seqkd_trains_on_the_teachers_text_and_never_on_gold(
+    small_run: Compose, trained_on: list[Sequence[Example]]
+) -> None:
+    seqkd, sft = small_run(*SEQKD), small_run("method=sft", *SEQKD[1:])
+    for run in (seqkd, sft):
+        run_task(run)
+    of_teacher, of_gold = trained_on
+    rows = rows_of(seqkd)
+    assert [row["index"] for row in rows] == list(range(96)), "every training record is answered once"
+    assert {example.index: list(example.response_ids) for example in of_teacher} == {
+        row["index"]: row["token_ids"] for row in rows if row["token_ids"]
+    }
+    gold = {example.index: example for example in of_gold}
+    assert all(example.prompt_ids == gold[example.index].prompt_ids for example in of_teacher)
+    assert all(example.response_ids != gold[example.index].response_ids for example in of_teacher)
+    assert losses_of(seqkd) != losses_of(sft)
+    assert cell_of(seqkd).stages["teacher"] == cell_of(sft).stages["teacher"]
+    tokenizer = Experiment(seqkd).stages.tokenizer("teacher")
+    for row in rows[:5]:
+        assert tokenizer.decode(row["token_ids"], skip_special_tokens=True) == row["response"]
+        assert row["ended"] == (row["token_ids"][-1:] == [tokenizer.eos_token_id])
+
+
+def test_cells_share_a_corpus_and_another_writer_or_seed_is_another_one(small_run: Compose) -> None:
+    def corpus(*overrides: str) -> str:
+        return cell_of(small_run(*SEQKD, *overrides)).stages["corpus"].id
+
+    assert corpus("seed=3", "train.lr=1e-4") == corpus()
+    others = [corpus(f"corpus.{key}") for key in ("seed=11", "temperature=0.5", "top_p=0.9", "top_k=3")]
+    others.append(cell_of(small_run(*SEQKD[1:], "corpus=student")).stages["corpus"].id)
+    assert len({corpus(), *others}) == 6
+    assert "corpus" not in cell_of(small_run()).stages
+
+
+def test_the_student_can_write_too_and_any_objective_train_on_it(
+    small_run: Compose, trained_on: list[Sequence[Example]]
+) -> None:
+    run = small_run("corpus=student", "data.max_tokens=340")
+    run_task(run)
+    assert {example.index: list(example.response_ids) for example in trained_on[0]} == {
+        row["index"]: row["token_ids"] for row in rows_of(run) if row["token_ids"]
+    }
+    assert "teacher" in cell_of(run).values, "which judges the student's text"
+
+
+@pytest.mark.parametrize("write", [1, 3])
+def test_a_corpus_that_was_stopped_in_any_write_ends_with_the_bytes_of_an_undisturbed_one(
+    write: int, small_run: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, again = small_run(*SEQKD), small_run(*SEQKD, f"paths.results={tmp_path}/again")
+    run_task(undisturbed)
+    commit, calls = module_of_corpus.commit_rows, []
+
+    def stopping(*arguments: Any, **named: Any) -> None:
+        calls.append(1)
+        if len(calls) == write:
+            raise Stop
+        commit(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module_of_corpus, "commit_rows", stopping)
+        with pytest.raises(Stop):
+            run_task(again)
+    generate, written = module_of_corpus.generate, []
+
+    def counting(model: Any, prompts: Sequence[Any], **named: Any) -> Any:
+        written.append(len(prompts))
+        return generate(model, prompts, **named)
+
+    monkeypatch.setattr(module_of_corpus, "generate", counting)
+    run_task(again)
+    assert sum(written) == 96 - 16 * (write - 1), "what was written is not written again"
+    assert rows_of(again) == rows_of(undisturbed)
+    assert weights_of(again) == weights_of(undisturbed)
+    assert scores_of(again) == scores_of(undisturbed)
+
+
+def test_a_changed_corpus_is_never_trained_on(small_run: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    run = small_run(*SEQKD)
+    run_task(run)
+    rows, weights = rows_of(run), weights_of(run)
+    experiment = Experiment(run)
+    path = experiment.store.model_folder(experiment.cell.stages["corpus"]) / "responses.jsonl"
+    path.write_text(path.read_text().replace('"index": 3,', '"index": 3, ', 1))
+    other = small_run(*SEQKD, "train.lr=1e-4")
+    run_task(other)
+    assert rows_of(other) == rows, "it was made again"
+    run_task(run)
+    assert weights_of(run) == weights
