@@ -29,7 +29,7 @@ def test_smollm2_distils_into_a_third_of_its_layers_on_dolly(dolly: Path, tmp_pa
             "pair.student_sft={max_steps: 12, global_batch_size: 4, validation: {num_examples: 8}}",
             "train.max_steps=6",
             "train.global_batch_size=4",
-            "train.validation={num_examples: 4, max_new_tokens: 8}",
+            "train.validation={rounds: 1, num_examples: 4, max_new_tokens: 8}",
             "evaluation.num_prompts=4",
             "evaluation.decode_seeds=[10,20]",
             "evaluation.max_new_tokens=16",
