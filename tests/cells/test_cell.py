@@ -266,6 +266,13 @@ def test_no_leaf_of_the_other_nodes_changes_the_id(run):
     assert cell_of(set_leaf(run, "paths.results", "elsewhere")).id == before
 
 
+def test_a_decoding_without_a_writer_has_no_effect_and_says_so(run):
+    given = set_leaf(run, "corpus.temperature", 0.5)
+    assert cell_of(given).id == cell_of(run).id
+    assert any("corpus.writer=gold" in text for text in cell_of(given).ignored)
+    assert not any("corpus" in text for text in cell_of(run).ignored)
+
+
 def test_plain_text_names_a_cell_with_a_pretraining_loss_and_no_other(run, tmp_path):
     run.objective.lm_coef = 1.0
     before = cell_of(run).id

@@ -5,6 +5,7 @@ AMID_KILLED_SWEEPS: how many sweeps are killed, each at moments of its own (1). 
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,12 @@ ONE_CELL = (
 PHASES = {"step": 4, "rollout": 2, "validation": 1, "checkpoint": 2, "sealing": 2, "between": 3}
 
 
+def started(request: Sequence[str], folder: Path, *before: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Carries out a request, its results in the folder; before: the program and its own arguments."""
+    folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
+    return subprocess.run([sys.executable, *before, *request, *folders], capture_output=True, text=True, cwd=cwd)
+
+
 @pytest.mark.parametrize("strategy", ["fixed", *STRATEGIES])
 def test_a_cell_of_any_strategy_killed_inside_every_phase_ends_as_the_undisturbed_one(
     strategy: str, tmp_path: Path
@@ -114,12 +121,7 @@ def test_a_cell_of_any_strategy_killed_inside_every_phase_ends_as_the_undisturbe
     chosen = {override.split("=")[0] for override in STRATEGIES.get(strategy, ())}
     request = [*(o for o in ONE_CELL if o.split("=")[0] not in chosen), *STRATEGIES.get(strategy, ())]
 
-    def start(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
-        folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
-        return subprocess.run(
-            [sys.executable, *before, *request, *folders], capture_output=True, text=True, cwd=tmp_path
-        )
-
+    start = functools.partial(started, request, cwd=tmp_path)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     done = start(undisturbed, str(ROOT / "run.py"))
     assert done.returncode == 0, done.stderr
@@ -143,12 +145,7 @@ def test_a_cell_of_any_strategy_killed_inside_every_phase_ends_as_the_undisturbe
 def test_a_written_corpus_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
     request = ("method=seqkd", "trainer.generation_batch_size=4", *(o for o in ONE_CELL if "strategy" not in o))
 
-    def start(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
-        folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
-        return subprocess.run(
-            [sys.executable, *before, *request, *folders], capture_output=True, text=True, cwd=tmp_path
-        )
-
+    start = functools.partial(started, request, cwd=tmp_path)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     done = start(undisturbed, str(ROOT / "run.py"))
     assert done.returncode == 0, done.stderr

@@ -41,24 +41,25 @@ def chunks_of(
     Source: reference tools/process_data_pretrain.py.
     """
     limit = plain.num_chunks if num_needed is None else num_needed
-    chunks: list[Tensor] = []
+    chunks = [torch.empty(0, chunk_tokens, dtype=torch.int64)]
     held: list[int] = []
-    num_lacking = 0
+    num_found = num_lacking = 0
     for documents in _grouped(plain_documents(plain)):
         texts = [re.sub(r"\n{2,}", "\n", text).strip("\n") for text in documents]
         for row in encode(tokenizer, [text for text in texts if text]):
             held += [*row, eos_id(tokenizer)]
-        while len(held) >= chunk_tokens:
-            chunk, held = torch.tensor(held[:chunk_tokens], dtype=torch.int64), held[chunk_tokens:]
-            if int(chunk.max()) >= vocab_size:
-                num_lacking += 1
-            else:
-                chunks.append(chunk)
-            if limit is not None and len(chunks) == limit:
-                return torch.stack(chunks)
+        whole = len(held) // chunk_tokens * chunk_tokens
+        made = torch.tensor(held[:whole], dtype=torch.int64).view(-1, chunk_tokens)
+        held = held[whole:]
+        usable = made[(made < vocab_size).all(dim=1)]
+        chunks.append(usable)
+        num_found += len(usable)
+        num_lacking += len(made) - len(usable)
+        if limit is not None and num_found >= limit:
+            break
     if num_lacking:
         log.info("plain text: %d chunks dropped for a token that a model of the pair lacks", num_lacking)
-    return torch.stack(chunks) if chunks else torch.empty(0, chunk_tokens, dtype=torch.int64)
+    return torch.cat(chunks)[:limit]
 
 
 def check_enough_chunks(plain: PlainTextCfg, chunks: Tensor, *, batch_size: int) -> None:

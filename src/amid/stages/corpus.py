@@ -16,6 +16,7 @@ from amid.cells.stage import Stage
 from amid.config import CorpusCfg, DataCfg, Role
 from amid.data.tokenise import Example, eos_id, within_vocabulary
 from amid.errors import RunError
+from amid.evaluation.responses import BATCHES_PER_WRITE
 from amid.generation.decoding import Decoding
 from amid.generation.engine import generate
 from amid.stages.stages import Stages
@@ -25,7 +26,6 @@ from amid.training.devices import device_of
 
 log = logging.getLogger(__name__)
 RESPONSES = "responses"  # the generation id, and so the file's name, of what is written
-BATCHES_PER_WRITE = 4  # batches generated between two writes: what a kill costs at most
 
 
 def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
