@@ -350,12 +350,13 @@ class Experiment:
         )
 
     def _agreement_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        """The model beside its teacher; a teacher is compared with itself."""
+        """The model beside its teacher, on text as the teacher reads it; a teacher is compared with itself."""
         stages, role = self.stages, self._role(entry)
         teacher = model if role == "teacher" else stages.model("teacher")
         sizes = [stages.vocab_size("teacher", teacher), stages.vocab_size(role, model)]
-        dev = stages.tokenised.dev(role, min(sizes))[: self.run.train.validation.num_examples]
-        batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(stages.tokenizer(role)))
+        dev = stages.tokenised.dev("teacher", min(sizes))[: self.run.train.validation.num_examples]
+        pad_id = eos_id(stages.tokenizer("teacher"))
+        batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=pad_id)
         found = agreement(teacher, model, batches, vocab_size=min(sizes))
         return agreement_scores(self.protocol, entry_id=entry.id, found=found, num_samples=len(dev))
 
