@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from amid.config import DivergenceTermCfg, LabelsTermCfg
+from amid.config import DivergenceTermCfg, LabelsTermCfg, PolicyGradientTermCfg
 from amid.sweep.compose import run_of_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| `(\w+)` \| ([\d.]+) \| (.+) \|$", re.M)
 ROWS = {name: rest for name, *rest in ROW.findall((ROOT / "docs" / "methods.md").read_text())}
 # Methods that are more than a divergence with an assistant on a strategy's data; everything else is one YAML file.
-WITH_A_PART_OF_THEIR_OWN = {"max_ab": "the term `max`"}
+WITH_A_PART_OF_THEIR_OWN = {"max_ab": "the term `max`", "minillm": "the term and the strategy `policy_gradient`"}
 NAMES = {"ab": "AB(0.2, 0.7)", "kl": "KL", "gjs": "GJS", "akl": "AKL", "bdkd": "both KLs", "csd": "variance"}
 NAMES |= {"jeffreys": "KL(p ‖ q) + KL(q ‖ p)", "tv": "L1 distance", "amari": "Amari"}
 
@@ -31,7 +31,7 @@ def test_a_row_names_the_data_and_the_pretraining_loss_that_the_method_has(metho
     _, strategy, lm_coef, _ = ROWS[name]
     assert methods[name].strategy.name == strategy
     assert methods[name].objective.lm_coef == float(lm_coef)
-    assert methods[name].objective.lm_kd_ratio == 0.0
+    assert methods[name].objective.lm_kd_ratio == (0.5 if name == "minillm" else 0.0)
 
 
 @pytest.mark.parametrize("name", sorted(set(ROWS) - {"sft", "seqkd"} - set(WITH_A_PART_OF_THEIR_OWN)))
@@ -53,6 +53,15 @@ def test_sft_and_seqkd_are_the_labels_alone_of_other_text(methods):
     assert methods["sft"].terms == methods["seqkd"].terms == (LabelsTermCfg(1.0),)
     assert {name for name, run in methods.items() if run.corpus.is_written} == {"seqkd"}
     assert methods["seqkd"].corpus.writer == "teacher"
+
+
+def test_minillm_is_a_policy_gradient_and_the_reverse_divergence_at_its_tokens(methods):
+    single_step, policy_gradient = methods["minillm"].terms
+    assert isinstance(single_step, DivergenceTermCfg)
+    assert (single_step.divergence.name, single_step.divergence.order, single_step.has_assistant) == ("kl", "rp", False)
+    assert policy_gradient == PolicyGradientTermCfg(1.0, clip_ratio=0.2)
+    of_the_repository = {"teacher_share": 0.2, "discount": 0.95, "reward_scale": 0.5, "reward_clip": 100.0, "passes": 4}
+    assert {name: getattr(methods["minillm"].strategy, name) for name in of_the_repository} == of_the_repository
 
 
 def test_methods_of_one_table_differ_in_nothing_but_objective_data_and_pretraining_loss(methods):

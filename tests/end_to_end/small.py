@@ -39,6 +39,11 @@ STRATEGIES = {
         "strategy.loss_eps=0.0",
     ),
     "speculative": ("strategy=speculative",),
+    # Two batches are collected, and trained on twice.
+    "policy_gradient": (
+        *("method=minillm", "strategy.num_rollouts=20", "strategy.passes=2"),
+        *("plain_text.num_documents=40", "plain_text.chunk_tokens=24"),
+    ),
 }
 # A pretraining loss of labels and of the teacher's soft targets.
 PLAIN_TEXT = (

@@ -44,6 +44,15 @@ OTHER_OPTIONS = {
     "top_k": 3,
     "teacher_temperature": 0.3,
     "teacher_top_p": 0.3,
+    "num_rollouts": 64,
+    "passes": 3,
+    "teacher_share": 0.3,
+    "discount": 0.3,
+    "reward_scale": 0.3,
+    "reward_clip": 3.0,
+    "immediate_reward": False,
+    "length_normalised": False,
+    "whitened": False,
 }
 LONGER = ("train.max_steps=9", "data.max_tokens=340", "trainer.log_every_steps=1")
 
@@ -104,9 +113,13 @@ def test_every_strategy_says_what_it_did(small_run: Compose, caplog: pytest.LogC
     assert {line["strategy/fresh_share"] for line in seen["speculative"]} == {1.0}
     assert {line["strategy/gold_share"] for line in seen["mixed"]} == {0.0, 1.0}
     shown = [record.getMessage() for record in caplog.records if " step 9/9 " in record.getMessage()]
-    assert ["fresh 100%" in line for line in shown] == [False, True, False, False, True]
+    assert ["fresh 100%" in line for line in shown] == [False, True, False, False, True, True]
     assert "replayed 100%, buffer 72 (" in shown[0]
     assert re.search(r"threshold (0.9|1.0), buffer 16 \(0.\d MiB\)", shown[3])
+    passes = [line["strategy/fresh_share"] for line in seen["policy_gradient"]]
+    assert passes == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0], "two batches, twice"
+    assert all(line["strategy/collection_size"] == 16 for line in seen["policy_gradient"])
+    assert all(0 < line["strategy/advantage_size"] < 3 for line in seen["policy_gradient"]), "whitened"
     adaptive = seen["adaptive_off_policy"]
     assert sum(line["strategy/replayed_share"] for line in adaptive) >= 1
     assert sum(line["strategy/fresh_share"] for line in adaptive) >= 2
@@ -182,10 +195,12 @@ def test_a_replayed_batch_needs_no_teacher_pass_and_changes_only_rounding(
 
 @pytest.mark.parametrize("name", [name for name in STRATEGY_OPTIONS if name != "fixed"])
 def test_every_option_that_a_strategy_reads_is_part_of_the_id_and_no_other(name: str, small_run: Compose) -> None:
-    plain = small_run(f"strategy={name}")
+    term = ("objective.terms=[{kind: policy_gradient, weight: 1}]",)
+    base = (f"strategy={name}", *(term if name == "policy_gradient" else ()))
+    plain = small_run(*base)
     assert OTHER_OPTIONS.keys() == vars(plain.strategy).keys() - {"name"}
     for option, value in OTHER_OPTIONS.items():
-        changed = cell_of(small_run(f"strategy={name}", f"strategy.{option}={value}"))
+        changed = cell_of(small_run(*base, f"strategy.{option}={value}"))
         assert (changed.id != cell_of(plain).id) == (option in STRATEGY_OPTIONS[name]), option
         if option not in STRATEGY_OPTIONS[name]:
             assert f"strategy.{option} has no effect with strategy={name}" in changed.ignored

@@ -34,6 +34,11 @@ def build_llama():
 BUILDERS = {"gpt2": build_gpt2, "llama": build_llama}
 
 
+@pytest.fixture
+def two_models():
+    return [build() for build in BUILDERS.values()]
+
+
 @pytest.fixture(params=list(BUILDERS))
 def model(request):
     return BUILDERS[request.param]()

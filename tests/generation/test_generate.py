@@ -7,7 +7,8 @@ from scipy import stats
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from amid.generation.decoding import Completion, Decoding
-from amid.generation.engine import generate
+from amid.generation.engine import Mixture, generate
+from amid.generation.randomness import uniforms_of
 
 EOS = 0
 GREEDY = Decoding(max_new_tokens=30, temperature=0)
@@ -347,3 +348,31 @@ def test_a_limit_at_the_whole_vocabulary_changes_no_text(model, prompts, keys):
     options = {"keys": keys, "decoding": Decoding(max_new_tokens=30), "eos_id": EOS, "batch_size": 16}
     limited = generate(model, prompts, vocab_size=model.config.vocab_size, **options)
     assert limited == generate(model, prompts, **options)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_every_token_of_a_mixture_is_drawn_from_the_mixed_distribution(two_models, prompts, batch_size):
+    """Each token again by hand: both models on the text so far, mixed as probabilities, inverted at the uniform."""
+    models, share = two_models, 0.3
+    keys = [("mixture", index) for index in range(len(prompts))]
+    decoding = Decoding(max_new_tokens=7)
+    options = {"keys": keys, "decoding": decoding, "eos_id": EOS, "batch_size": batch_size}
+    found = generate(models[0], prompts, mixed_with=Mixture(models[1], share), **options)
+    for prompt, key, completion in zip(prompts, keys, found, strict=True):
+        tokens = list(prompt)
+        for token, uniform in zip(completion.token_ids, uniforms_of(key, count=7), strict=False):
+            with torch.no_grad():
+                q, p = (model(torch.tensor([tokens])).logits[0, -1].double().softmax(-1) for model in models)
+            cumulative = (share * p + (1 - share) * q).cumsum(-1)
+            assert token == int(torch.searchsorted(cumulative, torch.tensor(uniform), right=True))
+            tokens.append(token)
+    alone = generate(models[1], prompts, **options)
+    assert generate(models[0], prompts, mixed_with=Mixture(models[1], 1.0), **options) == alone
+    assert found != alone
+    assert found != generate(models[0], prompts, **options)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1, float("nan")])
+def test_a_share_that_is_none_is_refused(two_models, share):
+    with pytest.raises(ValueError, match="share of a mixture must lie in"):
+        Mixture(two_models[0], share)

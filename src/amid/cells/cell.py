@@ -75,7 +75,7 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
     values: dict[str, Any] = {
         "cell_version": CELL_VERSION,
         # Without a term that reads it the teacher has no say, unless it writes; as origin it is part of student_init.
-        "teacher": stages["teacher"].id if reads_teacher(run) or run.strategy.name == "speculative" else None,
+        "teacher": stages["teacher"].id if reads_teacher(run) or run.strategy.reads_teacher else None,
         "student_init": stages["student_init"].id,
         "data": data,
         "corpus": stages["corpus"].id if "corpus" in stages else None,
@@ -98,7 +98,7 @@ def _compat_identity(run: RunCfg) -> dict[str, Any]:
     """The deviations that are switched on and read by something in this run."""
     values, strategy = asdict(run.compat), run.strategy.name
     read_by = {
-        "sgo_label_offset": strategy != "fixed",
+        "sgo_label_offset": strategy not in ("fixed", "policy_gradient"),
         "sgo_rank_local_coin": strategy in ("mixed", "adaptive_off_policy") and run.trainer.devices > 1,
         "validation_batch_mean": strategy == "adaptive_off_policy",
         "skd_fresh_test": strategy == "speculative",
@@ -120,6 +120,9 @@ def _strategy_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
             ignored.append(f"strategy.{name} has no effect with strategy={strategy.name}")
     if values.get("use_buffer") is False:
         del values["capacity"], values["buffer_scope"]
+    if "num_rollouts" in values:
+        batch_size = run.train.global_batch_size
+        values["num_rollouts"] = batch_size * strategy.num_collected_batches(batch_size)
     if values.get("buffer_scope") == "rank" and run.trainer.devices > 1:
         values["num_ranks"] = run.trainer.devices  # each rank draws from what it wrote itself
     return values

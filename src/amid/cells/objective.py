@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from amid.config import CompatCfg, DivergenceTermCfg, MaxTermCfg, RunCfg, kd_ratio_of
+from amid.config import CompatCfg, DivergenceTermCfg, MaxTermCfg, PolicyGradientTermCfg, RunCfg, kd_ratio_of
 from amid.errors import RequestError
 
 
@@ -97,7 +97,12 @@ def _max_identity(term: MaxTermCfg, compat: CompatCfg, ignored: list[str]) -> di
     return {"candidates": sorted(named, key=lambda values: json.dumps(values, sort_keys=True, default=str))}
 
 
+def _policy_gradient_identity(term: PolicyGradientTermCfg, compat: CompatCfg, ignored: list[str]) -> dict[str, Any]:
+    return {"clip_ratio": term.clip_ratio}
+
+
 IDENTITIES: Mapping[str, Callable[[Any, CompatCfg, list[str]], dict[str, Any]]] = {
     "divergence": _divergence_identity,
     "max": _max_identity,
+    "policy_gradient": _policy_gradient_identity,
 }

@@ -20,7 +20,7 @@ from amid.config.pair import PairCfg
 from amid.config.plain_text import PlainTextCfg
 from amid.config.resources import LoggerCfg, PathsCfg, SweepCfg, TrainerCfg
 from amid.config.strategy import StrategyCfg
-from amid.config.terms import DivergenceTermCfg, LabelsTermCfg, TermCfg, compiled_terms
+from amid.config.terms import DivergenceTermCfg, LabelsTermCfg, PolicyGradientTermCfg, TermCfg, compiled_terms
 from amid.config.train import CompatCfg, DataCfg, TrainCfg
 from amid.errors import RequestError, one_line
 
@@ -118,7 +118,13 @@ def run_config(composed: DictConfig) -> RunCfg:
     except OmegaConfBaseException as err:
         raise RequestError(one_line(str(err))) from err
     assert isinstance(run, RunCfg)
-    compiled_terms(run.objective, run.divergence, run.amid)  # a list is refused here, as every other value is
+    # A list of terms is refused here, as every other value is
+    kinds = [term.kind for term in compiled_terms(run.objective, run.divergence, run.amid)]
+    if (PolicyGradientTermCfg.kind in kinds) != (run.strategy.name == "policy_gradient"):
+        raise RequestError(
+            "strategy=policy_gradient and a term {kind: policy_gradient, weight: 1} of objective.terms go together, "
+            f"got strategy={run.strategy.name} with terms of kind {', '.join(kinds)}; method=minillm has both"
+        )
     if run.objective.lm_coef > 0.0 and run.plain_text.source == "none":
         raise RequestError(
             f"objective.lm_coef={run.objective.lm_coef:g} needs plain text: plain_text=files plain_text.root=DIR "

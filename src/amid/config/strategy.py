@@ -25,6 +25,10 @@ STRATEGY_OPTIONS: dict[str, tuple[str, ...]] = {
         *("num_proposed", "accept_top_k", "temperature", "top_p", "top_k"),
         *("teacher_temperature", "teacher_top_p"),
     ),
+    "policy_gradient": (
+        *("num_rollouts", "passes", "teacher_share", "discount", "reward_scale", "reward_clip"),
+        *("immediate_reward", "length_normalised", "whitened"),
+    ),
 }
 REPLAY_RATIOS = ("decreasing", "constant", "increasing")
 REFERENCES = ("last_raise", "previous")
@@ -51,6 +55,15 @@ class StrategyCfg:
     top_k: int | None = None  # 0 = off
     teacher_temperature: float | None = None  # of the tokens that replace rejected ones
     teacher_top_p: float | None = None
+    num_rollouts: int | None = None  # texts written at a time, of all ranks: full batches, at least one
+    passes: int | None = None  # over the texts before new ones are written
+    teacher_share: float | None = None  # of the teacher in the mixture that tokens are drawn from
+    discount: float | None = None  # gamma of the return
+    reward_scale: float | None = None  # a token's reward log p - log q is divided by it
+    reward_clip: float | None = None  # largest size of a reward
+    immediate_reward: bool | None = None  # a token's return begins with its own reward; false: with the next one's
+    length_normalised: bool | None = None  # divide a return by the number of tokens that are left
+    whitened: bool | None = None  # returns of all rollouts to mean 0 and variance 1
 
     def __post_init__(self) -> None:
         if self.name not in STRATEGY_OPTIONS:
@@ -58,7 +71,7 @@ class StrategyCfg:
         for name in STRATEGY_OPTIONS[self.name]:
             if getattr(self, name) is None:
                 raise RequestError(f"strategy.{name} is needed for strategy={self.name}")
-        for name in ("student_probability", "init_threshold"):
+        for name in ("student_probability", "init_threshold", "teacher_share", "discount"):
             if getattr(self, name) is not None:
                 within(f"strategy.{name}", getattr(self, name), 0.0, 1.0)
         for name, low in (
@@ -69,12 +82,18 @@ class StrategyCfg:
             ("temperature", 0),
             ("teacher_temperature", 0),
             ("top_k", 0),
+            ("num_rollouts", 1),
+            ("passes", 1),
         ):
             at_least(f"strategy.{name}", getattr(self, name), low)
         for name in ("top_p", "teacher_top_p"):
             value = getattr(self, name)
             if value is not None and not 0.0 < value <= 1.0:
                 raise RequestError(f"strategy.{name} must lie in (0, 1], got {value:g}")
+        for name in ("reward_scale", "reward_clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0.0:
+                raise RequestError(f"strategy.{name} must be above 0, got {value:g}")
         for name, valid in (
             ("replay_ratio", REPLAY_RATIOS),
             ("reference", REFERENCES),
@@ -85,5 +104,15 @@ class StrategyCfg:
 
     @property
     def remembers(self) -> bool:
-        """Whether it replays from a buffer."""
-        return self.capacity is not None and self.use_buffer is not False
+        """Whether it trains on the same text several times."""
+        return self.name == "policy_gradient" or (self.capacity is not None and self.use_buffer is not False)
+
+    def num_collected_batches(self, batch_size: int) -> int:
+        """How many batches of prompts of all ranks are collected at a time: at least one."""
+        assert self.num_rollouts is not None
+        return max(1, self.num_rollouts // batch_size)
+
+    @property
+    def reads_teacher(self) -> bool:
+        """Whether the teacher has a part in the text."""
+        return self.name in ("speculative", "policy_gradient")

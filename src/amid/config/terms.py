@@ -165,7 +165,32 @@ class MaxTermCfg:
         return cls(weight, tuple(candidates), place)
 
 
-KINDS: dict[str, type[TermCfg]] = {kind.kind: kind for kind in (DivergenceTermCfg, LabelsTermCfg, MaxTermCfg)}
+@dataclass(frozen=True)
+class PolicyGradientTermCfg:
+    """The clipped policy gradient of sampled text (MiniLLM); the teacher has its say in the advantages."""
+
+    kind: ClassVar[str] = "policy_gradient"
+    keys: ClassVar[tuple[str, ...]] = ("clip_ratio",)
+    reads_teacher: ClassVar[bool] = True
+
+    weight: float
+    clip_ratio: float = 0.2  # reference minillm/losses.py
+    place: str | None = field(default=None, compare=False)
+
+    @classmethod
+    def filled(
+        cls, given: Mapping[str, Any], inherited: Inherited, *, weight: float, place: str
+    ) -> PolicyGradientTermCfg:
+        """The term, its ratio above 0."""
+        ratio = given.get("clip_ratio", cls.clip_ratio)
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not ratio > 0.0:
+            raise RequestError(f"{place}.clip_ratio must be a number above 0, got {json.dumps(ratio, default=str)}")
+        return cls(weight, float(ratio), place)
+
+
+KINDS: dict[str, type[TermCfg]] = {
+    kind.kind: kind for kind in (DivergenceTermCfg, LabelsTermCfg, MaxTermCfg, PolicyGradientTermCfg)
+}
 
 
 def compiled_terms(objective: ObjectiveCfg, divergence: DivergenceCfg, amid: AmidCfg) -> tuple[TermCfg, ...]:

@@ -36,18 +36,23 @@ from amid.core.schedules import (
     linear,
 )
 from amid.core.terms import (
+    ADVANTAGE,
+    BEHAVIOUR_LOG_PROB,
     LABELS,
     ORDERS,
     CrossEntropy,
     DivergenceTerm,
     MaxDivergence,
     Order,
+    PolicyGradient,
     SettledTerm,
     Term,
     TokenInputs,
 )
 
 __all__ = [
+    "ADVANTAGE",
+    "BEHAVIOUR_LOG_PROB",
     "DIVERGENCES",
     "LABELS",
     "NAMED_DIVERGENCES",
@@ -67,6 +72,7 @@ __all__ = [
     "NamedDivergence",
     "Objective",
     "Order",
+    "PolicyGradient",
     "OverlapAdaptive",
     "Schedule",
     "SettledTerm",

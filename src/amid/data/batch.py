@@ -5,8 +5,8 @@ Legend: B batch, T input positions, P prompt positions, H hidden units of the te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from operator import itemgetter
 from typing import Literal
 
@@ -23,7 +23,7 @@ class Row:
     """One sequence without padding.
 
     input_ids, labels: [T] int64, as in `Batch`. prompt_ids: [P] int64. example_id: as in `Batch`.
-    teacher_states: [N, H] of the N labelled positions, or None.
+    teacher_states: [N, H] of the N labelled positions, or None. inputs: [N] by name, as in `Batch`.
     """
 
     input_ids: Tensor
@@ -31,6 +31,7 @@ class Row:
     prompt_ids: Tensor
     example_id: int
     teacher_states: Tensor | None = None
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Batch:
     source: [B] index into SOURCES.
     teacher_states: [B, T, H] the teacher's states before its head at the labelled positions (0 elsewhere), or None
         where the teacher must run.
+    inputs: [B, T] float32 by name: what is known of every labelled position besides its label (0 elsewhere).
     """
 
     input_ids: Tensor
@@ -53,6 +55,7 @@ class Batch:
     example_ids: Tensor
     source: Tensor
     teacher_states: Tensor | None = None
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -80,6 +83,7 @@ class Batch:
                 attention_mask=rows.attention_mask[:, :width],
                 labels=rows.labels[:, :width],
                 teacher_states=None if rows.teacher_states is None else rows.teacher_states[:, :width],
+                inputs={name: values[:, :width] for name, values in rows.inputs.items()},
             )
 
     def micro_batches(self, size: int | None) -> Iterator[Batch]:
@@ -111,17 +115,19 @@ class Batch:
                     prompt_ids=batch.prompt_ids[i, batch.prompt_mask[i]].clone(),
                     example_id=int(batch.example_ids[i]),
                     teacher_states=None if states is None else states[i, batch.labelled[i]].clone(),
+                    inputs={name: values[i, batch.labelled[i]].clone() for name, values in batch.inputs.items()},
                 )
             )
         return rows
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "inputs"}
+        changed = {name: change(tensor) for name, tensor in values.items() if tensor is not None}
+        return replace(self, **changed, inputs={name: change(tensor) for name, tensor in self.inputs.items()})
 
 
 def stack(rows: Sequence[Row], *, pad_id: int, source: Source) -> Batch:
-    """A batch of rows, padded to its longest one; with teacher states if all rows have them."""
+    """A batch of rows, padded to its longest one; with teacher states if all rows have them, and the first's inputs."""
     width = max(len(row.input_ids) for row in rows)
     prompt_width = max(len(row.prompt_ids) for row in rows)
     input_ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
@@ -133,6 +139,7 @@ def stack(rows: Sequence[Row], *, pad_id: int, source: Source) -> Batch:
     first = rows[0].teacher_states
     if first is not None and all(row.teacher_states is not None for row in rows):
         teacher_states = torch.zeros((len(rows), width, first.shape[-1]), dtype=first.dtype)
+    inputs = {name: torch.zeros((len(rows), width), dtype=values.dtype) for name, values in rows[0].inputs.items()}
     for i, row in enumerate(rows):
         length = len(row.input_ids)
         input_ids[i, :length] = row.input_ids
@@ -142,6 +149,8 @@ def stack(rows: Sequence[Row], *, pad_id: int, source: Source) -> Batch:
         prompt_mask[i, prompt_width - len(row.prompt_ids) :] = True
         if teacher_states is not None and row.teacher_states is not None:
             teacher_states[i, :length][row.labels != IGNORE_INDEX] = row.teacher_states
+        for name, values in inputs.items():
+            values[i, :length][row.labels != IGNORE_INDEX] = row.inputs[name]
     return Batch(
         input_ids=input_ids,
         attention_mask=attention_mask,
@@ -151,6 +160,7 @@ def stack(rows: Sequence[Row], *, pad_id: int, source: Source) -> Batch:
         example_ids=torch.tensor([row.example_id for row in rows], dtype=torch.int64),
         source=torch.full((len(rows),), SOURCES.index(source), dtype=torch.int64),
         teacher_states=teacher_states,
+        inputs=inputs,
     )
 
 

@@ -10,8 +10,9 @@ random numbers belong to the example. The library's models, masks, cache interfa
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -38,6 +39,22 @@ class HasBaseModel(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """A second model that has a say in every token: drawn from share x its distribution + (1 - share) x the first.
+
+    model: of the same vocabulary. share: in (0, 1]. Raises ValueError for another share.
+    Source: MiniLLM (Gu et al. 2024), teacher-mixed sampling.
+    """
+
+    model: PreTrainedModel
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share <= 1.0:
+            raise ValueError(f"the share of a mixture must lie in (0, 1], got {self.share}")
+
+
 @dataclass
 class _Row:
     index: int  # of its prompt
@@ -57,6 +74,7 @@ def generate(
     amp_dtype: torch.dtype | None = None,
     other_eos_ids: Collection[int] = (),
     decode: Callable[[Sequence[int]], str] | None = None,
+    mixed_with: Mixture | None = None,
 ) -> list[Completion]:
     """One completion per prompt, in the order of the prompts.
 
@@ -73,6 +91,7 @@ def generate(
     other_eos_ids: further tokens that end a response, such as a chat's end of turn.
     decode: token ids to text, as the caller reads responses; needed where decoding.stop names texts. A response also
         ends when it contains one of them, with the token that completed it as its last.
+    mixed_with: a second model, on the same device, whose distribution is mixed into that of `model` before `decoding`.
     The model is in eval mode and without gradients meanwhile; its modules' modes are restored, and the global random
     state is neither read nor changed.
     Raises ValueError on an empty prompt, on stop strings without `decode`, on keys that do not match the prompts, on
@@ -82,7 +101,9 @@ def generate(
     Source: reference evaluate_main.py. Unlike ours, it seeds the global generator once per rank, so that
     its texts depend on batch size and number of ranks.
     """
-    budgets = budgets_of(model, prompts, keys=keys, decoding=decoding, batch_size=batch_size, max_length=max_length)
+    models = [model] if mixed_with is None else [model, mixed_with.model]
+    for each in models:
+        budgets = budgets_of(each, prompts, keys=keys, decoding=decoding, batch_size=batch_size, max_length=max_length)
     stop = _stop_strings(decoding, decode)
     completions = [Completion(token_ids=(), ended=False)] * len(prompts)
     lengths = [len(prompt) for prompt in prompts]
@@ -92,9 +113,18 @@ def generate(
         return completions
     num_slots = min(batch_size, len(waiting))
     eos_ids = {eos_id, *other_eos_ids}
-    engine = _Engine(model, sampler=Sampler(decoding), num_slots=num_slots, pad_id=eos_id, vocab_size=vocab_size)
+    engine = _Engine(
+        models,
+        share=0.0 if mixed_with is None else mixed_with.share,
+        sampler=Sampler(decoding),
+        num_slots=num_slots,
+        pad_id=eos_id,
+        vocab_size=vocab_size,
+    )
     rows: list[_Row] = []
-    with inference(model, amp_dtype=amp_dtype):
+    with ExitStack() as entered_models:
+        for each in models:
+            entered_models.enter_context(inference(each, amp_dtype=amp_dtype))
         while waiting or rows:
             num_free = num_slots - len(rows)
             if waiting and num_free * REFILL_SHARE >= num_slots:
@@ -114,7 +144,7 @@ def generate(
                 if not keep[-1]:
                     completions[row.index] = Completion(row.history.response, ended=ended, stopped=stopped)
             if not all(keep):
-                rows = [rows[old] for old in engine.cache.drop_rows(keep)]
+                rows = [rows[old] for old in engine.drop_rows(keep)]
     return completions
 
 
@@ -138,49 +168,94 @@ def _take_similar(waiting: list[int], *, lengths: Sequence[int], at_most: int) -
     return taken
 
 
-class _Engine:
-    """The model, its cache and its sampler: each call appends one token to the histories it is given."""
+class _Reader:
+    """One model with its cache."""
 
-    def __init__(
-        self, model: PreTrainedModel, *, sampler: Sampler, num_slots: int, pad_id: int, vocab_size: int | None
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, *, num_slots: int) -> None:
         self.cache = SlotCache(num_slots=num_slots)
         self._model = model
-        self._sampler = sampler
-        self._pad_id = pad_id
-        self._vocab_size = vocab_size
         self._device = device_of(model)
         # A prefill needs the logits of its last column only, where a model can leave the others out
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in _forward_parameters(model) else {}
+
+    def last_logits(self, input_ids: Tensor, *, mask: Tensor, positions: Tensor) -> Tensor:
+        """[R, W] logits of the last column."""
+        logits = self._model(
+            input_ids=input_ids.to(self._device),
+            attention_mask=mask.to(self._device),
+            position_ids=positions.to(self._device),
+            past_key_values=self.cache,
+            use_cache=True,
+            **self._options,
+        ).logits[:, -1]
+        assert isinstance(logits, Tensor)
+        return logits
+
+
+class _Engine:
+    """One or two models, their caches and the sampler: each call appends one token to the histories it is given.
+
+    share: of the second model in the distribution that tokens are drawn from.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[PreTrainedModel],
+        *,
+        share: float,
+        sampler: Sampler,
+        num_slots: int,
+        pad_id: int,
+        vocab_size: int | None,
+    ) -> None:
+        self._readers = [_Reader(model, num_slots=num_slots) for model in models]
+        self._share = share
+        self._sampler = sampler
+        self._pad_id = pad_id
+        self._vocab_size = vocab_size
 
     def prefill(self, rows: Sequence[History]) -> None:
         """Read the prompts of new rows, which take the slots after those in use."""
         lengths = [len(row.tokens) for row in rows]
         width = max(lengths)
         input_ids = torch.tensor([[self._pad_id] * (width - len(row.tokens)) + row.tokens for row in rows])
-        self.cache.add_rows(num_rows=len(rows), width=width)
+        for reader in self._readers:
+            reader.cache.add_rows(num_rows=len(rows), width=width)
         self._step(rows, input_ids, lengths=lengths, num_columns=width)
 
     def decode(self, rows: Sequence[History]) -> None:
         """Read the last token of every row."""
         lengths = [len(row.tokens) for row in rows]
         longest = max(lengths)
-        self.cache.add_column(longest=longest)
+        for reader in self._readers:
+            reader.cache.add_column(longest=longest)
         self._step(rows, torch.tensor([row.tokens[-1:] for row in rows]), lengths=lengths, num_columns=longest)
+
+    def drop_rows(self, keep: Sequence[bool]) -> list[int]:
+        """Forgets the other rows; which of the old rows each remaining one was."""
+        orders = [reader.cache.drop_rows(keep) for reader in self._readers]
+        return orders[0]
 
     def _step(self, rows: Sequence[History], input_ids: Tensor, *, lengths: Sequence[int], num_columns: int) -> None:
         # By length, never by id: EOS may be padding, prompt text and the end of a response
         positions = torch.arange(num_columns) - num_columns + torch.tensor(lengths)[:, None]
-        logits = self._model(
-            input_ids=input_ids.to(self._device),
-            attention_mask=(positions >= 0).long().to(self._device),
-            position_ids=positions[:, -input_ids.shape[1] :].clamp(min=0).to(self._device),
-            past_key_values=self.cache,
-            use_cache=True,
-            **self._options,
-        ).logits[:, -1, : self._vocab_size]
+        mask, places = (positions >= 0).long(), positions[:, -input_ids.shape[1] :].clamp(min=0)
+        of_models = [
+            reader.last_logits(input_ids, mask=mask, positions=places)[:, : self._vocab_size]
+            for reader in self._readers
+        ]
+        logits = of_models[0] if len(of_models) == 1 else _mixed(*of_models, share=self._share)
         for row, token in zip(rows, self._sampler.next_tokens(logits, rows), strict=True):
             row.append(token)
+
+
+def _mixed(logits: Tensor, other: Tensor, *, share: float) -> Tensor:
+    """Logarithm [R, V] of the mixture of two distributions given by logits, `share` that of the other."""
+    width = min(logits.shape[-1], other.shape[-1])
+    log_q, log_p = (each[:, :width].float().log_softmax(-1) for each in (logits, other.to(logits.device)))
+    if share == 1.0:
+        return log_p
+    return torch.logaddexp(log_p + math.log(share), log_q + math.log1p(-share))
 
 
 def budgets_of(

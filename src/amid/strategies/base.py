@@ -9,7 +9,10 @@ from typing import Any, Literal, Protocol
 
 from amid.data.batch import Batch
 
-Policy = Literal["student", "speculative"]
+Policy = Literal["student", "speculative", "mixture"]
+# What a rollout of the policy `mixture` keeps of its tokens, as inputs of the batch: their log-probabilities.
+STUDENT_LOG_PROB = "student_log_prob"
+TEACHER_LOG_PROB = "teacher_log_prob"
 # One value per rank, in rank order, from this rank's own.
 Gather = Callable[[Any], list[Any]]
 
@@ -20,7 +23,8 @@ class Generate(Protocol):
     def __call__(self, batch: Batch, *, policy: Policy) -> Batch:
         """The batch with generated responses; its source is `fresh`.
 
-        policy: `student` samples from the student, `speculative` lets the teacher correct the student's tokens.
+        policy: `student` samples from the student, `speculative` lets the teacher correct the student's tokens,
+        `mixture` samples from a mixture of both and keeps what each says of every token.
         """
 
 

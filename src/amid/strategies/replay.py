@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from amid.data.batch import Batch, Row, stack
 from amid.strategies.base import Draws, Gather
+from amid.strategies.rows_state import rows_of_state, rows_state
 
 MIB = 2**20
 
@@ -73,28 +73,16 @@ class ReplayBuffer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """All entries, as a few long tensors: thousands of small ones would make a checkpoint slow."""
-        rows = [entry.row for entry in self._entries]
-        state: dict[str, Any] = {
+        """All entries."""
+        return {
             "steps": [entry.step for entry in self._entries],
-            "example_ids": [row.example_id for row in rows],
+            **rows_state([entry.row for entry in self._entries]),
         }
-        for name in ("input_ids", "labels", "prompt_ids", "teacher_states"):
-            parts = [getattr(row, name) for row in rows]
-            kept = [part for part in parts if part is not None]
-            state[name] = torch.cat(kept) if kept else None
-            state[f"{name}_lengths"] = [-1 if part is None else len(part) for part in parts]
-        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Holds the saved entries and no others."""
-        columns = {
-            name: _split(state[name], state[f"{name}_lengths"])
-            for name in ("input_ids", "labels", "prompt_ids", "teacher_states")
-        }
         self._entries.clear()
-        for index, (step, example_id) in enumerate(zip(state["steps"], state["example_ids"], strict=True)):
-            row = Row(example_id=example_id, **{name: parts[index] for name, parts in columns.items()})
+        for step, row in zip(state["steps"], rows_of_state(state), strict=True):
             self._entries.append(_Entry(row, step))
 
 
@@ -102,11 +90,3 @@ def _tensors(entry: _Entry) -> list[Tensor]:
     row = entry.row
     tensors = (row.input_ids, row.labels, row.prompt_ids, row.teacher_states)
     return [tensor for tensor in tensors if tensor is not None]
-
-
-def _split(joined: Tensor | None, lengths: list[int]) -> list[Any]:
-    if joined is None:
-        return [None] * len(lengths)
-    kept = [length for length in lengths if length >= 0]
-    parts = iter(torch.split(joined, kept))
-    return [next(parts).clone() if length >= 0 else None for length in lengths]

@@ -43,8 +43,23 @@ def fit_student(
     resources, ranks = place.resources, place.ranks
     dev = dev[: validation.num_examples]
     steps = plan_steps(len(examples), train)
+    batch_of_step = StepBatches(
+        examples,
+        batch_size=train.global_batch_size,
+        seed=plan.seed,
+        pad_id=pad_id,
+        rank=ranks.rank,
+        world_size=ranks.size,
+        bucket_by_length=train.bucket_by_length,
+    )
     strategy = strategy_of(
-        plan.strategy, seed=plan.seed, pad_id=pad_id, ranks=ranks, rank_local_coin=plan.compat.sgo_rank_local_coin
+        plan.strategy,
+        seed=plan.seed,
+        pad_id=pad_id,
+        ranks=ranks,
+        rank_local_coin=plan.compat.sgo_rank_local_coin,
+        batch_size=train.global_batch_size,
+        batch_of_step=batch_of_step,
     )
     module = DistillModule(
         pair,
@@ -61,15 +76,7 @@ def fit_student(
             grad_clip=train.grad_clip,
             max_nonfinite_share=train.max_nonfinite_share,
         ),
-        batch_of_step=StepBatches(
-            examples,
-            batch_size=train.global_batch_size,
-            seed=plan.seed,
-            pad_id=pad_id,
-            rank=ranks.rank,
-            world_size=ranks.size,
-            bucket_by_length=train.bucket_by_length,
-        ),
+        batch_of_step=batch_of_step,
         strategy=strategy,
         rollout=None if isinstance(strategy, Fixed) else rollout_of(plan, pair, resources),
         options=StepOptions(

@@ -9,7 +9,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from amid.config import CompatCfg, DivergenceCfg, DivergenceTermCfg, LabelsTermCfg, MaxTermCfg, ScheduleCfg, TermCfg
+from amid.config import (
+    CompatCfg,
+    DivergenceCfg,
+    DivergenceTermCfg,
+    LabelsTermCfg,
+    MaxTermCfg,
+    PolicyGradientTermCfg,
+    ScheduleCfg,
+    TermCfg,
+)
 from amid.config.own_function import own_function, users_code
 from amid.core import (
     SCHEDULES,
@@ -20,6 +29,7 @@ from amid.core import (
     MaxDivergence,
     Objective,
     Order,
+    PolicyGradient,
     Schedule,
     Term,
     bind_divergence,
@@ -100,6 +110,10 @@ def _max_term(cfg: MaxTermCfg, compat: Compat) -> MaxDivergence:
     return MaxDivergence(tuple(_divergence_term(each, compat) for each in cfg.candidates), weight=cfg.weight)
 
 
+def _policy_gradient_term(cfg: PolicyGradientTermCfg, compat: Compat) -> PolicyGradient:
+    return PolicyGradient(clip_ratio=cfg.clip_ratio, weight=cfg.weight)
+
+
 def _divergence(cfg: DivergenceCfg, compat: Compat) -> Divergence:
     """The divergence with its parameters bound; one's own, found and tried."""
     if cfg.function is None:
@@ -128,4 +142,5 @@ BUILDERS: Mapping[str, Callable[[Any, Compat], Term]] = {
     "divergence": _divergence_term,
     "labels": _labels_term,
     "max": _max_term,
+    "policy_gradient": _policy_gradient_term,
 }

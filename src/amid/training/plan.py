@@ -50,7 +50,7 @@ class TrainingPlan:
     def reads_teacher(self) -> bool:
         """Whether training needs the teacher: for its objective, or to write text with it."""
         soft = self.plain_text is not None and self.plain_text.objective.needs_teacher
-        return self.strategy.name == "speculative" or self.objective.needs_teacher or soft
+        return self.strategy.reads_teacher or self.objective.needs_teacher or soft
 
 
 def _nothing() -> None:

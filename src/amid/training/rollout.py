@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
@@ -12,12 +13,14 @@ from amid.config import TrainerCfg
 from amid.data.batch import Batch, collate, collate_unshifted
 from amid.data.tokenise import eos_id
 from amid.generation.decoding import Completion, Decoding
-from amid.generation.engine import generate
+from amid.generation.engine import Mixture, generate
+from amid.generation.randomness import Key
 from amid.generation.speculative import Interleaving, generate_speculative
 from amid.pairs import Pair
 from amid.store.measures import CLOCK
-from amid.strategies import Policy
+from amid.strategies import STUDENT_LOG_PROB, TEACHER_LOG_PROB, Policy
 from amid.training.plan import TrainingPlan
+from amid.training.scoring import label_log_probs
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class _Tally:
 class Rollout:
     """Writes responses to the prompts of a batch; a text depends on (seed, step, example) and the weights only.
 
-    decoding: of the policy `student`. interleaving: of the policy `speculative`, or None where none is asked for.
+    decoding: of the policies `student` and `mixture`. interleaving: of the policy `speculative`, None elsewhere.
+    teacher_share: of the teacher in the policy `mixture`.
     max_tokens: most tokens of prompt and response. unshifted_labels: label as the reference does (collate_unshifted).
     last: the latest rollout.
     """
@@ -57,6 +61,7 @@ class Rollout:
         batch_size: int,
         max_tokens: int,
         unshifted_labels: bool,
+        teacher_share: float = 0.0,
     ) -> None:
         self._pair = pair
         self._decoding = decoding
@@ -66,6 +71,7 @@ class Rollout:
         self._batch_size = batch_size
         self._max_tokens = max_tokens
         self._unshifted_labels = unshifted_labels
+        self._teacher_share = teacher_share
         self._tally = _Tally()
         self.last = Writing()
 
@@ -73,7 +79,7 @@ class Rollout:
         """The batch's prompts with new responses, on the batch's device."""
         start = time.perf_counter()
         prompts, example_ids = batch.prompts(), batch.example_ids.tolist()
-        keys = [(self._seed, "rollout", step, example_id) for example_id in example_ids]
+        keys: list[Key] = [(self._seed, "rollout", step, *example) for example in _told_apart(example_ids)]
         completions = self._write(policy, prompts, keys)
         self.last = Writing(
             num_tokens=sum(len(completion.token_ids) for completion in completions),
@@ -84,7 +90,8 @@ class Rollout:
         tally.num_responses += len(completions)
         tally.num_tokens += self.last.num_tokens
         tally.num_ended += sum(completion.ended for completion in completions)
-        return self._labelled(prompts, completions, example_ids).to(batch.input_ids.device)
+        written = self._labelled(prompts, completions, example_ids).to(batch.input_ids.device)
+        return self._scored(written) if policy == "mixture" else written
 
     def measures(self, *, seconds: float) -> dict[str, float]:
         """Numbers by full name since the last call, which was `seconds` ago; empty if nothing was written."""
@@ -98,11 +105,10 @@ class Rollout:
             "strategy/generation_ended_share": tally.num_ended / tally.num_responses,
         }
 
-    def _write(
-        self, policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str, ...]]
-    ) -> list[Completion]:
+    def _write(self, policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key]) -> list[Completion]:
         student, teacher = self._pair.student, self._pair.teacher
-        if policy == "student":
+        if policy != "speculative":
+            share = self._teacher_share if policy == "mixture" else 0.0
             return generate(
                 student,
                 prompts,
@@ -112,6 +118,7 @@ class Rollout:
                 batch_size=self._batch_size,
                 max_length=self._max_tokens,
                 vocab_size=self._pair.vocab_size,  # a token that the teacher lacks could not be judged by it
+                mixed_with=Mixture(teacher, share) if teacher is not None and share > 0.0 else None,
             )
         assert isinstance(teacher, PreTrainedModel)
         assert self._interleaving is not None
@@ -127,6 +134,16 @@ class Rollout:
             max_length=self._max_tokens,
         )
 
+    def _scored(self, batch: Batch) -> Batch:
+        """The batch with the log-probabilities of its labels, by student and teacher."""
+        student, teacher = self._pair.student, self._pair.teacher
+        assert teacher is not None, "rewards are the teacher's"
+        scores = {
+            name: label_log_probs(model, batch, vocab_size=self._pair.vocab_size, batch_size=self._batch_size)
+            for name, model in ((STUDENT_LOG_PROB, student), (TEACHER_LOG_PROB, teacher))
+        }
+        return replace(batch, inputs=scores)
+
     def _labelled(
         self, prompts: Sequence[Sequence[int]], completions: Sequence[Completion], example_ids: Sequence[int]
     ) -> Batch:
@@ -139,15 +156,28 @@ class Rollout:
         return collate(rows, example_ids=example_ids, pad_id=self._eos_id, source="fresh")
 
 
+def _told_apart(example_ids: Sequence[int]) -> list[tuple[int, ...]]:
+    """Each id, with its number among its equals from the second on."""
+    seen: Counter[int] = Counter()
+    parts: list[tuple[int, ...]] = []
+    for example_id in example_ids:
+        parts.append((example_id, seen[example_id]) if seen[example_id] else (example_id,))
+        seen[example_id] += 1
+    return parts
+
+
 def rollout_of(plan: TrainingPlan, pair: Pair, resources: TrainerCfg) -> Rollout:
     """The rollout that a plan's strategy asks for."""
     options, data = plan.strategy, plan.data
-    assert options.temperature is not None and options.top_p is not None and options.top_k is not None
     # As many new tokens as the longest prompt leaves room for, as in the reference
     max_new_tokens = data.max_tokens - data.max_prompt_tokens
-    student = Decoding(
-        max_new_tokens=max_new_tokens, temperature=options.temperature, top_p=options.top_p, top_k=options.top_k
-    )
+    if options.name == "policy_gradient":
+        student = Decoding(max_new_tokens=max_new_tokens)  # the distribution itself: its log-probabilities are kept
+    else:
+        assert options.temperature is not None and options.top_p is not None and options.top_k is not None
+        student = Decoding(
+            max_new_tokens=max_new_tokens, temperature=options.temperature, top_p=options.top_p, top_k=options.top_k
+        )
     interleaving = None
     if options.name == "speculative":
         assert options.teacher_temperature is not None and options.teacher_top_p is not None
@@ -169,5 +199,6 @@ def rollout_of(plan: TrainingPlan, pair: Pair, resources: TrainerCfg) -> Rollout
         eos_id=eos_id(pair.tokenizer),
         batch_size=resources.generation_batch_size,
         max_tokens=data.max_tokens,
-        unshifted_labels=plan.compat.sgo_label_offset,
+        unshifted_labels=plan.compat.sgo_label_offset and options.name != "policy_gradient",
+        teacher_share=options.teacher_share or 0.0,
     )

@@ -324,6 +324,7 @@ class DistillModule(lightning.LightningModule):
 
     def _loss_parts(self, batch: Batch, objective: Objective, weights: Tensor) -> LossParts:
         mask, labels = batch.labelled, batch.labels[batch.labelled]
+        inputs = {name: values[mask] for name, values in batch.inputs.items()}
         models = [self.student, *(self._teacher if objective.needs_teacher else ())]
         self.spent.student_tokens += int(batch.attention_mask.sum())
         if len(models) > 1 and batch.teacher_states is None:
@@ -336,6 +337,7 @@ class DistillModule(lightning.LightningModule):
                 logits[1] if len(logits) > 1 else None,
                 objective,
                 labels=labels,
+                inputs=inputs,
                 token_weights=weights,
                 vocab_size=self._vocab_size,
             )
@@ -349,6 +351,7 @@ class DistillModule(lightning.LightningModule):
             heads[1] if len(heads) > 1 else None,
             objective,
             labels=labels,
+            inputs=inputs,
             token_weights=weights,
             vocab_size=self._vocab_size,
         )

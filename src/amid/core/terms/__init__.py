@@ -3,9 +3,12 @@
 from amid.core.terms.divergence import ORDERS, DivergenceTerm, Order
 from amid.core.terms.labels import CrossEntropy
 from amid.core.terms.maximum import MaxDivergence
+from amid.core.terms.policy_gradient import ADVANTAGE, BEHAVIOUR_LOG_PROB, PolicyGradient
 from amid.core.terms.term import LABELS, Level, SettledTerm, Term, TokenInputs
 
 __all__ = [
+    "ADVANTAGE",
+    "BEHAVIOUR_LOG_PROB",
     "LABELS",
     "ORDERS",
     "CrossEntropy",
@@ -13,6 +16,7 @@ __all__ = [
     "Level",
     "MaxDivergence",
     "Order",
+    "PolicyGradient",
     "SettledTerm",
     "Term",
     "TokenInputs",
