@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ from amid.config import RunCfg
 from amid.data.tokenise import Example
 from amid.experiment import Experiment, run_task
 from amid.stages import corpus as module_of_corpus
+from amid.store.status import spent_in
 
 Compose = Callable[..., RunCfg]
 # Answers of at most 20 tokens, six writes.
 SEQKD = ("method=seqkd", "data.max_tokens=340", "trainer.generation_batch_size=4", "trainer.log_every_steps=1")
+SHORT = (*SEQKD, "data.num_records=48")  # three writes
 
 
 def rows_of(run: RunCfg) -> list[dict[str, Any]]:
@@ -117,6 +120,81 @@ def test_a_corpus_that_was_stopped_in_any_write_ends_with_the_bytes_of_an_undist
     assert rows_of(again) == rows_of(undisturbed)
     assert weights_of(again) == weights_of(undisturbed)
     assert scores_of(again) == scores_of(undisturbed)
+
+
+def write_corpus(run: RunCfg) -> None:
+    Experiment(run).stages.ensure("corpus")
+
+
+def spent_on_corpus(run: RunCfg) -> dict[str, float]:
+    experiment = Experiment(run)
+    return spent_in(experiment.store.status(experiment.cell.stages["corpus"]))
+
+
+@pytest.fixture
+def two_seconds_a_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the corpus moves by generating alone: two seconds for every call."""
+    generate, clock = module_of_corpus.generate, [0.0]
+
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        clock[0] += 2.0
+        return generate(*arguments, **named)
+
+    monkeypatch.setattr(module_of_corpus, "generate", slowly)
+    monkeypatch.setattr(module_of_corpus, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+
+@pytest.mark.usefixtures("two_seconds_a_write")
+def test_what_a_corpus_cost_is_the_sum_over_all_its_attempts(
+    small_run: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, rename, commit = small_run(*SHORT), Path.rename, module_of_corpus.commit_rows
+    calls: list[int] = []
+
+    def stopping(*arguments: Any, **named: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Stop
+        commit(*arguments, **named)
+
+    def published(self: Path, target: Path) -> Path:
+        moved = rename(self, target)
+        if "corpus-" in str(target):
+            raise Stop
+        return moved
+
+    for owner, name, act in ((module_of_corpus, "commit_rows", stopping), (Path, "rename", published)):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, act)
+            with pytest.raises(Stop):
+                write_corpus(run)
+    write_corpus(run)
+    tokens = sum(len(row["token_ids"]) for row in rows_of(run))
+    assert tokens > 48
+    # Three writes of 16 rows; the one that was thrown away is generated again, and counts once
+    assert spent_on_corpus(run) == {"generated_tokens": tokens, "generation_seconds": 6.0}
+
+
+def test_a_corpus_begun_before_its_seconds_were_kept_has_none_but_is_finished(
+    small_run: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, commit = small_run(*SHORT), module_of_corpus.commit_rows
+    calls: list[int] = []
+
+    def as_before(folder: Path, rows: Any, **named: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Stop
+        kept = ("index", "response", "ended", "token_ids")
+        plain = {name: [{key: row[key] for key in kept} for row in each] for name, each in rows.items()}
+        commit(folder, plain, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module_of_corpus, "commit_rows", as_before)
+        with pytest.raises(Stop):
+            write_corpus(run)
+    write_corpus(run)
+    assert spent_on_corpus(run) == {"generated_tokens": sum(len(row["token_ids"]) for row in rows_of(run))}
 
 
 def test_a_changed_corpus_is_never_trained_on(small_run: Compose, caplog: pytest.LogCaptureFixture) -> None:

@@ -244,3 +244,32 @@ def test_an_evaluation_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbe
         for name_of in ("whole", "cut")
     )
     assert left == right
+
+
+def test_a_greedy_twin_adds_its_text_and_touches_no_other(
+    amid: Amid, model_folder: Path, root: Path, tmp_path: Path
+) -> None:
+    given = arguments(model_folder, root)
+    alone = amid(*given)
+    assert alone.returncode == 0, alone.stderr
+    generations = next((tmp_path / "results" / "stages").glob("model-*/generations"))
+    sampled = files(generations)
+    both = amid(*given, "evaluation.also_greedy=true")
+    assert both.returncode == 0, both.stderr
+    assert "generated 6 responses" in both.stderr, "one per prompt; the sampled ones are there"
+    heading = both.stdout.splitlines()[0].split()
+    assert heading == ["model", "vicuna", "vicuna_greedy", "Avg.", "Avg.", "greedy", "Self-BLEU"]
+    after = files(generations)
+    assert {name: after[name] for name in sampled} == sampled
+    (twin,) = set(after) - set(sampled)
+    # The text of the declared set when all is greedy, which has another name
+    other = amid(*arguments(model_folder, root, results="other"), "evaluation.temperature=0")
+    assert other.returncode == 0, other.stderr
+    folder = next((tmp_path / "other" / "stages").glob("model-*/generations"))
+    ((_, only),) = files(folder).items()
+    assert responses(after[twin]) == responses(only)
+    assert all(responses(text) != responses(only) for text in sampled.values())
+
+
+def responses(lines: bytes) -> list[str]:
+    return [json.loads(line)["response"] for line in lines.decode().splitlines()]

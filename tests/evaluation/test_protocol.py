@@ -167,6 +167,56 @@ def test_a_greedy_set_has_one_decode_seed_and_its_own_metric_first(jsonl_run):
     assert sets["second"].decode_seeds == (10, 20, 30, 40, 50)
 
 
+def with_twins(run, **values):
+    return protocol(changed(run, evaluation__also_greedy=True, **values), IDENTITY)
+
+
+def test_greedy_twins_stand_beside_the_sampled_sets_whose_texts_keep_their_names(jsonl_run):
+    alone, both = protocol(jsonl_run, IDENTITY), with_twins(jsonl_run)
+    assert list(both.sets) == ["first", "second", "first_greedy", "second_greedy"]
+    assert {name: both.sets[name] for name in alone.sets} == alone.sets
+    assert alone.expected("c") < both.expected("c")
+    twin = both.sets["first_greedy"]
+    assert (twin.decoding.temperature, twin.decode_seeds, twin.twin_of) == (0.0, (10,), "first")
+    assert (twin.digest, twin.metric, twin.metrics) == (
+        alone.sets["first"].digest,
+        "rouge_l",
+        alone.sets["first"].metrics,
+    )
+    # A greedy text has no seed: one score per metric and set, and no pool over seeds
+    assert len(both.expected("c")) == len(alone.expected("c")) + 2 * 2
+
+
+def test_a_twin_is_greedy_whatever_the_sampled_set_is_asked_for(jsonl_run):
+    twin = with_twins(jsonl_run).sets["first_greedy"]
+    for values in ({"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.5}):
+        found = with_twins(jsonl_run, **{f"evaluation__{name}": value for name, value in values.items()})
+        assert found.sets["first"].identity != protocol(jsonl_run, IDENTITY).sets["first"].identity
+        assert found.sets["first_greedy"] == twin, "what it does not read does not rename its texts"
+    other = with_twins(jsonl_run, evaluation__max_new_tokens=7, evaluation__no_repeat_ngram_size=6).sets["first_greedy"]
+    assert (other.decoding.max_new_tokens, other.decoding.no_repeat_ngram_size) == (7, 6)
+
+
+def test_what_is_greedy_already_has_no_twin(jsonl_run):
+    jsonl_run.evaluation.sets["first"] = file_set("one.jsonl", temperature=0.0)
+    assert list(with_twins(jsonl_run).sets) == ["first", "second", "second_greedy"]
+    assert list(with_twins(jsonl_run, evaluation__temperature=0.0).sets) == ["first", "second"]
+
+
+def test_a_twin_whose_name_is_taken_is_refused(jsonl_run):
+    jsonl_run.evaluation.sets["first_greedy"] = file_set("two.jsonl", temperature=0.0)
+    with pytest.raises(RequestError, match="answers the set 'first' as 'first_greedy' too, which is a set already"):
+        with_twins(jsonl_run)
+
+
+def test_twins_come_back_from_a_manifest_and_one_without_them_is_as_before_there_were_any(jsonl_run):
+    alone, both = protocol(jsonl_run, IDENTITY), with_twins(jsonl_run)
+    again = protocol_from_manifest(json.loads(json.dumps(both.manifest())))
+    assert again == both
+    assert again.sets["second_greedy"].twin_of == "second"
+    assert "twin_of" not in json.dumps(alone.manifest())
+
+
 def test_precision_names_other_generations_unless_it_is_float32(jsonl_run):
     before = id_of(jsonl_run)
     assert id_of(changed(jsonl_run, evaluation__precision="32-true")) == before

@@ -275,6 +275,44 @@ def test_each_set_shows_its_own_metric_and_the_caption_says_which(mixed, store):
     )
 
 
+@pytest.fixture
+def twinned(store):
+    """The demo, both of whose sets are answered greedily too."""
+    greedy = {"decoding": Decoding(max_new_tokens=8, temperature=0.0), "decode_seeds": (10,)}
+    twins = {f"{name}_greedy": replace(each, **greedy, twin_of=name) for name, each in PROTOCOL.sets.items()}
+    protocol = replace(PROTOCOL, sets={**PROTOCOL.sets, **twins})
+    for letter, values in (("a", (31.0, 12.0)), ("b", (30.0,))):
+        entry = CELLS[letter]
+        ids = [protocol.generation_id(entry.id, name, 10) for name in twins]
+        given = zip(twins, ids, values, strict=False)
+        store.write(entry, [Score(entry.id, name, id_, id_, 10, "rouge_l", value, 3) for name, id_, value in given])
+    return {**MANIFEST, "protocols": {"p": protocol.manifest()}}
+
+
+def test_greedy_twins_have_columns_and_an_average_of_their_own(twinned, store):
+    table = build_table(twinned, store)
+    assert table.columns == (
+        *("Val.", "dolly", "self_inst", "dolly_greedy", "self_inst_greedy"),
+        *("Avg.", "Avg. greedy", "Self-BLEU"),
+    )
+    complete, gap = (dict(zip(table.columns, table.rows[number].values, strict=True)) for number in (2, 3))
+    greedy = complete["dolly_greedy"]
+    assert (greedy.mean, greedy.std, greedy.num_seeds, greedy.expected_seeds) == (31.0, None, 1, 1)
+    assert (complete["Avg."].mean, complete["Avg. greedy"].mean) == (16.25, 21.5)
+    assert complete["Self-BLEU"].mean == 0.375, "of the sampled responses"
+    assert gap["self_inst_greedy"] is None
+    assert gap["Avg. greedy"] is None
+    assert gap["Avg."].mean == 10.0
+    assert "mean ± std over 2 decode seeds (greedy: dolly_greedy, self_inst_greedy)" in table.note
+
+
+def test_a_table_of_one_decode_seed_says_too_what_is_greedy(twinned, store):
+    sets = twinned["protocols"]["p"]["sets"]
+    one = {name: {**each, "decode_seeds": [10]} for name, each in sets.items()}
+    manifest = {**twinned, "protocols": {"p": {**twinned["protocols"]["p"], "sets": one}}}
+    assert "one decode seed (greedy: dolly_greedy, self_inst_greedy)" in build_table(manifest, store).note
+
+
 def test_one_metric_for_all_columns_leaves_gaps_where_a_set_has_it_not(mixed, store):
     values = build_table(mixed, store, metric="rouge_l").rows[2].values
     assert values[1].mean == 22.0

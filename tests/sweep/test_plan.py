@@ -249,6 +249,20 @@ def test_a_table_over_methods_says_method_and_seed_and_not_what_follows_from_the
     assert build_table(manifest("method=amid,kd"), Store(run.paths.results)).note.startswith("seed 10; ")
 
 
+def test_a_manifest_says_which_written_corpus_a_cell_is_trained_on(composed):
+    def compose(overrides):
+        writer = dict(override.split("=") for override in overrides)["corpus"]
+        made = composed(())
+        made.corpus.writer = writer
+        return made
+
+    sweep = plan_sweep(jobs_of("corpus=gold,teacher,student"), compose)
+    gold, *written = manifest_of(sweep)["cells"]
+    assert "corpus" not in gold
+    assert [cell["corpus"] for cell in written] == [planned.cell.stages["corpus"].id for planned in sweep.cells[1:]]
+    assert len({cell["corpus"] for cell in written}) == 2
+
+
 def test_a_row_that_is_no_key_of_a_run_is_refused_with_the_nearest_one(composed, run):
     run.sweep.table.rows = ["amid.alpah"]
     said = "sweep.table.rows: 'amid.alpah' is no key of a run; did you mean 'amid.alpha'"

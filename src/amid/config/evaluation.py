@@ -140,6 +140,7 @@ class EvaluationCfg:
     top_p: float | None = None
     no_repeat_ngram_size: int | None = None
     metrics: list[str] | None = None  # computed besides each set's own
+    also_greedy: bool = False  # every sampled set is answered greedily too, as a set of its own: NAME_greedy
 
     def __post_init__(self) -> None:
         for name in self.sets:

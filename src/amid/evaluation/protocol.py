@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +19,7 @@ from amid.metrics import METRICS, SELF_BLEU_PER_PROMPT, TEACHER_METRICS, VALIDAT
 
 FULL_PRECISION = "32-true"
 LATER_FIELDS = ("repetition_penalty", "stop")  # of Decoding: left out of a generation id where they are neutral
+GREEDY_SUFFIX = "_greedy"  # after the name of a sampled set that is answered greedily too
 VALIDATION = "validation"  # the set name of the scores on the validation records
 # Part of every generation id, per kind of prompt. A chat's template belongs to the model and is named with it.
 PROMPT_VERSIONS: Mapping[str, int | str] = {"alpaca": PROMPT_VERSION, "chat": "chat 1"}
@@ -31,6 +32,7 @@ class SetProtocol:
     digest: of its prompts and references. max_prompt_tokens: longer prompts are cut, None = none is.
     decoding: what the sampler is given. precision: of the model while it answers.
     metric: the one in the table; it is one of `metrics`.
+    twin_of: the sampled set of which this is the greedy decoding; None for a set that was declared.
     data: the texts; a protocol that comes from a manifest has none.
     """
 
@@ -43,6 +45,7 @@ class SetProtocol:
     metrics: tuple[str, ...]
     precision: str = FULL_PRECISION
     version: int = 1
+    twin_of: str | None = None
     data: EvaluationSet | None = field(compare=False, repr=False, default=None)
 
     @property
@@ -147,6 +150,8 @@ class Protocol:
         sets = {name: asdict(each) for name, each in self.sets.items()}
         for values in sets.values():
             del values["data"]
+            if values["twin_of"] is None:  # so that a sweep without twins is recorded as before there were any
+                del values["twin_of"]
         teacher = {} if self.teacher is None else {"teacher": self.teacher}
         return {"sets": sets, "validation": None if self.validation is None else dict(self.validation), **teacher}
 
@@ -181,9 +186,12 @@ def protocol_of(
 
 
 def set_protocols(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, SetProtocol]:
-    """Set name -> how it is asked, answered and scored. Reads the sets; raises RequestError as they do."""
+    """Set name -> how it is asked, answered and scored: the declared sets, then the greedy twins of sampled ones.
+
+    Reads the sets; raises RequestError as they do, and for a twin whose name is taken.
+    """
     texts = evaluation_sets(data, evaluation)
-    protocols = {}
+    protocols: dict[str, SetProtocol] = {}
     for name, declared in evaluation.sets.items():
         decoding = decoding_of(evaluation, declared)
         others = declared.metrics if evaluation.metrics is None else evaluation.metrics
@@ -204,7 +212,25 @@ def set_protocols(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, SetProt
             version=declared.version,
             data=texts[name],
         )
-    return protocols
+    return protocols | _greedy_twins(protocols) if evaluation.also_greedy else protocols
+
+
+def _greedy_twins(protocols: Mapping[str, SetProtocol]) -> dict[str, SetProtocol]:
+    """By name, the greedy decoding of every sampled set. Raises RequestError for a name that is taken."""
+    twins = {}
+    for name, each in protocols.items():
+        if each.decoding.temperature == 0:
+            continue
+        twin = f"{name}{GREEDY_SUFFIX}"
+        if twin in protocols:
+            raise RequestError(
+                f"evaluation.also_greedy=true answers the set '{name}' as '{twin}' too, which is a set already; rename "
+                "that one"
+            )
+        # Neutral top_k and top_p, which mean nothing here: the twin keeps its texts whatever is tried when sampling
+        decoding = replace(each.decoding, temperature=0.0, top_k=0, top_p=1.0)
+        twins[twin] = replace(each, decoding=decoding, decode_seeds=each.decode_seeds[:1], twin_of=name)
+    return twins
 
 
 def _check_metrics(metrics: Sequence[str], texts: EvaluationSet, *, set_name: str) -> None:

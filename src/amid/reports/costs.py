@@ -28,19 +28,27 @@ _COLUMNS: Mapping[str, tuple[str, float, str]] = {
     "training s": ("train_seconds", 1, "{:.0f}"),
     "all s": ("seconds", 1, "{:.0f}"),
     "peak MB": ("peak_memory_mb", 1, "{:.0f}"),
+    "corpus Mtok": ("corpus_tokens", 1e6, "{:.2f}"),
+    "corpus s": ("corpus_seconds", 1, "{:.0f}"),
 }
+# What is recorded of a written corpus, which is no part of what its cells record: by our name, that of its own status.
+_OF_CORPUS: Mapping[str, str] = {"corpus_tokens": "generated_tokens", "corpus_seconds": "generation_seconds"}
 # What is recorded of a cell that has ended, in the order of the columns.
 NAMES = tuple(name for name, *_ in _COLUMNS.values())
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """A cell: its labels, its state, and what it used up by name; what was not recorded is missing."""
+    """A cell: its labels, its state, and what it used up by name; what was not recorded is missing.
+
+    corpus_id: of the written corpus that it was trained on, shared by all cells that name it; None for gold responses.
+    """
 
     labels: Mapping[str, str]
     cell_id: str
     state: str
     values: Mapping[str, float]
+    corpus_id: str | None = None
 
 
 def cost_rows(manifest: Mapping[str, Any], store: Store) -> list[CostRow]:
@@ -53,8 +61,12 @@ def cost_rows(manifest: Mapping[str, Any], store: Store) -> list[CostRow]:
         if values.get("steps"):
             values["generated_share"] = values["generated_steps"] / values["steps"]
         values |= {name: float(status[name]) for name in ("train_seconds", "seconds") if name in status}
+        corpus_id = cell.get("corpus")  # missing for gold, and in a sweep of before it was recorded
+        if corpus_id is not None:
+            spent = spent_in(read_status(store.layout.folder_of("corpus", corpus_id)))
+            values |= {name: spent[own] for name, own in _OF_CORPUS.items() if own in spent}
         found = {name: values[name] for name in NAMES if name in values}
-        rows.append(CostRow(cell["labels"], cell["id"], state_of(folder), found))
+        rows.append(CostRow(cell["labels"], cell["id"], state_of(folder), found, corpus_id))
     return rows
 
 
@@ -62,7 +74,13 @@ def render_costs(rows: Sequence[CostRow], style: str) -> str:
     """The rows as text for people, or unrounded for programs as CSV or JSON; ends with a line feed."""
     if style == "json":
         plain = [
-            {"labels": dict(row.labels), "id": row.cell_id, "state": row.state, **{n: row.values.get(n) for n in NAMES}}
+            {
+                "labels": dict(row.labels),
+                "id": row.cell_id,
+                "state": row.state,
+                "corpus": row.corpus_id,
+                **{name: row.values.get(name) for name in NAMES},
+            }
             for row in rows
         ]
         return json.dumps({"rows": plain}, indent=2) + "\n"
@@ -70,10 +88,10 @@ def render_costs(rows: Sequence[CostRow], style: str) -> str:
     if style == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*labels, "id", "state", *NAMES])
+        writer.writerow([*labels, "id", "state", "corpus", *NAMES])
         for row in rows:
             numbers = ("" if name not in row.values else repr(row.values[name]) for name in NAMES)
-            writer.writerow([*row.labels.values(), row.cell_id, row.state, *numbers])
+            writer.writerow([*row.labels.values(), row.cell_id, row.state, row.corpus_id or "", *numbers])
         return stream.getvalue()
     lines = [(*labels, "state", *_COLUMNS)]
     for row in rows:
@@ -82,4 +100,7 @@ def render_costs(rows: Sequence[CostRow], style: str) -> str:
             for name, unit, form in _COLUMNS.values()
         )
         lines.append((*map(one_line, row.labels.values()), row.state, *cells))
-    return "\n".join(ruled(aligned(lines, num_left=len(labels) + 1))) + "\n"
+    shown = ruled(aligned(lines, num_left=len(labels) + 1))
+    if any(row.corpus_id is not None for row in rows):
+        shown.append("(corpus: to write the responses trained on, once for all cells that share them; not in all s)")
+    return "\n".join(shown) + "\n"

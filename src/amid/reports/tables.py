@@ -76,8 +76,8 @@ def build_table(manifest: Mapping[str, Any], store: Store, *, metric: str | None
     """The table of a recorded sweep: its teachers and initial students, then its cells, under its own protocol.
 
     metric: the one in the set columns; default is the sweep's, else each set's own. The last columns are the mean over
-    the sets, a gap if they show different metrics, and the Self-BLEU of one prompt's responses over seeds, averaged
-    over the sets that have it.
+    the sets, a gap if they show different metrics, the same over their greedy twins, if there are any, and the
+    Self-BLEU of one prompt's responses over seeds, averaged over the sets that have it.
     """
     protocols = {key: protocol_from_manifest(value) for key, value in manifest["protocols"].items()}
     metric = metric or manifest["metric"]
@@ -117,17 +117,27 @@ def _table(
 ) -> Table:
     protocols = [protocol for *_, protocol in planned]
     by_set = {name: metric or each.metric for protocol in protocols for name, each in protocol.sets.items()}
+    twins = _twins_in(protocols)
+    # A mean over sampled and greedy texts would be neither's
+    averages = {"Avg.": [name for name in by_set if name not in twins]}
+    if twins:
+        averages["Avg. greedy"] = [name for name in by_set if name in twins]
     validated = any(protocol.validation is not None for protocol in protocols)
     rows = tuple(
-        _row(labels, folder, entry_id, protocol, by_set, validated=validated, metric=metric)
+        _row(labels, folder, entry_id, protocol, by_set, averages, validated=validated, metric=metric)
         for labels, folder, entry_id, protocol in planned
     )
-    columns = (*(["Val."] if validated else []), *map(one_line, by_set), "Avg.", "Self-BLEU")
+    columns = (*(["Val."] if validated else []), *map(one_line, by_set), *averages, "Self-BLEU")
     damage = tuple(text for _, folder, *_ in planned for text in damage_of(folder))
     note = one_line(_note(protocols, by_set, validated=validated, shared=shared or {}))
     if any(row.warnings for row in rows):
         note += f"; {WARNED} {_warned(rows)}"
     return Table(tuple(map(one_line, label_names)), columns, rows, note, damage)
+
+
+def _twins_in(protocols: Sequence[Protocol]) -> set[str]:
+    """The names of the sets that are the greedy decoding of another one."""
+    return {name for protocol in protocols for name, each in protocol.sets.items() if each.twin_of is not None}
 
 
 def _note(
@@ -142,7 +152,8 @@ def _note(
     seeds = {name: len(each.decode_seeds) for protocol in protocols for name, each in protocol.sets.items()}
     most = max(seeds.values(), default=1)
     spread = f"mean ± std over {most} decode seeds" if most > 1 else "one decode seed"
-    greedy = [name for name, number in seeds.items() if number < most]
+    twins = _twins_in(protocols)
+    greedy = [name for name, number in seeds.items() if number < most or name in twins]
     parts = [
         *(f"{name} {value}" for name, value in shared.items()),
         f"{metrics}, {spread}" + (f" (greedy: {', '.join(greedy)})" if greedy else ""),
@@ -186,17 +197,18 @@ def _row(
     entry_id: str,
     protocol: Protocol,
     metric_of_set: Mapping[str, str],
+    averages: Mapping[str, Sequence[str]],
     *,
     validated: bool,
     metric: str | None,
 ) -> Row:
     scores = {(score.generation_id, score.metric): score.value for score in sift_scores(folder)[0]}
-    by_set = [
-        _over_seeds([protocol.generation_id(entry_id, name, seed) for seed in each.decode_seeds], shown, scores)
+    by_set = {
+        name: _over_seeds([protocol.generation_id(entry_id, name, seed) for seed in each.decode_seeds], shown, scores)
         if (each := protocol.sets.get(name)) is not None
         else None
         for name, shown in metric_of_set.items()
-    ]
+    }
     validation = (
         None
         if protocol.validation is None
@@ -207,11 +219,10 @@ def _row(
         for name, each in protocol.sets.items()
         if "self_bleu" in each.metrics and len(each.decode_seeds) > 1
     ]
-    one_metric = len(set(metric_of_set.values())) == 1
     columns = (
         *([validation] if validated else []),
-        *by_set,
-        _over_sets([None if value is None else value.mean for value in by_set]) if one_metric else None,
+        *by_set.values(),
+        *(_average(names, by_set, metric_of_set) for names in averages.values()),
         _over_sets([scores.get(key) for key in pooled]),
     )
     return Row(
@@ -234,6 +245,15 @@ def _over_seeds(ids: Sequence[str], metric: str, scores: Mapping[tuple[str, str]
         return None
     std = statistics.pstdev(found) if len(found) > 1 else None  # of one seed: unknown, not 0
     return Value(statistics.fmean(found), std, len(found), len(ids))
+
+
+def _average(
+    names: Sequence[str], values: Mapping[str, Value | None], metric_of_set: Mapping[str, str]
+) -> Value | None:
+    """The mean over the named sets; a gap if they show different metrics."""
+    if len({metric_of_set[name] for name in names}) > 1:
+        return None
+    return _over_sets([None if (value := values[name]) is None else value.mean for name in names])
 
 
 def _over_sets(means: Sequence[float | None]) -> Value | None:

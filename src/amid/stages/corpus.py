@@ -26,13 +26,14 @@ from amid.training.devices import device_of
 
 log = logging.getLogger(__name__)
 RESPONSES = "responses"  # the generation id, and so the file's name, of what is written
+SECONDS = "seconds"  # of a row: its share of the time in which it was generated together with others
 
 
 def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
     """Writes what is missing, row by row beside the stage's checkpoints, and then the whole into the folder.
 
     A text is a function of (seed, index of the record) and the writer's weights, so any number of attempts gives the
-    bytes of one.
+    bytes of one. What the writing took is recorded as spent, over all attempts: what a kill threw away is not in it.
     """
     materials, store = stages.materials, stages.store
     corpus, data = materials.corpus, materials.data
@@ -51,7 +52,11 @@ def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
     for first in range(0, len(examples), chunk):
         missing = [example for example in examples[first : first + chunk] if example.index not in done]
         if missing:
+            before = time.perf_counter()
             rows = _written(stages, model, missing, corpus, data, vocab_size=vocab_size)
+            took = (time.perf_counter() - before) / len(rows)
+            # With the rows themselves, so that no kill comes between a text and its cost
+            rows = [{**row, SECONDS: took} for row in rows]
             commit_rows(scratch, {RESPONSES: rows}, check=check)
             num_tokens += sum(len(row["token_ids"]) for row in rows)
             seconds = time.perf_counter() - start
@@ -65,6 +70,7 @@ def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
             )
     lines = read_rows(rows_path(scratch, RESPONSES))
     (folder / f"{RESPONSES}.jsonl").write_text("".join(json.dumps(_plain(row)) + "\n" for row in lines))
+    store.set_status(stage, "running", spent=_spent(lines))  # before the text counts as finished: it stays recorded
 
 
 def written_examples(stages: Stages, gold: Sequence[Example], *, vocab_size: int) -> list[Example]:
@@ -117,6 +123,14 @@ def _written(
     ]
 
 
+def _spent(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the rows took to write; without seconds where a row is of before they were kept."""
+    spent: dict[str, Any] = {"generated_tokens": sum(len(row["token_ids"]) for row in rows)}
+    if all(SECONDS in row for row in rows):
+        spent["generation_seconds"] = round(sum(row[SECONDS] for row in rows), 1)
+    return spent
+
+
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """The row without its seal, which is that of its line in another file."""
+    """The row without its seal, which is that of its line in another file, and without what differs by the clock."""
     return {name: row[name] for name in ("index", "response", "ended", "token_ids")}
