@@ -50,6 +50,7 @@ TORCH_FREE = (
     "cli",
     "data.records",
     "data.prompt",
+    "data.splits",
     "data.evaluation_sets",
     "data.toy",
     "generation.decoding",

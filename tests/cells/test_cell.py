@@ -199,6 +199,7 @@ WITHOUT_EFFECT = {"pair.name", "pair.teacher_revision", "pair.student_revision",
 WITHOUT_EFFECT |= {f"strategy.{field.name}" for field in fields(config.StrategyCfg) if field.name != "name"}
 WITHOUT_EFFECT |= {f"plain_text.{field.name}" for field in fields(config.PlainTextCfg)}  # without objective.lm_coef
 WITHOUT_EFFECT |= {"objective.lm_kd_ratio"}
+WITHOUT_EFFECT |= {"data.template", "data.split_seed"}  # without prompt=chat, without num_train
 WITHOUT_EFFECT |= {f"corpus.{field.name}" for field in fields(config.CorpusCfg) if field.name != "writer"}
 WITHOUT_EFFECT |= {"divergence.version"}  # of a function of one's own
 # An initial student that is selected by its loss writes no text.
@@ -221,6 +222,7 @@ OTHER_NAME = {
 OTHER_NONE = {
     "objective.terms": [{"kind": "labels", "weight": 2.0}],
     "pair.keep_layers": [0],
+    "data.template": "{input}",
     "data.root": "x",
     "data.train": "x",
     "data.dev": "x",
@@ -237,7 +239,7 @@ def changed_leaf(key, value):
     if isinstance(value, str):
         return f"{value}-changed"
     if isinstance(value, list):
-        return value[::-1]
+        return value[::-1] or ["."]
     return value + 1 if isinstance(value, int) else value * 2 + 0.25
 
 

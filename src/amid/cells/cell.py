@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from amid.cells.canonical import CELL_VERSION, ID_DIGITS, canonical
-from amid.cells.data import data_identity
+from amid.cells.data import data_identity, part_identity
 from amid.cells.division import division_identity, student_drops
 from amid.cells.objective import objective_identity, reads_teacher
 from amid.cells.optimisation import ignored_optimisation, optimisation_identity
@@ -77,7 +77,7 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
         # Without a term that reads it the teacher has no say, unless it writes; as origin it is part of student_init.
         "teacher": stages["teacher"].id if reads_teacher(run) or run.strategy.name == "speculative" else None,
         "student_init": stages["student_init"].id,
-        "data": data,
+        "data": part_identity(data, num_train=run.data.num_train),
         "corpus": stages["corpus"].id if "corpus" in stages else None,
         "seed": run.seed,
         "strategy": _strategy_identity(run, ignored),

@@ -5,12 +5,12 @@ configuration into objects; the sweeper does so for every cell before the first 
 that plans, status and tables work on a login node.
 """
 
+from amid.config.asking import PROMPTS
 from amid.config.corpus import WRITERS, CorpusCfg
 from amid.config.evaluation import (
     DECODING_KEYS,
     EVALUATION_SOURCES,
     GENERATION_PRECISIONS,
-    PROMPTS,
     EvaluationCfg,
     EvaluationSetCfg,
     HubCfg,

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from amid.config import TrainerCfg
 from amid.data.batch import Batch, collate, collate_unshifted
-from amid.data.tokenise import eos_id
+from amid.data.tokenise import decoder, eos_id
 from amid.generation.decoding import Completion, Decoding
-from amid.generation.engine import generate
+from amid.generation.engine import eos_ids_of, generate
 from amid.generation.speculative import Interleaving, generate_speculative
 from amid.pairs import Pair
 from amid.store.measures import CLOCK
@@ -43,6 +43,7 @@ class Rollout:
 
     decoding: of the policy `student`. interleaving: of the policy `speculative`, or None where none is asked for.
     max_tokens: most tokens of prompt and response. unshifted_labels: label as the reference does (collate_unshifted).
+    chat: a response also ends with the tokens that end a turn of its writers, as where chats are evaluated.
     last: the latest rollout.
     """
 
@@ -57,6 +58,7 @@ class Rollout:
         batch_size: int,
         max_tokens: int,
         unshifted_labels: bool,
+        chat: bool = False,
     ) -> None:
         self._pair = pair
         self._decoding = decoding
@@ -66,6 +68,7 @@ class Rollout:
         self._batch_size = batch_size
         self._max_tokens = max_tokens
         self._unshifted_labels = unshifted_labels
+        self._chat = chat
         self._tally = _Tally()
         self.last = Writing()
 
@@ -83,7 +86,7 @@ class Rollout:
         tally.seconds += self.last.seconds
         tally.num_responses += len(completions)
         tally.num_tokens += self.last.num_tokens
-        tally.num_ended += sum(completion.ended for completion in completions)
+        tally.num_ended += sum(completion.ended or completion.stopped for completion in completions)
         return self._labelled(prompts, completions, example_ids).to(batch.input_ids.device)
 
     def measures(self, *, seconds: float) -> dict[str, float]:
@@ -112,6 +115,8 @@ class Rollout:
                 batch_size=self._batch_size,
                 max_length=self._max_tokens,
                 vocab_size=self._pair.vocab_size,  # a token that the teacher lacks could not be judged by it
+                other_eos_ids=eos_ids_of(student) if self._chat else (),
+                decode=decoder(self._pair.tokenizer),
             )
         assert isinstance(teacher, PreTrainedModel)
         assert self._interleaving is not None
@@ -125,6 +130,8 @@ class Rollout:
             vocab_size=self._pair.vocab_size,
             batch_size=self._batch_size,
             max_length=self._max_tokens,
+            other_eos_ids={*eos_ids_of(student), *eos_ids_of(teacher)} if self._chat else (),
+            decode=decoder(self._pair.tokenizer),
         )
 
     def _labelled(
@@ -146,7 +153,11 @@ def rollout_of(plan: TrainingPlan, pair: Pair, resources: TrainerCfg) -> Rollout
     # As many new tokens as the longest prompt leaves room for, as in the reference
     max_new_tokens = data.max_tokens - data.max_prompt_tokens
     student = Decoding(
-        max_new_tokens=max_new_tokens, temperature=options.temperature, top_p=options.top_p, top_k=options.top_k
+        max_new_tokens=max_new_tokens,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        stop=tuple(data.stop),
     )
     interleaving = None
     if options.name == "speculative":
@@ -170,4 +181,5 @@ def rollout_of(plan: TrainingPlan, pair: Pair, resources: TrainerCfg) -> Rollout
         batch_size=resources.generation_batch_size,
         max_tokens=data.max_tokens,
         unshifted_labels=plan.compat.sgo_label_offset,
+        chat=data.prompt == "chat",
     )
