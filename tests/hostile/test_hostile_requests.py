@@ -114,7 +114,7 @@ REQUESTS = cases([
     ("range-keep-layers-negative", "run.py pair.keep_layers=[-1]", 2, "pair.keep_layers"),
     ("range-keep-layers-none", "run.py pair.keep_layers=[]", 2, "pair.keep_layers"),
     ("chat-without-template", "run.py data.prompt=chat", 2, "data.template goes with prompt=chat, and only with it"),
-    ("chat-from-scratch", "run.py data.prompt=chat data.template={input}", 2, "data asks in chat form, but"),
+    ("chat-from-scratch", "run.py data.prompt=chat 'data.template=\"{input}\"'", 2, "data asks in chat form, but"),
     ("fields-of-toy", "run.py '+data.fields.input=x'", 2, "data.fields is for data.source=jsonl"),
     ("range-num-train", "run.py data.num_train=0", 2, "data.num_train must be at least 1, got 0"),
     ("range-num-eval", "run.py data.num_eval=1", 2, "data.num_eval must be at least 2, got 1"),
