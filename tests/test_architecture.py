@@ -33,7 +33,7 @@ ONLY: dict[str, set[str]] = {
     "generation": set(),
     "ranks": {"errors"},
     "digests": {"errors"},
-    "strategies": {"config", "data", "ranks"},
+    "strategies": {"config", "core", "data", "ranks"},  # of core the names of what a term reads
     "certificate": {"core"},
 }
 # Status and tables work on a login node. What of another room they need is named by file.
@@ -50,6 +50,7 @@ TORCH_FREE = (
     "cli",
     "data.records",
     "data.prompt",
+    "data.splits",
     "data.evaluation_sets",
     "data.toy",
     "generation.decoding",

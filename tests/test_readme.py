@@ -1,5 +1,6 @@
 """Every command of README, docs and YAML comments exists: run.py's are planned, overrides compose, links lead on."""
 
+import json
 import math
 import re
 import shlex
@@ -72,6 +73,10 @@ def folder(tmp_path, monkeypatch):
     record = '{"instruction": "Say hi.", "input": "", "output": "Hi there."}\n'
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.jsonl").write_text(record * 4)
+    for task in ("gsm8k/test", "dialogsum/test", "flores200/devtest"):  # the evaluation sets of the tasks
+        (tmp_path / task).parent.mkdir()
+        asked = {"instruction": "1?", "input": "Hi.", "output": "#### 1", "eng_Latn": "Hi.", "deu_Latn": "Hallo."}
+        (tmp_path / f"{task}.jsonl").write_text(f"{json.dumps(asked)}\n" * 2)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "a.jsonl").write_text('{"text": "Some text."}\n')
     (tmp_path / "b.txt").write_text("More text.")
@@ -134,6 +139,7 @@ def test_every_override_of_the_prose_composes(where, override, folder):
         ("strategy.", "strategy=on_policy"),
         ("divergence.params.gjs", "divergence=gjs"),
         ("divergence.params.bdkd", "divergence=bdkd"),
+        ("data.prompt=chat", "data.template=x"),
         ("plain_text=files", f"plain_text.root={folder}"),
         ("plain_text=files", "plain_text.files=[a.jsonl]"),
     ):

@@ -199,6 +199,7 @@ WITHOUT_EFFECT = {"pair.name", "pair.teacher_revision", "pair.student_revision",
 WITHOUT_EFFECT |= {f"strategy.{field.name}" for field in fields(config.StrategyCfg) if field.name != "name"}
 WITHOUT_EFFECT |= {f"plain_text.{field.name}" for field in fields(config.PlainTextCfg)}  # without objective.lm_coef
 WITHOUT_EFFECT |= {"objective.lm_kd_ratio"}
+WITHOUT_EFFECT |= {"data.template", "data.split_seed"}  # without prompt=chat, without num_train
 WITHOUT_EFFECT |= {f"corpus.{field.name}" for field in fields(config.CorpusCfg) if field.name != "writer"}
 WITHOUT_EFFECT |= {"divergence.version"}  # of a function of one's own
 # An initial student that is selected by its loss writes no text.
@@ -221,6 +222,7 @@ OTHER_NAME = {
 OTHER_NONE = {
     "objective.terms": [{"kind": "labels", "weight": 2.0}],
     "pair.keep_layers": [0],
+    "data.template": "{input}",
     "data.root": "x",
     "data.train": "x",
     "data.dev": "x",
@@ -237,7 +239,7 @@ def changed_leaf(key, value):
     if isinstance(value, str):
         return f"{value}-changed"
     if isinstance(value, list):
-        return value[::-1]
+        return value[::-1] or ["."]
     return value + 1 if isinstance(value, int) else value * 2 + 0.25
 
 
@@ -433,6 +435,51 @@ def test_an_evaluation_file_changes_the_protocol_and_not_the_cell(jsonl_run):
     touched(path, path.read_text().replace("0", "9", 1))
     assert cell_of(jsonl_run).id == cell.id
     assert set_protocols(jsonl_run.data, jsonl_run.evaluation)["test"].digest != before["test"].digest
+
+
+def test_how_a_task_asks_names_the_cell_and_its_fine_tunings(jsonl_run):
+    jsonl_run.pair.teacher_sft.validation.select = "rouge_l"
+    jsonl_run.pair.student_sft.validation.select = "loss"
+    data = jsonl_run.data
+    data.prompt, data.template, data.labels = "chat", "To {target}: {instruction}", {"target": "German"}
+    before = cell_of(jsonl_run)
+    assert before.values["data"]["template"] == "To {target}: {instruction}"
+    for key, value in (
+        ("data.template", "{instruction}"),
+        ("data.labels", {"target": "Icelandic"}),
+        ("data.fields", {"output": "input"}),
+    ):
+        changed = cell_of(set_leaf(jsonl_run, key, value))
+        assert changed.id != before.id, key
+        assert all(changed.stages[role].id != before.stages[role].id for role in ("teacher", "student_init")), key
+    same = set_leaf(jsonl_run, "data.fields", {"output": "output"})
+    same.data.labels = {"target": "German", "unused": "x"}
+    assert cell_of(same) == before
+
+
+def test_stop_strings_name_what_writes_text_and_nothing_else(jsonl_run):
+    jsonl_run.pair.teacher_sft.validation.select = "rouge_l"
+    jsonl_run.pair.student_sft.validation.select = "loss"
+    before, after = cell_of(jsonl_run), cell_of(set_leaf(jsonl_run, "data.stop", ["\n"]))
+    assert after.id != before.id
+    assert after.stages["teacher"] != before.stages["teacher"]
+    without = copy.deepcopy(after.stages["student_init"].values)
+    assert without == before.stages["student_init"].values
+
+
+def test_the_seed_of_a_draw_names_what_draws_and_nothing_else(jsonl_run):
+    def ids(run):
+        cell = cell_of(run)
+        return cell.id, cell.stages["teacher"].id, cell.stages["student_init"].id, cell.stages["tokenizer"].id
+
+    seeded = set_leaf(jsonl_run, "data.split_seed", 3)
+    assert ids(seeded) == ids(jsonl_run), "nothing is drawn"
+    seeded.data.num_train = seeded.pair.student_sft.num_train = 2
+    other = set_leaf(seeded, "data.split_seed", 4)
+    assert [left == right for left, right in zip(ids(seeded), ids(other), strict=True)] == [False, True, False, True]
+    for run in (seeded, other):
+        run.data.dev, run.data.num_dev = None, 1
+    assert [left == right for left, right in zip(ids(seeded), ids(other), strict=True)] == [False] * 4
 
 
 def test_a_missing_data_file_is_refused_with_its_path(jsonl_run):

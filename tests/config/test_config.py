@@ -25,6 +25,7 @@ NEEDS = {
     ("pair", "hf"): ["pair.teacher=gpt2-xl", "pair.student=gpt2"],
     ("data", "dolly"): ["data.root={tmp}"],
     ("data", "jsonl"): ["data.root={tmp}"],
+    **{("data", task): ["data.root={tmp}"] for task in ("gsm8k", "dialogsum", "flores200")},
 }
 # The i-th option of every group in one composition, because composing is slow; methods are tried one by one below.
 BY_GROUP = {group: [option for name, option in OPTIONS if name == group] for group in (*GROUPS, "alpha_grid")}
@@ -83,6 +84,7 @@ def test_every_deviation_of_the_objective_has_one_name_from_the_command_line_to_
 ARCH = {"layers": 1, "width": 4, "heads": 2, "positions": 8}
 SCRATCH_PAIR = {"name": "x", "teacher": "scratch", "student": "scratch", "tokenizer_vocab_size": 300}
 TOY = {"source": "toy", "num_records": 10, "num_dev": 2, "num_eval": 2}
+JSONL = {"source": "jsonl", "root": "x", "train": "x", "dev": "x"}
 TRAIN = {"epochs": 1, "global_batch_size": 2, "lr": 0.1}
 NAN = math.nan
 FILES = {"files": ["x.jsonl"]}
@@ -157,6 +159,15 @@ def bad(node, values, *words):
         bad("DataCfg", {**TOY, "max_prompt_tokens": 0}, "data.max_prompt_tokens", "at least 1", "0"),
         bad("DataCfg", {**TOY, "max_tokens": 256}, "data.max_tokens", "data.max_prompt_tokens (256)", "got 256"),
         bad("DataCfg", {"source": "jsonl"}, "data.root", "needed"),
+        bad("DataCfg", {"source": "jsonl", "root": "x", "train": "x"}, "data.dev", "data.num_dev"),
+        bad("DataCfg", {**TOY, "fields": {"input": "x"}}, "data.fields", "data.source=jsonl"),
+        bad("DataCfg", {**JSONL, "fields": {"inputs": "x"}}, "data.fields", "'inputs'", "did you mean 'input'"),
+        bad("DataCfg", {**TOY, "split_seed": -1}, "data.split_seed", "at least 0", "-1"),
+        bad("DataCfg", {**TOY, "prompt": "chatt"}, "data prompt", "'chatt'", "alpaca, chat"),
+        bad("DataCfg", {**TOY, "prompt": "chat"}, "data.template goes with prompt=chat"),
+        bad("DataCfg", {**TOY, "template": "{input}"}, "data.template goes with prompt=chat"),
+        bad("DataCfg", {**TOY, "prompt": "chat", "template": "{question}"}, "data.template", "{question}", "valid: in"),
+        bad("DataCfg", {**TOY, "stop": ["\n", ""]}, "data.stop", "non-empty"),
         bad("ValidationCfg", {"select": "bleu"}, "train.validation.select", "'bleu'", "loss, rouge_l"),
         bad("ValidationCfg", {"num_examples": 0}, "train.validation.num_examples", "at least 1", "0"),
         bad("ValidationCfg", {"max_new_tokens": 0}, "train.validation.max_new_tokens", "at least 1", "0"),

@@ -6,7 +6,8 @@ import pytest
 
 from amid.config import DataCfg
 from amid.data.prompt import render_prompt
-from amid.data.records import Record, read_jsonl, training_records
+from amid.data.records import Record, read_jsonl
+from amid.data.splits import training_records
 from amid.errors import RequestError
 
 GOOD = '{"instruction": "Add.", "input": "1 2", "output": "3"}'

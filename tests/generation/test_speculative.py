@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -174,3 +175,61 @@ def test_modes_are_restored_and_the_global_random_state_is_untouched() -> None:
     written(student, teacher, interleaving())
     assert student.training and not teacher.training
     assert torch.equal(before, torch.get_rng_state())
+
+
+def spelled(ids: Sequence[int]) -> str:
+    """Tokens as letters, for stop strings; EOS is nothing, as special tokens are."""
+    return "".join(chr(ord("A") + token) for token in ids if token != EOS)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_text_ends_with_the_token_that_completes_a_stop_string_and_is_the_same_until_there(
+    batch_size: int, length: int
+) -> None:
+    student, teacher = gpt2(9), gpt2(10)
+    free = written(student, teacher, interleaving())
+    stop = spelled(free[0].token_ids[3 : 3 + length])
+    how = interleaving(student=dataclasses.replace(STUDENT, stop=(stop,)))
+    stopped = generate_speculative(
+        student,
+        teacher,
+        PROMPTS,
+        keys=KEYS,
+        interleaving=how,
+        eos_id=EOS,
+        vocab_size=VOCAB,
+        batch_size=batch_size,
+        decode=spelled,
+    )
+    for before, after in zip(free, stopped, strict=True):
+        place = spelled(before.token_ids).find(stop)
+        expected = before.token_ids if place < 0 else before.token_ids[: place + length]
+        assert after.token_ids == expected
+        assert after.stopped == (place >= 0)
+    assert stopped[0].stopped
+
+
+def test_a_text_ends_with_any_token_that_ends_one() -> None:
+    student, teacher = gpt2(9), gpt2(10)
+    free = written(student, teacher, interleaving())
+    other = free[0].token_ids[3]
+    ended = generate_speculative(
+        student,
+        teacher,
+        PROMPTS,
+        keys=KEYS,
+        interleaving=interleaving(),
+        eos_id=EOS,
+        vocab_size=VOCAB,
+        batch_size=4,
+        other_eos_ids=[other],
+    )
+    assert ended[0].ended and ended[0].token_ids == free[0].token_ids[: free[0].token_ids.index(other) + 1]
+
+
+def test_the_teacher_has_no_stop_strings_of_its_own_and_they_need_a_decoder() -> None:
+    with pytest.raises(ValueError, match=r"the student's \[\]; got of the teacher \['x'\]"):
+        interleaving(teacher=dataclasses.replace(TEACHER, stop=("x",)))
+    with pytest.raises(ValueError, match="needs `decode`"):
+        written(gpt2(1), gpt2(2), interleaving(student=dataclasses.replace(STUDENT, stop=("x",))))

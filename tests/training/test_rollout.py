@@ -132,3 +132,31 @@ def test_a_student_writes_no_token_that_the_teacher_lacks(policy: str) -> None:
     written = roll(gold((5, 6), (7,)), policy=policy, step=0)
     assert int(written.input_ids.max()) < VOCAB - 1
     assert int(written.labels.max()) < VOCAB - 1
+
+
+class Letters:
+    """A tokenizer as far as stop strings ask for one: token 1 is A, token 2 is B, ...; EOS is nothing."""
+
+    @staticmethod
+    def decode(ids: list[int], *, skip_special_tokens: bool) -> str:
+        assert skip_special_tokens
+        return "".join(chr(ord("@") + token) for token in ids if token != EOS)
+
+
+@pytest.mark.parametrize("policy", ["student", "speculative"])
+def test_a_response_ends_at_a_stop_string_whose_last_token_is_labelled(policy: str) -> None:
+    decoding = Decoding(max_new_tokens=6, stop=("II",))
+    both = Interleaving(decoding, Decoding(max_new_tokens=6), num_proposed=3, accept_top_k=VOCAB)
+    roll = rollout(model(favourite=9), decoding=decoding, interleaving=both)
+    roll._pair = dataclasses.replace(roll._pair, tokenizer=Letters())
+    assert labels(roll(gold((5, 6), (7,)), policy=policy, step=0)) == [[9, 9], [9, 9]]
+    assert roll.measures(seconds=1.0)["strategy/generation_ended_share"] == 1.0
+
+
+@pytest.mark.parametrize("policy", ["student", "speculative"])
+@pytest.mark.parametrize(("chat", "expected"), [(True, [[9]]), (False, [[9] * 6])])
+def test_in_a_chat_the_end_of_a_turn_ends_a_response(policy: str, chat: bool, expected: list[list[int]]) -> None:
+    student = model(favourite=9)
+    assert student.generation_config is not None
+    student.generation_config.eos_token_id = [EOS, 9]
+    assert labels(rollout(student, chat=chat)(gold((5, 6)), policy=policy, step=0)) == expected

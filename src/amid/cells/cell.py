@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from amid.cells.canonical import CELL_VERSION, ID_DIGITS, canonical
-from amid.cells.data import data_identity
+from amid.cells.data import data_identity, part_identity
 from amid.cells.division import division_identity, student_drops
 from amid.cells.objective import objective_identity, reads_teacher
 from amid.cells.optimisation import ignored_optimisation, optimisation_identity
 from amid.cells.plain_text import plain_text_identity
 from amid.cells.stage import Stage, stages_of
-from amid.config import STRATEGY_OPTIONS, CorpusCfg, RunCfg
+from amid.config import OF_ADVANTAGES, STRATEGY_OPTIONS, CorpusCfg, PolicyGradientTermCfg, RunCfg
 from amid.digests.fingerprint import FileDigests, value_digest
 
 # The nodes of RunCfg: those that decide the weights, and those that do not (a test fails for a node in neither).
@@ -77,7 +77,7 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
         # Without a term that reads it the teacher has no say, unless it writes; as origin it is part of student_init.
         "teacher": stages["teacher"].id if reads_teacher(run) or run.strategy.reads_teacher else None,
         "student_init": stages["student_init"].id,
-        "data": data,
+        "data": part_identity(data, num_train=run.data.num_train),
         "corpus": stages["corpus"].id if "corpus" in stages else None,
         "seed": run.seed,
         "strategy": _strategy_identity(run, ignored),
@@ -122,6 +122,9 @@ def _strategy_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
         del values["capacity"], values["buffer_scope"]
     if "num_rollouts" in values:
         batch_size = run.train.global_batch_size
+        if not any(isinstance(term, PolicyGradientTermCfg) for term in run.terms):
+            for name in OF_ADVANTAGES:
+                del values[name]
         values["num_rollouts"] = batch_size * strategy.num_collected_batches(batch_size)
     if values.get("buffer_scope") == "rank" and run.trainer.devices > 1:
         values["num_ranks"] = run.trainer.devices  # each rank draws from what it wrote itself

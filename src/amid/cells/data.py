@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from amid.errors import RequestError
 
 def data_identity(data: DataCfg, digests: FileDigests) -> dict[str, Any]:
     """What names the training data: the generator's parameters, or the digests of the files; never a path."""
-    common = {
+    common: dict[str, Any] = {
         "source": data.source,
         "num_train": data.num_train,
         "num_dev": data.num_dev,
         "max_prompt_tokens": data.max_prompt_tokens,
         "max_tokens": data.max_tokens,
         "truncate_prompt": data.truncate_prompt,
+        **_later_fields(data),
     }
     if data.source == "toy":
         from amid.data.toy import TOY_VERSION
@@ -27,10 +29,34 @@ def data_identity(data: DataCfg, digests: FileDigests) -> dict[str, Any]:
         return {**common, "seed": data.seed, "num_records": data.num_records, "toy_version": TOY_VERSION}
     assert data.root is not None
     files = {}
+    assert data.train is not None
     for role, name in (("train", data.train), ("dev", data.dev)):
-        assert name is not None
+        if name is None:
+            continue
         path = Path(data.root) / name
         if not path.is_file():
             raise RequestError(f"data.{role}: no file {path}; data.root must be a folder that holds {name}")
         files[role] = digests.file(path)
     return {**common, "files": files}
+
+
+def part_identity(identity: Mapping[str, Any], *, num_train: int | None) -> dict[str, Any]:
+    """What names the data of a training on so many of the records (None = all): a seed only if it draws something."""
+    draws = num_train is not None or not has_dev(identity)
+    return {key: value for key, value in identity.items() if key != "split_seed" or draws}
+
+
+def has_dev(identity: Mapping[str, Any]) -> bool:
+    """Whether the validation records are apart from the training records, not drawn from them."""
+    return "dev" in identity.get("files", ["dev"])
+
+
+def _later_fields(data: DataCfg) -> dict[str, Any]:
+    """Fields that came after the first cells, where they differ from what was so before: older ids stay."""
+    values: dict[str, Any] = {}
+    if data.prompt != "alpaca":
+        used = {name: text for name, text in data.labels.items() if f"{{{name}}}" in (data.template or "")}
+        values |= {"prompt": data.prompt, "template": data.template, "labels": used}
+    renamed = {ours: theirs for ours, theirs in data.fields.items() if ours != theirs}
+    found = {"fields": renamed, "stop": list(data.stop), "split_seed": data.split_seed}
+    return values | {name: value for name, value in found.items() if value not in ({}, [], None)}

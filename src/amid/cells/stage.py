@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from amid.cells.canonical import CELL_VERSION, ID_DIGITS, canonical
+from amid.cells.data import has_dev, part_identity
 from amid.cells.division import division_identity, student_drops, teacher_drops
 from amid.cells.model_reference import model_identity
 from amid.cells.optimisation import optimisation_identity
@@ -115,7 +116,10 @@ def _tokenizer_values(asked: StageRequest) -> Mapping[str, Any] | None:
     vocab_size, data = asked.run.pair.tokenizer_vocab_size, asked.data
     if vocab_size is None:
         return None
-    corpus = {key: data[key] for key in ("source", "seed", "toy_version", "num_records", "files") if key in data}
+    keys = ["source", "seed", "toy_version", "num_records", "files", "fields"]
+    if not has_dev(data):
+        keys += ["num_dev", "split_seed"]  # which decide what is left to train on
+    corpus = {key: data[key] for key in keys if key in data}
     return {"algorithm": "byte_bpe", "vocab_size": vocab_size, "corpus": corpus}
 
 
@@ -149,7 +153,8 @@ def _corpus_values(asked: StageRequest) -> Mapping[str, Any] | None:
         return None
     decoding = {name: value for name, value in asdict(corpus).items() if name not in ("writer", "seed")}
     writer = asked.id_of("teacher" if corpus.writer == "teacher" else "student_init")
-    return {"writer": writer, "data": asked.data, "decoding": decoding, "seed": corpus.seed}
+    data = part_identity(asked.data, num_train=asked.run.data.num_train)
+    return {"writer": writer, "data": data, "decoding": decoding, "seed": corpus.seed}
 
 
 def _eos_identity(pair: PairCfg, role: str, digests: FileDigests) -> Any:
@@ -169,12 +174,14 @@ def _sft_identity(
     """The whole plan of a fine-tuning, its own choice of the data among it; nothing of the cell that asks for it."""
     if sft.epochs == 0:
         return {"init_seed": sft.seed} if scratch else {}
-    plan = optimisation_identity(sft)
+    plan, unread = optimisation_identity(sft), {"num_train"}
     if sft.validation.select == "loss":  # then no text is written
+        unread.add("stop")
         plan["validation"] = {key: value for key, value in plan["validation"].items() if key in NUMERIC_VALIDATION}
+    data = part_identity(asked.data, num_train=sft.num_train)
     return {
         "sft": plan,
-        "data": {key: value for key, value in asked.data.items() if key != "num_train"},
+        "data": {key: value for key, value in data.items() if key not in unread},
         "division": division_identity(asked.run.trainer, sft.global_batch_size, drops=drops(asked.run.pair)),
     }
 

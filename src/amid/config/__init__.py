@@ -5,12 +5,12 @@ configuration into objects; the sweeper does so for every cell before the first 
 that plans, status and tables work on a login node.
 """
 
+from amid.config.asking import PROMPTS
 from amid.config.corpus import WRITERS, CorpusCfg
 from amid.config.evaluation import (
     DECODING_KEYS,
     EVALUATION_SOURCES,
     GENERATION_PRECISIONS,
-    PROMPTS,
     EvaluationCfg,
     EvaluationSetCfg,
     HubCfg,
@@ -59,6 +59,7 @@ from amid.config.run import (
 )
 from amid.config.strategy import (
     BUFFER_SCOPES,
+    OF_ADVANTAGES,
     REFERENCES,
     REPLAY_RATIOS,
     STRATEGY_OPTIONS,
@@ -126,6 +127,7 @@ __all__ = [
     "SCRATCH",
     "SELECTIONS",
     "SMOLLM2_PACKAGE",
+    "OF_ADVANTAGES",
     "STRATEGY_OPTIONS",
     "ScheduleCfg",
     "SftCfg",

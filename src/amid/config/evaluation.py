@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from string import Formatter
 from typing import Any
 
 from omegaconf import MISSING
 
+from amid.config.asking import check_asking
 from amid.config.checks import at_least, check_top_p, not_empty, one_of
 from amid.config.keys import EACH
 from amid.config.names import check_name, expanded
@@ -19,7 +19,6 @@ from amid.errors import RequestError, unknown_name
 from amid.metrics import METRICS
 
 EVALUATION_SOURCES = ("file", "toy")
-PROMPTS = ("alpaca", "chat")
 GENERATION_PRECISIONS = (*PRECISIONS, "bf16-true")
 # What a set says of its decoding, and `evaluation` may say for all sets at once.
 DECODING_KEYS = ("max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size")
@@ -77,7 +76,6 @@ class EvaluationSetCfg:
 
     def __post_init__(self) -> None:
         one_of("evaluation set source", self.source, EVALUATION_SOURCES)
-        one_of("evaluation set prompt", self.prompt, PROMPTS)
         if self.source == "file" and not self.files:
             raise RequestError("evaluation.sets.NAME: an evaluation set with source=file needs files=[FILE]")
         if (self.source == "toy") != (self.split is not None):
@@ -95,11 +93,14 @@ class EvaluationSetCfg:
         ):
             at_least(f"evaluation.sets.NAME.{name}", getattr(self, name), low)
         check_top_p("evaluation.sets.NAME.top_p", self.top_p)
-        if (self.prompt == "chat") != (self.template is not None):
-            raise RequestError("evaluation.sets.NAME.template goes with prompt=chat, and only with it")
-        _check_template(self.template or "", self.labels)
-        if not all(self.stop):
-            raise RequestError("evaluation.sets.NAME.stop must be non-empty texts")
+        check_asking(
+            "evaluation.sets.NAME",
+            noun="evaluation set",
+            prompt=self.prompt,
+            template=self.template,
+            labels=self.labels,
+            stop=self.stop,
+        )
         for metric in [self.metric, *self.metrics]:
             check_metric("evaluation metric", metric)
         known = METRICS.get(self.metric)  # of a user's own, the set says it
@@ -108,19 +109,6 @@ class EvaluationSetCfg:
                 f"evaluation.sets.NAME.higher_is_better of {self.metric} is "
                 f"{json.dumps(known.higher_is_better)}, got {json.dumps(self.higher_is_better)}"
             )
-
-
-def _check_template(template: str, labels: Mapping[str, str]) -> None:
-    """Raises RequestError unless every brace belongs to a {NAME} with a value, or is doubled."""
-    valid = ["instruction", "input", *sorted(labels)]
-    hint = f"valid: {', '.join(valid)}; a brace of its own is written twice: {{{{ or }}}}"
-    try:
-        fields = [(name, spec or conversion) for _, name, spec, conversion in Formatter().parse(template)]
-    except ValueError as err:
-        raise RequestError(f"evaluation.sets.NAME.template has an unpaired brace ({err}); {hint}") from err
-    for name, how in fields:
-        if name is not None and (name not in valid or how):
-            raise RequestError(f"evaluation.sets.NAME.template has no value for {{{name}{':' if how else ''}}}; {hint}")
 
 
 @dataclass

@@ -119,11 +119,11 @@ def run_config(composed: DictConfig) -> RunCfg:
         raise RequestError(one_line(str(err))) from err
     assert isinstance(run, RunCfg)
     # A list of terms is refused here, as every other value is
-    kinds = [term.kind for term in compiled_terms(run.objective, run.divergence, run.amid)]
-    if (PolicyGradientTermCfg.kind in kinds) != (run.strategy.name == "policy_gradient"):
+    terms = compiled_terms(run.objective, run.divergence, run.amid)
+    if any(isinstance(term, PolicyGradientTermCfg) for term in terms) and run.strategy.name != "policy_gradient":
         raise RequestError(
-            "strategy=policy_gradient and a term {kind: policy_gradient, weight: 1} of objective.terms go together, "
-            f"got strategy={run.strategy.name} with terms of kind {', '.join(kinds)}; method=minillm has both"
+            "a term of kind policy_gradient reads what strategy=policy_gradient keeps of the texts it collects, got "
+            f"strategy={run.strategy.name}; method=minillm has both"
         )
     if run.objective.lm_coef > 0.0 and run.plain_text.source == "none":
         raise RequestError(

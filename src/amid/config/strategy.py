@@ -9,6 +9,8 @@ from omegaconf import MISSING
 from amid.config.checks import at_least, one_of, within
 from amid.errors import RequestError, unknown_name
 
+# What an advantage is, read by a term of kind policy_gradient.
+OF_ADVANTAGES = ("discount", "reward_scale", "reward_clip", "immediate_reward", "length_normalised", "whitened")
 # The options each strategy reads; those of one that a strategy does not read have no effect on it.
 STRATEGY_OPTIONS: dict[str, tuple[str, ...]] = {
     "fixed": (),
@@ -25,10 +27,7 @@ STRATEGY_OPTIONS: dict[str, tuple[str, ...]] = {
         *("num_proposed", "accept_top_k", "temperature", "top_p", "top_k"),
         *("teacher_temperature", "teacher_top_p"),
     ),
-    "policy_gradient": (
-        *("num_rollouts", "passes", "teacher_share", "discount", "reward_scale", "reward_clip"),
-        *("immediate_reward", "length_normalised", "whitened"),
-    ),
+    "policy_gradient": ("num_rollouts", "passes", "teacher_share", *OF_ADVANTAGES),
 }
 REPLAY_RATIOS = ("decreasing", "constant", "increasing")
 REFERENCES = ("last_raise", "previous")

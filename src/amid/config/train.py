@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from amid.config.asking import check_asking
 from amid.config.checks import at_least, not_empty, one_of, within
 from amid.config.names import expanded
 from amid.errors import RequestError
 
 DATA_SOURCES = ("toy", "jsonl")
+RECORD_FIELDS = ("id", "instruction", "input", "output")
 PRECISIONS = ("32-true", "bf16-mixed")
 SELECTIONS = ("rouge_l", "loss")
 LR_SCHEDULES = ("cosine", "linear", "constant")
@@ -23,23 +25,35 @@ class DataCfg:
     source: str = MISSING  # toy | jsonl
     root: str | None = None  # jsonl: the folder of the files
     train: str | None = None  # jsonl: file of training records, relative to root
-    dev: str | None = None  # jsonl: file of validation records, relative to root
+    dev: str | None = None  # jsonl: file of validation records; null = num_dev of the training file validate instead
+    fields: dict[str, str] = field(default_factory=dict)  # jsonl: our field (instruction, input, output) -> the files'
     seed: int = 0  # toy: of the generator
     num_records: int | None = None  # toy: training records made
     num_train: int | None = None  # first training records that a cell trains on, null = all; stages choose their own
     num_dev: int | None = None  # validation records, toy: made; jsonl: first ones used, null = all
+    # Draws num_train of the training records, and num_dev where there is no dev file; null = the first ones
+    split_seed: int | None = None
     num_eval: int | None = None  # records per evaluation set, toy: made; jsonl: first ones used, null = all
     max_prompt_tokens: int = 256  # longer prompts are dropped, or cut with truncate_prompt
     max_tokens: int = 512  # prompt and response together; longer responses are cut
     truncate_prompt: bool = False
+    # As in an evaluation set, so that a task is trained as it is evaluated (docs/data.md)
+    prompt: str = "alpaca"  # alpaca: the template of the field; chat: the model's chat template
+    template: str | None = None  # chat: the user turn, with {instruction}, {input} and the names of `labels`
+    labels: dict[str, str] = field(default_factory=dict)  # chat: words for the template
+    stop: list[str] = field(default_factory=list)  # a written response ends at the first of these texts
 
     def __post_init__(self) -> None:
         one_of("data.source", self.source, DATA_SOURCES)
+        check_asking(
+            "data", noun="data", prompt=self.prompt, template=self.template, labels=self.labels, stop=self.stop
+        )
         for name in ("train", "dev"):
             not_empty(f"data.{name}", getattr(self, name))
         if self.root is not None:
             self.root = expanded("data.root", self.root)
         lowest = {"num_records": 1, "num_train": 1, "num_dev": 1, "num_eval": 2, "max_prompt_tokens": 1}
+        lowest["split_seed"] = 0
         for name, low in lowest.items():
             at_least(f"data.{name}", getattr(self, name), low)  # num_eval: self-BLEU compares the responses to a set
         if self.max_tokens <= self.max_prompt_tokens:
@@ -47,11 +61,20 @@ class DataCfg:
                 f"data.max_tokens must exceed data.max_prompt_tokens ({self.max_prompt_tokens}), got {self.max_tokens}"
             )
         if self.source == "jsonl":
-            for name in ("root", "train", "dev"):
+            for name in ("root", "train"):
                 if getattr(self, name) is None:
                     raise RequestError(f"data.{name} is needed for data.source=jsonl (a folder of JSONL files)")
+            if self.dev is None and self.num_dev is None:
+                raise RequestError(
+                    "data.dev names the file of validation records; without one, data.num_dev says how many training "
+                    "records validate instead"
+                )
+            for name in self.fields:
+                one_of("data.fields", name, RECORD_FIELDS)
             if self.num_records is not None:
                 raise RequestError("data.num_records is for data.source=toy; data.num_train takes a part of a file")
+        elif self.fields:
+            raise RequestError("data.fields is for data.source=jsonl: the toy corpus has no files")
         elif None in (self.num_records, self.num_dev, self.num_eval):
             raise RequestError("data.num_records, data.num_dev and data.num_eval must be numbers for data.source=toy")
 

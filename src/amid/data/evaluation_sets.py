@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from amid.config import DataCfg, EvaluationCfg, EvaluationSetCfg
-from amid.data.prompt import render_prompt, user_turn
+from amid.data.prompt import asking_of
 from amid.data.records import Record, read_evaluation_jsonl, toy_records
 from amid.digests.fingerprint import value_digest
 from amid.errors import RequestError, unknown_name
@@ -63,11 +63,8 @@ def evaluation_sets(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, Evalu
 
 def evaluation_set(records: Sequence[Record], declared: EvaluationSetCfg) -> EvaluationSet:
     """The set that a declaration makes of records."""
-    if declared.template is None:
-        prompts = [record.prompt or render_prompt(record) for record in records]
-    else:
-        template, labels = declared.template, declared.labels
-        prompts = [user_turn(record, template=template, labels=labels) for record in records]
+    asking = asking_of(declared)
+    prompts = [asking.text(record) for record in records]
     return EvaluationSet(
         prompts=tuple(prompts),
         questions=tuple(
@@ -106,14 +103,9 @@ def find_file(name: str, declared: EvaluationSetCfg, roots: Sequence[Path]) -> P
 def _file_records(name: str, declared: EvaluationSetCfg, roots: Sequence[Path]) -> list[Record]:
     path = find_file(name, declared, roots)
     records = read_evaluation_jsonl(path, fields=declared.fields, filter_by=declared.filter)[: declared.num_examples]
-    if declared.template is not None:
-        needed = [field for field in ("instruction", "input") if f"{{{field}}}" in declared.template]
-        for record in records:
-            for field in needed:
-                if not getattr(record, field).strip():
-                    raise RequestError(
-                        f"evaluation set '{name}': its template needs '{field}'; record {record.id} of {path} has none"
-                    )
+    asking = asking_of(declared)
+    for record in records:
+        asking.check(record, noun=f"evaluation set '{name}'", path=path)
     recorded = path.with_name(path.name + CHECKSUM_SUFFIX)
     if declared.sha256 is None and recorded.is_file():
         digest, expected = evaluation_set(records, declared).digest, recorded.read_text().strip()

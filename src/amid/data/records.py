@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from amid.config import DataCfg
 from amid.errors import RequestError
+
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -26,27 +29,20 @@ class Record:
     prompt: str | None = None
 
 
-def training_records(data: DataCfg) -> tuple[list[Record], list[Record]]:
-    """All training records and the validation records that the configuration names, in file order.
-
-    Raises RequestError (with file and line number) for a missing file or a record that cannot be used.
-    """
-    if data.source == "toy":
-        corpus = toy_records(data)
-        return corpus["train"], corpus["dev"]
-    assert data.root is not None and data.train is not None and data.dev is not None
-    train = read_jsonl(Path(data.root) / data.train)
-    dev = read_jsonl(Path(data.root) / data.dev)
-    return train, dev[: data.num_dev]
-
-
-def read_jsonl(path: Path) -> list[Record]:
+def read_jsonl(path: Path, *, fields: Mapping[str, str] = NO_FIELDS, templated: bool = False) -> list[Record]:
     """The records of a JSONL file: one object per line with instruction, input (optional) and output.
 
     `output` is a text or a list of reference texts; `id` is optional and defaults to the line's number.
+    fields: our field -> the file's name for it. templated: a template asks, which may need no instruction.
     Raises RequestError naming file and line for the first record that is not of this form.
     """
-    return [_record(item, where=where, number=number) for number, where, item in read_objects(path)]
+    records = []
+    for number, where, item in read_objects(path):
+        named = _renamed(item, fields, where=where)
+        if templated:
+            named.setdefault("instruction", "")
+        records.append(_record(named, where=where, number=number))
+    return records
 
 
 def read_evaluation_jsonl(path: Path, *, fields: Mapping[str, str], filter_by: Mapping[str, Any]) -> list[Record]:
@@ -61,10 +57,7 @@ def read_evaluation_jsonl(path: Path, *, fields: Mapping[str, str], filter_by: M
     for number, where, item in read_objects(path):
         if any(field in item and item[field] != value for field, value in filter_by.items()):
             continue
-        for theirs in fields.values():
-            if theirs not in item:
-                raise RequestError(f"{where}: field '{theirs}' is missing; found: {', '.join(sorted(item)) or 'none'}")
-        named = {**item, **{ours: item[theirs] for ours, theirs in fields.items()}}
+        named = _renamed(item, fields, where=where)
         prompt = _text(named, "prompt", where).replace("<n>", "\n") or None
         # What the prompt is made of may be missing: it is there already, or the set's template asks for less.
         named.setdefault("instruction", "")
@@ -119,6 +112,14 @@ def _check_characters(item: Mapping[str, Any], *, where: str) -> None:
                 f"{where}: field '{field}' holds {code}, half of a surrogate pair and no character; write the pair or "
                 "the character itself"
             ) from None
+
+
+def _renamed(item: Mapping[str, Any], fields: Mapping[str, str], *, where: str) -> dict[str, Any]:
+    """The object under our names of its fields. Raises RequestError for one that is missing."""
+    for theirs in fields.values():
+        if theirs not in item:
+            raise RequestError(f"{where}: field '{theirs}' is missing; found: {', '.join(sorted(item)) or 'none'}")
+    return {**item, **{ours: item[theirs] for ours, theirs in fields.items()}}
 
 
 def _record(item: Mapping[str, Any], *, where: str, number: int, prompt: str | None = None) -> Record:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from amid.data.prompt import render_prompt
+from amid.data.chat import chat_texts
+from amid.data.prompt import NAME_OF_DATA, Asking
 from amid.data.records import Record
 from amid.errors import RequestError
 
 log = logging.getLogger(__name__)
+ALPACA = Asking()
 RECORDS_PER_LOOK = 256  # tokenised at a time where only so many usable ones are looked for
 
 
@@ -36,8 +38,9 @@ def tokenise_records(
     max_prompt_tokens: int,
     max_tokens: int,
     truncate_prompt: bool,
+    asking: Asking = ALPACA,
 ) -> list[Example]:
-    """Examples of the records, in order.
+    """Examples of the records, in order, asked as an evaluation set would ask them.
 
     A prompt of more than `max_prompt_tokens` tokens drops its record, or is cut with `truncate_prompt`; prompt and
     response together are cut to `max_tokens` (a long response loses its EOS). Both are counted in the log.
@@ -49,6 +52,7 @@ def tokenise_records(
         max_prompt_tokens=max_prompt_tokens,
         max_tokens=max_tokens,
         truncate_prompt=truncate_prompt,
+        asking=asking,
         counts=counts,
     )
     _say(
@@ -87,6 +91,7 @@ def check_enough(
     vocab_size: int,
     num_needed: int,
     needed_by: str,
+    asking: Asking = ALPACA,
 ) -> None:
     """Raises RequestError unless so many records become examples of tokens below `vocab_size`.
 
@@ -100,6 +105,7 @@ def check_enough(
             max_prompt_tokens=max_prompt_tokens,
             max_tokens=max_tokens,
             truncate_prompt=truncate_prompt,
+            asking=asking,
             counts=counts,
         )
         num_usable += sum(_within(example, vocab_size) is not None for example in examples)
@@ -120,6 +126,13 @@ def check_enough(
     )
 
 
+def prompt_texts(records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, *, asking: Asking) -> list[str]:
+    """The prompt of each record as the tokenizer reads it. Raises RequestError for a chat that it cannot render."""
+    texts = [asking.text(record) for record in records]
+    noun, node = NAME_OF_DATA
+    return chat_texts(tokenizer, texts, noun=noun, node=node) if asking.chat else texts
+
+
 def tokenizer_texts(records: Sequence[Record]) -> list[str]:
     """What a tokenizer is trained on, besides the pieces of the template."""
     return [f"{record.instruction}\n{record.input}\n{record.outputs[0]}" for record in records]
@@ -131,6 +144,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
         return []
     rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
     return rows
+
+
+def decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
+    """Token ids to text, as responses are read: without special tokens."""
+    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def eos_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -157,10 +175,11 @@ def _tokenised(
     max_prompt_tokens: int,
     max_tokens: int,
     truncate_prompt: bool,
+    asking: Asking,
     counts: _Counts,
 ) -> list[Example]:
     """As `tokenise_records`, adding to `counts` instead of the log."""
-    prompts = [render_prompt(record) for record in records]
+    prompts = prompt_texts(records, tokenizer, asking=asking)
     prompt_rows = encode(tokenizer, prompts)
     full_rows = encode(tokenizer, [prompt + record.outputs[0] for prompt, record in zip(prompts, records, strict=True)])
     examples: list[Example] = []

@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from amid.data.prompt import no_chat_template
+from amid.data.chat import chat_texts
+from amid.data.prompt import name_of_set
 from amid.data.tokenise import encode
-from amid.errors import RequestError, one_line
+from amid.errors import RequestError
 from amid.evaluation.protocol import SetProtocol
 from amid.pairs.sizes import Sizes
-
-# For chat templates that name a date: with the day of the run, a resumed run would ask other questions.
-CHAT_DATE = "26 Jul 2024"  # the one Llama 3.1's template falls back to
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, each: SetProtocol, *, set_name: str) -> list[list[int]]:
     """Token ids of each prompt of a set, uncut. Raises RequestError for a chat that the tokenizer cannot render."""
     assert each.data is not None
     texts = each.data.prompts
-    return encode(tokenizer, _chats(tokenizer, texts, set_name=set_name) if each.prompt == "chat" else texts)
+    if each.prompt == "chat":
+        noun, node = name_of_set(set_name)
+        texts = tuple(chat_texts(tokenizer, texts, noun=noun, node=node))
+    return encode(tokenizer, texts)
 
 
 def check_sets(sets: Mapping[str, SetProtocol], tokenizer: PreTrainedTokenizerBase, sizes: Sizes) -> None:
@@ -44,26 +45,3 @@ def check_prompts(prompts: Sequence[Sequence[int]], each: SetProtocol, *, set_na
                 f"evaluation set '{set_name}': prompt {index} holds token id {max(prompt)}, which the model lacks: it "
                 f"knows {sizes.vocab_size} tokens"
             )
-
-
-def _chats(tokenizer: PreTrainedTokenizerBase, turns: Sequence[str], *, set_name: str) -> list[str]:
-    """Each user turn in the model's chat template, as text that is tokenised once: a BOS in it stays the only one."""
-    if tokenizer.chat_template is None:
-        raise no_chat_template(set_name)
-    try:
-        return [
-            str(
-                tokenizer.apply_chat_template(
-                    [{"role": "user", "content": turn}],
-                    tokenize=False,
-                    add_generation_prompt=True,
-                    date_string=CHAT_DATE,
-                )
-            )
-            for turn in turns
-        ]
-    except Exception as err:  # a template is a program of the model's authors, which raises what it likes
-        raise RequestError(
-            f"evaluation set '{set_name}': the model's chat template cannot render one user turn "
-            f"({one_line(str(err))[:100]})"
-        ) from err

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from amid.data.tokenise import eos_id
+from amid.data.tokenise import decoder, eos_id
 from amid.evaluation.prompts import check_prompts, prompt_ids
 from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Completion, Decoding
-from amid.generation.engine import generate
+from amid.generation.engine import eos_ids_of, generate
 from amid.generation.stopping import cut_at_stop
 from amid.pairs.sizes import sizes_of
 from amid.store.generations import commit_rows, complete_commit, read_rows, rows_path
@@ -166,14 +166,9 @@ def _generate(
         batch_size=batch_size,
         amp_dtype=torch.bfloat16 if each.precision == "bf16-mixed" else None,
         # A chat may end its turn with another token than the one texts end with; instruction prompts end as in training
-        other_eos_ids=_all_eos_ids(model) if each.prompt == "chat" else (),
-        decode=lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)),
+        other_eos_ids=eos_ids_of(model) if each.prompt == "chat" else (),
+        decode=decoder(tokenizer),
     )
-
-
-def _all_eos_ids(model: PreTrainedModel) -> list[int]:
-    ids = None if model.generation_config is None else model.generation_config.eos_token_id
-    return [] if ids is None else [int(ids)] if isinstance(ids, int) else [int(id_) for id_ in ids]
 
 
 def _lines(

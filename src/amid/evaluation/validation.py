@@ -10,12 +10,12 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.data.batch import Batch
-from amid.data.tokenise import Example, eos_id
+from amid.data.tokenise import Example, decoder, eos_id
 from amid.evaluation.protocol import VALIDATION, Protocol
 from amid.evaluation.responses import response_texts
 from amid.evaluation.scores import score_of
 from amid.generation.decoding import Decoding
-from amid.generation.engine import generate
+from amid.generation.engine import eos_ids_of, generate
 from amid.metrics import METRICS, VALIDATION_METRICS
 from amid.metrics.rouge import rouge_l
 from amid.ranks import ALONE, Ranks
@@ -31,9 +31,13 @@ def validation_rouge_l(
     seed: int,
     batch_size: int,
     max_tokens: int,
+    chat: bool = False,
     ranks: Ranks = ALONE,
 ) -> float:
-    """ROUGE-L of one response per validation example, drawn from generators of their own; ranks share the work."""
+    """ROUGE-L of one response per validation example, drawn from generators of their own; ranks share the work.
+
+    chat: the prompts are chats, so that a token which ends the model's turn ends a response.
+    """
     own = examples[ranks.rank :: ranks.size]
     completions = generate(
         model,
@@ -43,9 +47,11 @@ def validation_rouge_l(
         eos_id=eos_id(tokenizer),
         batch_size=batch_size,
         max_length=max_tokens,
+        other_eos_ids=eos_ids_of(model) if chat else (),
+        decode=decoder(tokenizer),
     )
     texts = [""] * len(examples)
-    for rank, part in enumerate(ranks.gather(response_texts(tokenizer, completions))):
+    for rank, part in enumerate(ranks.gather(response_texts(tokenizer, completions, stop=decoding.stop))):
         texts[rank :: ranks.size] = part
     return rouge_l(texts, [list(example.references) for example in examples])
 

@@ -104,7 +104,7 @@ def generate(
     models = [model] if mixed_with is None else [model, mixed_with.model]
     for each in models:
         budgets = budgets_of(each, prompts, keys=keys, decoding=decoding, batch_size=batch_size, max_length=max_length)
-    stop = _stop_strings(decoding, decode)
+    stop = stop_strings(decoding, decode)
     completions = [Completion(token_ids=(), ended=False)] * len(prompts)
     lengths = [len(prompt) for prompt in prompts]
     # Taken from the end, longest first: later prompts fit into the columns in use, and a lack of memory shows at once
@@ -148,7 +148,8 @@ def generate(
     return completions
 
 
-def _stop_strings(decoding: Decoding, decode: Callable[[Sequence[int]], str] | None) -> StopStrings | None:
+def stop_strings(decoding: Decoding, decode: Callable[[Sequence[int]], str] | None) -> StopStrings | None:
+    """The stop strings of a decoding, None if it has none. Raises ValueError for some without `decode`."""
     if not decoding.stop:
         return None
     if decode is None:
@@ -300,6 +301,12 @@ def _forward_parameters(model: PreTrainedModel) -> set[str]:
     # A LoRA wrapper's own forward hides the names behind **kwargs
     base: torch.nn.Module = model.get_base_model() if isinstance(model, HasBaseModel) else model
     return set(inspect.signature(base.forward).parameters)
+
+
+def eos_ids_of(model: PreTrainedModel) -> list[int]:
+    """The tokens with which the model's authors end its texts, such as a chat's end of turn."""
+    ids = None if model.generation_config is None else model.generation_config.eos_token_id
+    return [] if ids is None else [int(ids)] if isinstance(ids, int) else [int(id_) for id_ in ids]
 
 
 def device_of(model: PreTrainedModel) -> torch.device:

@@ -7,7 +7,7 @@ stay, hidden by the attention mask; positions count the tokens that stay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from amid.generation.decoding import Completion, Decoding
-from amid.generation.engine import budgets_of, device_of, inference
+from amid.generation.engine import budgets_of, device_of, inference, stop_strings
 from amid.generation.randomness import Key
 from amid.generation.sampler import History, Sampler
+from amid.generation.stopping import StopStrings
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Interleaving:
     num_proposed: tokens the student proposes at a time. accept_top_k: a proposed token stays if it is among the
     teacher's likeliest `accept_top_k`. fresh_test: test another draw of the student than the one that is kept, as the
     published sampler does by mistake.
-    Raises ValueError for stop strings, which interleaved sampling does not look for.
+    A text ends at the student's stop strings. Raises ValueError if the teacher names others.
     Source: Xu et al. 2024 (SKD), Algorithm 1.
     """
 
@@ -39,9 +40,32 @@ class Interleaving:
     fresh_test: bool = False
 
     def __post_init__(self) -> None:
-        stops = [*self.student.stop, *self.teacher.stop]
-        if stops:
-            raise ValueError(f"interleaved sampling ends at EOS or a length, not at stop strings; got {stops}")
+        if self.teacher.stop not in ((), self.student.stop):
+            raise ValueError(
+                f"one text has one set of stop strings, the student's {list(self.student.stop)}; got of the teacher "
+                f"{list(self.teacher.stop)}"
+            )
+
+
+@dataclass(frozen=True)
+class _End:
+    """Whether a text has ended with EOS, or at a stop string."""
+
+    ended: bool = False
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """What ends a text."""
+
+    eos_ids: Collection[int]
+    stop: StopStrings | None
+
+    def of(self, response: Sequence[int]) -> _End:
+        """Whether the last token ends the response, of which every shorter beginning was asked about."""
+        ended = response[-1] in self.eos_ids
+        return _End(ended, not ended and self.stop is not None and self.stop.found(response))
 
 
 class _Row:
@@ -76,15 +100,17 @@ class _Row:
             for _ in range(count):
                 history.remove_last()
 
-    def cut(self, *, eos_id: int, first_new: int) -> bool:
-        """Whether the text has ended with EOS; what follows an EOS, or passes the limit, is taken back."""
+    def cut(self, ends: _Ends, *, first_new: int) -> _End:
+        """How the text has ended; what follows its end, or passes the limit, is taken back."""
         response = self.student.response
-        length = min(len(response), self.budget)
-        ended = eos_id in response[first_new:length]
-        if ended:
-            length = response.index(eos_id, first_new) + 1
+        length, end = min(len(response), self.budget), _End()
+        for place in range(first_new, length):
+            end = ends.of(response[: place + 1])
+            if end.ended or end.stopped:
+                length = place + 1
+                break
         self.remove_last(len(response) - length)
-        return ended
+        return end
 
 
 class _Reader:
@@ -120,6 +146,8 @@ def generate_speculative(
     vocab_size: int,
     batch_size: int,
     max_length: int | None = None,
+    other_eos_ids: Collection[int] = (),
+    decode: Callable[[Sequence[int]], str] | None = None,
 ) -> list[Completion]:
     """One interleaved sample per prompt, in the order of the prompts.
 
@@ -135,6 +163,7 @@ def generate_speculative(
         budgets = budgets_of(
             model, prompts, keys=keys, decoding=interleaving.student, batch_size=batch_size, max_length=max_length
         )
+    ends = _Ends({eos_id, *other_eos_ids}, stop_strings(interleaving.student, decode))
     completions = [Completion(token_ids=(), ended=False)] * len(prompts)
     # Longest first: a lack of memory shows at once, and rows of one batch need little padding
     order = sorted((i for i, budget in enumerate(budgets) if budget > 0), key=lambda i: -len(prompts[i]))
@@ -145,18 +174,18 @@ def generate_speculative(
                 for i in order[start : start + batch_size]
             ]
             readers = tuple(_Reader(model, vocab_size=vocab_size) for model in (student, teacher))
-            for row, ended in _write(readers[0], readers[1], rows, interleaving, eos_id=eos_id):
-                completions[row.index] = Completion(token_ids=row.student.response, ended=ended)
+            for row, end in _write(readers[0], readers[1], rows, interleaving, ends=ends, pad_id=eos_id):
+                completions[row.index] = Completion(row.student.response, ended=end.ended, stopped=end.stopped)
     return completions
 
 
 def _write(
-    student: _Reader, teacher: _Reader, rows: list[_Row], interleaving: Interleaving, *, eos_id: int
-) -> list[tuple[_Row, bool]]:
-    """The rows with their finished texts, and whether each ended with EOS."""
+    student: _Reader, teacher: _Reader, rows: list[_Row], interleaving: Interleaving, *, ends: _Ends, pad_id: int
+) -> list[tuple[_Row, _End]]:
+    """The rows with their finished texts, and how each ended."""
     draw_student, draw_teacher = Sampler(interleaving.student), Sampler(interleaving.teacher)
-    mask = _read_prompts(student, teacher, rows, pad_id=eos_id)
-    finished: list[tuple[_Row, bool]] = []
+    mask = _read_prompts(student, teacher, rows, pad_id=pad_id)
+    finished: list[tuple[_Row, _End]] = []
     while rows:
         num_proposed = min(interleaving.num_proposed, max(row.num_left for row in rows))
         first_new = [row.student.num_response_tokens for row in rows]
@@ -189,8 +218,8 @@ def _write(
                 rejecting, draw_teacher.next_tokens(logits, [rows[i].teacher for i in rejecting]), strict=True
             ):
                 rows[i].append(token)
-        ended = [row.cut(eos_id=eos_id, first_new=first) for row, first in zip(rows, first_new, strict=True)]
-        going = [not end and row.num_left > 0 for row, end in zip(rows, ended, strict=True)]
+        ended = [row.cut(ends, first_new=first) for row, first in zip(rows, first_new, strict=True)]
+        going = [not (end.ended or end.stopped) and row.num_left > 0 for row, end in zip(rows, ended, strict=True)]
         finished += [(row, end) for row, end, goes in zip(rows, ended, going, strict=True) if not goes]
         if not all(going):
             rows = [row for row, goes in zip(rows, going, strict=True) if goes]

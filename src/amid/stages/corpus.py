@@ -14,11 +14,11 @@ from transformers import PreTrainedModel
 
 from amid.cells.stage import Stage
 from amid.config import CorpusCfg, DataCfg, Role
-from amid.data.tokenise import Example, eos_id, within_vocabulary
+from amid.data.tokenise import Example, decoder, eos_id, within_vocabulary
 from amid.errors import RunError
 from amid.evaluation.responses import BATCHES_PER_WRITE
 from amid.generation.decoding import Decoding
-from amid.generation.engine import generate
+from amid.generation.engine import eos_ids_of, generate
 from amid.stages.stages import Stages
 from amid.store.claims import Claim
 from amid.store.generations import commit_rows, complete_commit, read_rows, rows_path
@@ -110,11 +110,14 @@ def _written(
             temperature=corpus.temperature,
             top_p=corpus.top_p,
             top_k=corpus.top_k,
+            stop=tuple(data.stop),
         ),
         eos_id=eos_id(tokenizer),
         batch_size=stages.materials.resources.generation_batch_size,
         max_length=data.max_tokens,
         vocab_size=vocab_size,
+        other_eos_ids=eos_ids_of(model) if data.prompt == "chat" else (),
+        decode=decoder(tokenizer),
     )
     texts = tokenizer.batch_decode([list(each.token_ids) for each in completions], skip_special_tokens=True)
     return [

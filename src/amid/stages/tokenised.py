@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from amid.config import DataCfg, PlainTextCfg, Role
+from amid.config import ROLES, DataCfg, PlainTextCfg, Role
 from amid.data.plain_text import check_enough_chunks, chunks_of
-from amid.data.records import training_records
+from amid.data.prompt import asking_of
+from amid.data.splits import drawn, training_records
 from amid.data.tokenise import Example, tokenise_records, within_vocabulary
 from amid.errors import RequestError
 
@@ -33,7 +35,10 @@ class TokenisedData:
         self._usable: dict[tuple[Role, Part, int | None, int], list[Example]] = {}
 
     def examples(self, role: Role, vocab_size: int, *, num_train: int | None) -> list[Example]:
-        """Training examples of the first `num_train` records (None = all), of tokens below `vocab_size`."""
+        """Training examples of `num_train` of the records (None = all), of tokens below `vocab_size`.
+
+        `index` is the position among all training records.
+        """
         return self._of_tokens_below(vocab_size, role, "train", num_train)
 
     def dev(self, role: Role, vocab_size: int) -> list[Example]:
@@ -61,17 +66,26 @@ class TokenisedData:
         other: Role = "student" if role == "teacher" else "teacher"
         tokenizer, found = self._tokenizer(role), self._tokenised
         # With a part of the vocabulary in common one of the two lacks tokens.
-        same = tokenizer is self._tokenizer(other) or self._one_vocabulary
+        same = tokenizer is self._tokenizer(other) or (self._one_vocabulary and self._one_form())
         if same and (other, part, number) in found:
             return found[other, part, number]
         if (role, part, number) not in found:
             data = self._data
             train, dev = training_records(data)
-            found[role, part, number] = tokenise_records(
-                (train if part == "train" else dev)[:number],
+            records = train if part == "train" else dev
+            places = drawn(len(records), number, seed=data.split_seed)
+            examples = tokenise_records(
+                [records[place] for place in places],
                 tokenizer,
                 max_prompt_tokens=data.max_prompt_tokens,
                 max_tokens=data.max_tokens,
                 truncate_prompt=data.truncate_prompt,
+                asking=asking_of(data),
             )
+            found[role, part, number] = [replace(example, index=places[example.index]) for example in examples]
         return found[role, part, number]
+
+    def _one_form(self) -> bool:
+        """Whether both tokenizers make the same text of a record: in a chat their templates may differ."""
+        templates = [self._tokenizer(role).chat_template for role in ROLES]
+        return self._data.prompt != "chat" or templates[0] == templates[1]

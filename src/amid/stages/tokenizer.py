@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amid.cells.stage import Stage
 from amid.data.prompt import TEMPLATE_PIECES
-from amid.data.records import training_records
+from amid.data.splits import training_records
 from amid.data.tokenise import tokenizer_texts
 from amid.pairs import train_tokenizer
 from amid.stages.stages import Stages

@@ -13,8 +13,8 @@ from pathlib import Path
 from amid.cells.cell import cell_of
 from amid.config import ROLES, SCRATCH, TEACHER, RunCfg
 from amid.data.plain_documents import check_readable
-from amid.data.prompt import TEMPLATE_PIECES, no_chat_template
-from amid.data.records import training_records
+from amid.data.prompt import NAME_OF_DATA, TEMPLATE_PIECES, name_of_set, no_chat_template
+from amid.data.splits import training_records
 from amid.digests.fingerprint import value_digest
 from amid.errors import RequestError, RunError
 from amid.evaluation.protocol import decoding_of
@@ -138,7 +138,7 @@ def _check_plain_text(run: RunCfg) -> None:
 
 
 def _batches(run: RunCfg) -> dict[str, tuple[int, int | None]]:
-    """Setting -> records that one optimiser step takes, and the first records that it takes them from (None = all)."""
+    """Setting -> records that one optimiser step takes, and how many records it takes them from (None = all)."""
     batches = {"train.global_batch_size": (run.train.global_batch_size, run.data.num_train)}
     for role in ROLES:
         sft = getattr(run.pair, f"{role}_sft")
@@ -202,8 +202,9 @@ def _check_tokenizers(run: RunCfg, teacher: TokenizerFiles | None, student: Toke
 
 
 def _check_chats(run: RunCfg, teacher: TokenizerFiles | None) -> None:
-    """Raises RequestError for a set in chat form that the teacher's tokenizer certainly cannot render."""
-    chats = [name for name, declared in run.evaluation.sets.items() if declared.prompt == "chat"]
+    """Raises RequestError for data or a set in chat form that the teacher's tokenizer certainly cannot render."""
+    chats = [NAME_OF_DATA] if run.data.prompt == "chat" else []
+    chats += [name_of_set(name) for name, declared in run.evaluation.sets.items() if declared.prompt == "chat"]
     lacking = run.pair.teacher == SCRATCH or (teacher is not None and not teacher.has_chat_template)
     if chats and lacking:
-        raise no_chat_template(chats[0])
+        raise no_chat_template(*chats[0])

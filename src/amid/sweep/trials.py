@@ -16,9 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from amid.config import ROLES, SCRATCH, TEACHER, Role, RunCfg
 from amid.data.plain_text import check_enough_chunks, chunks_of
-from amid.data.prompt import TEMPLATE_PIECES, render_prompt
-from amid.data.records import Record, training_records
-from amid.data.tokenise import check_enough, tokenizer_texts
+from amid.data.prompt import TEMPLATE_PIECES, asking_of
+from amid.data.records import Record
+from amid.data.splits import drawn, training_records
+from amid.data.tokenise import check_enough, prompt_texts, tokenizer_texts
 from amid.errors import RequestError
 from amid.evaluation.prompts import check_sets
 from amid.evaluation.protocol import set_protocols
@@ -63,7 +64,7 @@ def try_pair(
 ) -> None:
     """Raises RequestError for models, tokenizers and texts that do not go together.
 
-    batches: setting -> records that an optimiser step takes, and the first records it takes them from (None = all).
+    batches: setting -> records that an optimiser step takes, and how many records it takes them from (None = all).
     tokenizer_folder: of the tokenizer that was trained for this pair; None if it is not trained yet.
     with_weights: load every model too, as the run would.
     """
@@ -78,7 +79,10 @@ def try_pair(
         if run.strategy.name == "speculative":
             check_full_attention(has_sliding_windows=sizes[role].has_sliding_windows, name=name)
     shared = shared_ids([each.vocab_size for each in sizes.values()], tokenizers.values())
-    needs = [(records[:num_train], f"{key}={size}", size) for key, (size, num_train) in batches.items()]
+    needs = [
+        ([records[i] for i in drawn(len(records), number, seed=run.data.split_seed)], f"{key}={size}", size)
+        for key, (size, number) in batches.items()
+    ]
     for part, needed_by, num_needed in [*needs, (dev, "validation", 1)]:
         check_enough(
             part,
@@ -89,6 +93,7 @@ def try_pair(
             vocab_size=shared,
             num_needed=num_needed,
             needed_by=needed_by,
+            asking=asking_of(run.data),
         )
     _try_plain_text(run, tokenizers["teacher"], vocab_size=shared)
     _try_sets(run, tokenizers, sizes)
@@ -100,13 +105,20 @@ def _tokenizers(run: RunCfg, records: Sequence[Record], folder: Path | None) -> 
     pair = run.pair
     if pair.tokenizer_vocab_size is None:
         teacher, student = load_tokenizers(pair, cache=Path(run.paths.cache))
-        first = records[:RECORDS_COMPARED]
+        first, asking = records[:RECORDS_COMPARED], asking_of(run.data)
+        prompts, others = (prompt_texts(first, tokenizer, asking=asking) for tokenizer in (teacher, student))
+        if prompts != others:
+            raise RequestError(
+                f"teacher '{pair.teacher}' and student '{pair.student}' put a chat into different templates, and "
+                "distillation reads one text with both: give the student's folder the teacher's chat template, or take "
+                "it away, or set data.prompt=alpaca data.template=null"
+            )
         check_one_tokenizer(
             teacher,
             student,
             names=(pair.teacher, pair.student),
             vocab_policy=pair.vocab_policy,
-            texts=[f"{render_prompt(record)}{record.outputs[0]}" for record in first],
+            texts=[f"{prompt}{record.outputs[0]}" for prompt, record in zip(prompts, first, strict=True)],
         )
         return {"teacher": teacher, "student": student}
     if folder is not None:

@@ -134,10 +134,15 @@ def validator(
             model,
             tokenizer,
             dev,
-            decoding=Decoding(max_new_tokens=validation.max_new_tokens, temperature=validation.temperature),
+            decoding=Decoding(
+                max_new_tokens=validation.max_new_tokens,
+                temperature=validation.temperature,
+                stop=tuple(plan.data.stop),
+            ),
             seed=validation.seed,
             batch_size=resources.generation_batch_size,
             max_tokens=plan.data.max_tokens,
+            chat=plan.data.prompt == "chat",
             ranks=ranks,
         )
 

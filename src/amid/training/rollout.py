@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 
 from amid.config import TrainerCfg
 from amid.data.batch import Batch, collate, collate_unshifted
-from amid.data.tokenise import eos_id
+from amid.data.tokenise import decoder, eos_id
 from amid.generation.decoding import Completion, Decoding
-from amid.generation.engine import Mixture, generate
+from amid.generation.engine import Mixture, eos_ids_of, generate
 from amid.generation.randomness import Key
 from amid.generation.speculative import Interleaving, generate_speculative
 from amid.pairs import Pair
@@ -47,6 +47,7 @@ class Rollout:
     decoding: of the policies `student` and `mixture`. interleaving: of the policy `speculative`, None elsewhere.
     teacher_share: of the teacher in the policy `mixture`.
     max_tokens: most tokens of prompt and response. unshifted_labels: label as the reference does (collate_unshifted).
+    chat: a response also ends with the tokens that end a turn of its writers, as where chats are evaluated.
     last: the latest rollout.
     """
 
@@ -62,6 +63,7 @@ class Rollout:
         max_tokens: int,
         unshifted_labels: bool,
         teacher_share: float = 0.0,
+        chat: bool = False,
     ) -> None:
         self._pair = pair
         self._decoding = decoding
@@ -72,6 +74,7 @@ class Rollout:
         self._max_tokens = max_tokens
         self._unshifted_labels = unshifted_labels
         self._teacher_share = teacher_share
+        self._chat = chat
         self._tally = _Tally()
         self.last = Writing()
 
@@ -89,7 +92,7 @@ class Rollout:
         tally.seconds += self.last.seconds
         tally.num_responses += len(completions)
         tally.num_tokens += self.last.num_tokens
-        tally.num_ended += sum(completion.ended for completion in completions)
+        tally.num_ended += sum(completion.ended or completion.stopped for completion in completions)
         written = self._labelled(prompts, completions, example_ids).to(batch.input_ids.device)
         return self._scored(written) if policy == "mixture" else written
 
@@ -107,6 +110,8 @@ class Rollout:
 
     def _write(self, policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key]) -> list[Completion]:
         student, teacher = self._pair.student, self._pair.teacher
+        writers = [student] if policy == "student" or teacher is None else [student, teacher]
+        eos_ids = {eos_id for each in writers for eos_id in eos_ids_of(each)} if self._chat else set()
         if policy != "speculative":
             share = self._teacher_share if policy == "mixture" else 0.0
             return generate(
@@ -119,6 +124,8 @@ class Rollout:
                 max_length=self._max_tokens,
                 vocab_size=self._pair.vocab_size,  # a token that the teacher lacks could not be judged by it
                 mixed_with=Mixture(teacher, share) if teacher is not None and share > 0.0 else None,
+                other_eos_ids=eos_ids,
+                decode=decoder(self._pair.tokenizer),
             )
         assert isinstance(teacher, PreTrainedModel)
         assert self._interleaving is not None
@@ -132,6 +139,8 @@ class Rollout:
             vocab_size=self._pair.vocab_size,
             batch_size=self._batch_size,
             max_length=self._max_tokens,
+            other_eos_ids=eos_ids,
+            decode=decoder(self._pair.tokenizer),
         )
 
     def _scored(self, batch: Batch) -> Batch:
@@ -172,11 +181,16 @@ def rollout_of(plan: TrainingPlan, pair: Pair, resources: TrainerCfg) -> Rollout
     # As many new tokens as the longest prompt leaves room for, as in the reference
     max_new_tokens = data.max_tokens - data.max_prompt_tokens
     if options.name == "policy_gradient":
-        student = Decoding(max_new_tokens=max_new_tokens)  # the distribution itself: its log-probabilities are kept
+        # The distribution itself: its log-probabilities are kept
+        student = Decoding(max_new_tokens=max_new_tokens, stop=tuple(data.stop))
     else:
         assert options.temperature is not None and options.top_p is not None and options.top_k is not None
         student = Decoding(
-            max_new_tokens=max_new_tokens, temperature=options.temperature, top_p=options.top_p, top_k=options.top_k
+            max_new_tokens=max_new_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            stop=tuple(data.stop),
         )
     interleaving = None
     if options.name == "speculative":
@@ -201,4 +215,5 @@ def rollout_of(plan: TrainingPlan, pair: Pair, resources: TrainerCfg) -> Rollout
         max_tokens=data.max_tokens,
         unshifted_labels=plan.compat.sgo_label_offset and options.name != "policy_gradient",
         teacher_share=options.teacher_share or 0.0,
+        chat=data.prompt == "chat",
     )
