@@ -7,6 +7,7 @@ STAMP_SMOLLM2 := $(VENV)/.installed-smollm2
 KILLED_SWEEPS ?= 1
 FLIPS ?= 20
 PROMPTS ?= 48
+SHARE ?= 1
 
 .DEFAULT_GOAL := help
 
@@ -47,15 +48,19 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long'
+
+.PHONY: test-long
+test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes longer: SHARE=4 runs a quarter of the cases
+	AMID_SHARE="$(SHARE)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m long
 
 .PHONY: test-hostile
-test-hostile: $(STAMP) ## Bad requests, files, names and environments: one line each, and nothing changed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m hostile
+test-hostile: $(STAMP) ## Bad requests, files, names and environments: one line each, and nothing changed: SHARE=1
+	AMID_SHARE="$(SHARE)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m hostile
 
 .PHONY: test-kill
-test-kill: $(STAMP) ## Kill and resume real sweeps: KILLED_SWEEPS=1
-	AMID_KILLED_SWEEPS="$(KILLED_SWEEPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m kill
+test-kill: $(STAMP) ## Kill and resume real sweeps: KILLED_SWEEPS=1 SHARE=1
+	AMID_SHARE="$(SHARE)" AMID_KILLED_SWEEPS="$(KILLED_SWEEPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m kill
 
 .PHONY: test-flips
 test-flips: $(STAMP) ## Change single bits of a finished and of a half-trained store: FLIPS=20 of each
@@ -71,7 +76,7 @@ test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: DOLLY=FOLDER [D
 
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
-	$(MAKE) lint type test test-hostile test-wheel
+	$(MAKE) lint type test test-long test-hostile test-wheel
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-flips FLIPS=200
 	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)" PROMPTS=320)

@@ -2,10 +2,27 @@
 
 import copy
 import os
+from collections import Counter
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
 
 import pytest
+
+SHARED = ("hostile", "kill", "long")  # suites with a short form
+
+
+def pytest_collection_modifyitems(config, items):
+    """AMID_SHARE=N keeps, of the cases of each parametrised test of these suites, the first of every N."""
+    share, seen = int(os.environ.get("AMID_SHARE") or 1), Counter()
+    kept, left_out = [], []
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        counts = any(item.get_closest_marker(name) for name in SHARED)
+        (left_out if counts and seen[test] % share else kept).append(item)
+        seen[test] += counts
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 @pytest.fixture(scope="session")
