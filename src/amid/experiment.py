@@ -282,7 +282,7 @@ class Experiment:
         role: Role = "teacher" if pair.teacher is not None else "student"
         tokenised, plain = self.stages.tokenised, self._plan.plain_text
         examples = tokenised.examples(role, pair.vocab_size, num_train=self._plan.num_train)
-        if "corpus" in self.cell.stages:
+        if self.run.corpus.is_written:
             examples = written_examples(self.stages, examples, vocab_size=pair.vocab_size)
         return fit_student(
             pair,
@@ -431,6 +431,7 @@ def plan_of(run: RunCfg) -> TrainingPlan:
         reduction="micro_batch_mean" if run.compat.micro_batch_mean else cast(Reduction, run.objective.reduction),
         strategy=run.strategy,
         compat=run.compat,
+        sources=tuple(term.source for term in run.terms),
         plain_text=PlainTextPlan(
             objective=objective_of(run.plain_text_terms, run.compat),
             coefficient=run.objective.lm_coef,

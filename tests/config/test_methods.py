@@ -12,7 +12,11 @@ ROOT = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| `(\w+)` \| ([\d.]+) \| (.+) \|$", re.M)
 ROWS = {name: rest for name, *rest in ROW.findall((ROOT / "docs" / "methods.md").read_text())}
 # Methods that are more than a divergence with an assistant on a strategy's data; everything else is one YAML file.
-WITH_A_PART_OF_THEIR_OWN = {"max_ab": "the term `max`", "minillm": "the term and the strategy `policy_gradient`"}
+WITH_A_PART_OF_THEIR_OWN = {
+    "max_ab": "the term `max`",
+    "minillm": "the term and the strategy `policy_gradient`",
+    "distillm2": "two responses per prompt, and terms by their writer",
+}
 NAMES = {"ab": "AB(0.2, 0.7)", "kl": "KL", "gjs": "GJS", "akl": "AKL", "bdkd": "both KLs", "csd": "variance"}
 NAMES |= {"jeffreys": "KL(p ‖ q) + KL(q ‖ p)", "tv": "L1 distance", "amari": "Amari"}
 
@@ -51,8 +55,18 @@ def test_a_row_says_the_divergence_and_the_assistant_of_its_only_term(methods, n
 
 def test_sft_and_seqkd_are_the_labels_alone_of_other_text(methods):
     assert methods["sft"].terms == methods["seqkd"].terms == (LabelsTermCfg(1.0),)
-    assert {name for name, run in methods.items() if run.corpus.is_written} == {"seqkd"}
+    assert {name for name, run in methods.items() if run.corpus.is_written} == {"seqkd", "distillm2"}
     assert methods["seqkd"].corpus.writer == "teacher"
+
+
+def test_distillm2_is_one_skewed_divergence_for_each_writer(methods):
+    run = methods["distillm2"]
+    on_student, on_teacher = sorted(run.terms, key=lambda term: term.source)
+    assert (on_teacher.source, on_student.source) == ("teacher", "student") == run.corpus.writers
+    found = [(term.divergence.order, term.amid.alpha, term.amid.lam, term.amid.detach_student) for term in run.terms]
+    assert sorted(found) == [("pr", -1.0, 0.1, False), ("qr", -1.0, 0.9, True)]
+    assert run.objective.reduction == "sequence_mean"
+    assert (run.corpus.temperature, run.corpus.top_p) == (0.8, 0.95)
 
 
 def test_minillm_is_a_policy_gradient_and_the_reverse_divergence_at_its_tokens(methods):

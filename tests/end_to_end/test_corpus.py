@@ -15,6 +15,7 @@ from amid import experiment as module_of_experiment
 from amid.cells.cell import cell_of
 from amid.config import RunCfg
 from amid.data.tokenise import Example
+from amid.errors import RequestError
 from amid.experiment import Experiment, run_task
 from amid.stages import corpus as module_of_corpus
 from amid.store.status import spent_in
@@ -209,3 +210,45 @@ def test_a_changed_corpus_is_never_trained_on(small_run: Compose, caplog: pytest
     assert rows_of(other) == rows, "it was made again"
     run_task(run)
     assert weights_of(run) == weights
+
+
+def test_two_writers_give_two_responses_to_every_prompt_in_every_batch(
+    small_run: Compose, trained_on: list[Sequence[Example]]
+) -> None:
+    run = small_run("method=distillm2", *SHORT[1:])
+    run_task(run)
+    cell, alone = cell_of(run), {}
+    sampling = ("corpus.temperature=0.8", "corpus.top_p=0.95")
+    for writer in ("teacher", "student"):
+        one = cell_of(small_run(*SHORT[1:], f"corpus={writer}", *sampling))
+        assert one.stages["corpus"].id in cell.corpora, "shared with the cells of one writer"
+        folder = Experiment(run).store.model_folder(one.stages["corpus"])
+        lines = (folder / "responses.jsonl").read_text().splitlines()
+        alone[writer] = {row["index"]: tuple(row["token_ids"]) for row in map(json.loads, lines)}
+    assert len(set(cell.corpora)) == 2
+    assert len(trained_on[0]) > 40
+    for example in trained_on[0]:
+        (beside,) = example.beside
+        assert (example.source, beside.source) == ("teacher", "student")
+        assert example.prompt_ids == beside.prompt_ids
+        assert example.response_ids == alone["teacher"][example.index]
+        assert beside.response_ids == alone["student"][example.index]
+    experiment = Experiment(run)
+    spent = spent_in(experiment.store.status(experiment.cell))
+    assert spent["teacher_calls"] == 2 * spent["steps"], "each term reads its own rows"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("corpus.beside=gold",), "corpus.beside=gold is corpus.writer too"),
+        (("corpus.beside=student", "strategy=on_policy"), "corpus.beside=student goes with strategy=fixed"),
+        (("objective.terms=[{kind: labels, weight: 1, source: teacher}]",), "responses by gold only"),
+        (("objective.terms=[{kind: labels, weight: 1, source: me}]",), "objective.terms\\[0\\].source"),
+    ],
+)
+def test_text_that_nobody_writes_is_refused_in_one_line(
+    small_run: Compose, overrides: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(RequestError, match=said):
+        small_run(*overrides)

@@ -42,7 +42,7 @@ def test_programs_get_every_digit():
     plain = json.loads(render_costs(ROWS, "json"))["rows"]
     assert plain[0]["generated_share"] == pytest.approx(0.125)
     assert plain[1]["state"] == "running"
-    assert set(plain[0]) == {"labels", "id", "state", "corpus", *NAMES}
+    assert set(plain[0]) == {"labels", "id", "state", "corpora", *NAMES}
 
 
 CORPUS = Stage("corpus", "c" * 12, {})
@@ -68,9 +68,9 @@ def test_a_written_corpus_is_in_the_row_of_every_cell_that_shares_it_and_of_no_o
             spent={"steps": 7, "generated_steps": 0, "generated_tokens": 0, "generation_seconds": 0.0},
             seconds=50,
         )
-    written, gold = ("a" * 12, "seqkd", {"corpus": CORPUS.id}), ("b" * 12, "kd", {})
-    rows = cost_rows(manifest_of(written, ("9" * 12, "also", {"corpus": CORPUS.id}), gold), store)
-    assert [row.corpus_id for row in rows] == [CORPUS.id, CORPUS.id, None]
+    written, gold = ("a" * 12, "seqkd", {"corpora": [CORPUS.id]}), ("b" * 12, "kd", {})
+    rows = cost_rows(manifest_of(written, ("9" * 12, "also", {"corpora": [CORPUS.id]}), gold), store)
+    assert [row.corpora for row in rows] == [(CORPUS.id,), (CORPUS.id,), ()]
     cost = {"corpus_tokens": 2_500_000, "corpus_seconds": 321.4}
     assert [{name: row.values[name] for name in cost if name in row.values} for row in rows] == [cost, cost, {}]
     # What the cell wrote while training, and its seconds, stay its own
@@ -81,16 +81,16 @@ def test_a_written_corpus_is_in_the_row_of_every_cell_that_shares_it_and_of_no_o
     assert [line.split()[-2:] for line in lines[2:]] == [["2.50", "321"], ["2.50", "321"], ["-", "-"]]
     assert "once for all cells that share them" in note
     plain = json.loads(render_costs(rows, "json"))["rows"]
-    assert [(row["corpus"], row["corpus_seconds"]) for row in plain] == [(CORPUS.id, 321.4)] * 2 + [(None, None)]
+    assert [(row["corpora"], row["corpus_seconds"]) for row in plain] == [([CORPUS.id], 321.4)] * 2 + [([], None)]
     (first, *_, last) = csv.DictReader(io.StringIO(render_costs(rows, "csv")))
-    assert (first["corpus"], first["corpus_tokens"]) == (CORPUS.id, "2500000.0")
-    assert (last["corpus"], last["corpus_tokens"]) == ("", "")
+    assert (first["corpora"], first["corpus_tokens"]) == (CORPUS.id, "2500000.0")
+    assert (last["corpora"], last["corpus_tokens"]) == ("", "")
 
 
 def test_a_store_of_before_corpora_were_counted_has_gaps(tmp_path):
     store = Store(tmp_path)
     recorded(store, CORPUS, seconds=9)
-    older, newer = cost_rows(manifest_of(("a" * 12, "seqkd", {}), ("b" * 12, "seqkd", {"corpus": CORPUS.id})), store)
-    assert (older.values, older.corpus_id) == ({}, None)
-    assert (newer.values, newer.corpus_id) == ({}, CORPUS.id)
+    older, newer = cost_rows(manifest_of(("a" * 12, "seqkd", {}), ("b" * 12, "seqkd", {"corpora": [CORPUS.id]})), store)
+    assert (older.values, older.corpora) == ({}, ())
+    assert (newer.values, newer.corpora) == ({}, (CORPUS.id,))
     assert render_costs([older], "text").splitlines()[-1].split()[-2:] == ["-", "-"], "and no note of a corpus"

@@ -258,9 +258,9 @@ def test_a_manifest_says_which_written_corpus_a_cell_is_trained_on(composed):
 
     sweep = plan_sweep(jobs_of("corpus=gold,teacher,student"), compose)
     gold, *written = manifest_of(sweep)["cells"]
-    assert "corpus" not in gold
-    assert [cell["corpus"] for cell in written] == [planned.cell.stages["corpus"].id for planned in sweep.cells[1:]]
-    assert len({cell["corpus"] for cell in written}) == 2
+    assert "corpora" not in gold
+    assert [cell["corpora"] for cell in written] == [[planned.cell.stages["corpus"].id] for planned in sweep.cells[1:]]
+    assert len({*written[0]["corpora"], *written[1]["corpora"]}) == 2
 
 
 def test_a_row_that_is_no_key_of_a_run_is_refused_with_the_nearest_one(composed, run):

@@ -60,6 +60,7 @@ NEUTRAL: Mapping[str, Any] = {
     "objective.lm_kd_ratio": 0.0,
     "plain_text.num_chunks": None,
     "corpus": None,
+    "beside": None,
     "train.validation.rounds": None,
     "student_init.sft.validation.rounds": None,
     "teacher.sft.validation.rounds": None,

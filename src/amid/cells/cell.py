@@ -52,6 +52,11 @@ class Cell:
     ignored: tuple[str, ...] = ()
 
     @property
+    def corpora(self) -> tuple[str, ...]:
+        """Ids of the written corpora that it is trained on."""
+        return tuple(stage.id for stage in self.stages.values() if stage.kind == "corpus")
+
+    @property
     def evaluated_stages(self) -> dict[str, Stage]:
         """By role, the stages that are models, evaluated like the cell: the rows it is read against."""
         return {role: stage for role, stage in self.stages.items() if stage.evaluated_as is not None}
@@ -79,6 +84,7 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
         "student_init": stages["student_init"].id,
         "data": part_identity(data, num_train=run.data.num_train),
         "corpus": stages["corpus"].id if "corpus" in stages else None,
+        "beside": stages["beside"].id if "beside" in stages else run.corpus.beside,
         "seed": run.seed,
         "strategy": _strategy_identity(run, ignored),
         "train": optimisation_identity(run.train),

@@ -43,7 +43,10 @@ def objective_identity(run: RunCfg, ignored: list[str]) -> dict[str, Any]:
     if ratio is None:
         del objective["kd_ratio"]
         listed = zip(terms, values, strict=True)
-        objective["terms"] = [{"kind": term.kind, "weight": term.weight, **of_term} for term, of_term in listed]
+        objective["terms"] = [
+            {"kind": term.kind, "weight": term.weight, **of_term, **({"source": term.source} if term.source else {})}
+            for term, of_term in listed
+        ]
         return {"objective": objective}
     nodes = {name: node for of_term in values for name, node in of_term.items()}
     return {"objective": {**objective, "kd_ratio": ratio, "terms": None}, **nodes}

@@ -65,11 +65,13 @@ class StageKind:
 
     values: what names it, None for a cell that needs none. title: how a person calls it.
     evaluated_as: whose texts and tokenizer it is evaluated with; None for what is no model, which has no scores.
+    name: the kind, where a cell may have several of one; None = as its role.
     """
 
     values: Callable[[StageRequest], Mapping[str, Any] | None]
     title: str
     evaluated_as: Role | None = None
+    name: str | None = None
 
 
 def stages_of(run: RunCfg, data: Mapping[str, Any], digests: FileDigests) -> dict[str, Stage]:
@@ -78,7 +80,7 @@ def stages_of(run: RunCfg, data: Mapping[str, Any], digests: FileDigests) -> dic
     for role, kind in STAGE_KINDS.items():
         values = kind.values(StageRequest(run, data, digests, stages))
         if values is not None:
-            stages[role] = _stage(role, values)
+            stages[role] = _stage(kind.name or role, values)
     return stages
 
 
@@ -148,13 +150,22 @@ def _student_values(asked: StageRequest) -> Mapping[str, Any]:
 
 
 def _corpus_values(asked: StageRequest) -> Mapping[str, Any] | None:
-    corpus = asked.run.corpus
-    if not corpus.is_written:
+    return _written_values(asked, asked.run.corpus.writer)
+
+
+def _beside_values(asked: StageRequest) -> Mapping[str, Any] | None:
+    return _written_values(asked, asked.run.corpus.beside)
+
+
+def _written_values(asked: StageRequest, writer: str | None) -> Mapping[str, Any] | None:
+    """The corpus of one writer; None if no model writes."""
+    if writer not in ("teacher", "student"):
         return None
-    decoding = {name: value for name, value in asdict(corpus).items() if name not in ("writer", "seed")}
-    writer = asked.id_of("teacher" if corpus.writer == "teacher" else "student_init")
+    corpus = asdict(asked.run.corpus)
+    decoding = {name: value for name, value in corpus.items() if name not in ("writer", "beside", "seed")}
     data = part_identity(asked.data, num_train=asked.run.data.num_train)
-    return {"writer": writer, "data": data, "decoding": decoding, "seed": corpus.seed}
+    of_writer = asked.id_of("teacher" if writer == "teacher" else "student_init")
+    return {"writer": of_writer, "data": data, "decoding": decoding, "seed": corpus["seed"]}
 
 
 def _eos_identity(pair: PairCfg, role: str, digests: FileDigests) -> Any:
@@ -192,4 +203,5 @@ STAGE_KINDS: dict[str, StageKind] = {
     "teacher": StageKind(_teacher_values, "teacher", evaluated_as="teacher"),
     "student_init": StageKind(_student_values, "initial student", evaluated_as="student"),
     "corpus": StageKind(_corpus_values, "written corpus"),
+    "beside": StageKind(_beside_values, "written corpus", name="corpus"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,12 +126,29 @@ def run_config(composed: DictConfig) -> RunCfg:
             "a term of kind policy_gradient reads what strategy=policy_gradient keeps of the texts it collects, got "
             f"strategy={run.strategy.name}; method=minillm has both"
         )
+    _check_sources(run, terms)
     if run.objective.lm_coef > 0.0 and run.plain_text.source == "none":
         raise RequestError(
             f"objective.lm_coef={run.objective.lm_coef:g} needs plain text: plain_text=files plain_text.root=DIR "
             "plain_text.files=[FILE], or plain_text=toy; objective.lm_coef=0 trains without the pretraining loss"
         )
     return run
+
+
+def _check_sources(run: RunCfg, terms: Sequence[TermCfg]) -> None:
+    """Raises RequestError for a term of responses that never occur, and for text that nobody could write."""
+    if run.corpus.beside is not None and run.strategy.name != "fixed":
+        raise RequestError(
+            f"corpus.beside={run.corpus.beside} goes with strategy=fixed: strategy={run.strategy.name} writes "
+            "one response to a prompt"
+        )
+    occurring = set(run.corpus.writers) | ({"student"} if run.strategy.name != "fixed" else set())
+    for term in terms:
+        if term.source is not None and term.source not in occurring:
+            raise RequestError(
+                f"{term.place}.source={term.source}: there are responses by {', '.join(sorted(occurring))} only; "
+                "corpus.writer and corpus.beside say who writes"
+            )
 
 
 def _make_sets(composed: DictConfig) -> None:

@@ -9,19 +9,20 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from amid.config.checks import one_of
+from amid.config.corpus import WRITERS
 from amid.config.keys import check_keys, unknown_key
 from amid.config.objective import AmidCfg, DivergenceCfg, ObjectiveCfg, ScheduleCfg
 from amid.errors import RequestError, one_line
 
 Node = TypeVar("Node")
-COMMON_KEYS = ("kind", "weight")
+COMMON_KEYS = ("kind", "weight", "source")
 # The nodes of a run from which a divergence takes what its entry leaves out.
 OF_DIVERGENCE = tuple(each.name for each in fields(DivergenceCfg))
 OF_AMID = tuple(each.name for each in fields(AmidCfg))
@@ -42,6 +43,7 @@ class TermCfg(Protocol):
 
     kind: its name in a list. keys: what an entry may hold beside kind and weight. reads_teacher: whether the teacher
     has a say. place: its entry, such as objective.terms[1], for messages; None for the shorthand.
+    source: whose responses it is taken over: gold, teacher or student; None = all.
     """
 
     kind: ClassVar[str]
@@ -55,6 +57,10 @@ class TermCfg(Protocol):
     @property
     def place(self) -> str | None:
         """Where it was written."""
+
+    @property
+    def source(self) -> str | None:
+        """Whose responses."""
 
     @classmethod
     def filled(cls, given: Mapping[str, Any], inherited: Inherited, *, weight: float, place: str) -> TermCfg:
@@ -71,6 +77,7 @@ class LabelsTermCfg:
 
     weight: float
     place: str | None = field(default=None, compare=False)
+    source: str | None = None
 
     @classmethod
     def filled(cls, given: Mapping[str, Any], inherited: Inherited, *, weight: float, place: str) -> LabelsTermCfg:
@@ -90,6 +97,7 @@ class DivergenceTermCfg:
     divergence: DivergenceCfg
     amid: AmidCfg
     place: str | None = field(default=None, compare=False)
+    source: str | None = None
 
     @classmethod
     def filled(cls, given: Mapping[str, Any], inherited: Inherited, *, weight: float, place: str) -> DivergenceTermCfg:
@@ -145,6 +153,7 @@ class MaxTermCfg:
     weight: float
     candidates: tuple[DivergenceTermCfg, ...]
     place: str | None = field(default=None, compare=False)
+    source: str | None = None
 
     @classmethod
     def filled(cls, given: Mapping[str, Any], inherited: Inherited, *, weight: float, place: str) -> MaxTermCfg:
@@ -176,6 +185,7 @@ class PolicyGradientTermCfg:
     weight: float
     clip_ratio: float = 0.2  # reference minillm/losses.py
     place: str | None = field(default=None, compare=False)
+    source: str | None = None
 
     @classmethod
     def filled(
@@ -218,6 +228,8 @@ def kd_ratio_of(terms: Iterable[TermCfg]) -> float | None:
     """The kd_ratio whose shorthand the compiled terms are; None if there is none."""
     terms = tuple(terms)
     weights = {term.kind: term.weight for term in terms}
+    if any(term.source is not None for term in terms):
+        return None
     if len(weights) < len(terms) or not set(weights) <= {"divergence", "labels"}:
         return None
     ratio = weights.get("divergence", 0.0)
@@ -237,7 +249,11 @@ def _term(entry: Any, inherited: Inherited, *, place: str) -> TermCfg:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not (0.0 <= weight <= sys.float_info.max):
         raise RequestError(f"{place}.weight must be a number, at least 0, got {json.dumps(weight, default=str)}")
     given = {key: value for key, value in entry.items() if key not in COMMON_KEYS}
-    return kind.filled(given, inherited, weight=float(weight), place=place)
+    source = entry.get("source")
+    if source is not None:
+        one_of(f"{place}.source", str(source), WRITERS)
+    term = kind.filled(given, inherited, weight=float(weight), place=place)
+    return cast(TermCfg, replace(cast(Any, term), source=source))
 
 
 def _check_entry(entry: Mapping[str, Any], valid: Sequence[str], *, place: str) -> None:
@@ -280,7 +296,7 @@ def _as_shorthand(terms: list[TermCfg]) -> tuple[TermCfg, ...]:
 
     In binary 0.9 and 0.1 do not add up to 1 as kd_ratio and 1 - kd_ratio do.
     """
-    if [term.kind for term in terms] == ["divergence", "labels"]:
+    if [(term.kind, term.source) for term in terms] == [("divergence", None), ("labels", None)]:
         divergence, labels = terms
         if math.isclose(labels.weight, 1.0 - divergence.weight, rel_tol=1e-9):
             return divergence, LabelsTermCfg(1.0 - divergence.weight, labels.place)

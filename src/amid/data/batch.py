@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 IGNORE_INDEX = -100
-Source = Literal["gold", "fresh", "replayed"]
-SOURCES: tuple[Source, ...] = ("gold", "fresh", "replayed")
+# Who wrote the responses: the data; the student while it trains, just now or before; a model of the pair, once before.
+Source = Literal["gold", "fresh", "replayed", "teacher", "student"]
+SOURCES: tuple[Source, ...] = ("gold", "fresh", "replayed", "teacher", "student")
+WRITER_OF_SOURCE = {"gold": "gold", "fresh": "student", "replayed": "student"}  # the others are their own
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,7 @@ class Batch:
             yield self
             return
         for start in range(0, len(self), size):
-            rows = self._each(itemgetter(slice(start, start + size)))
-            width = int(rows.attention_mask.sum(dim=1).max())
-            yield replace(
-                rows,
-                input_ids=rows.input_ids[:, :width],
-                attention_mask=rows.attention_mask[:, :width],
-                labels=rows.labels[:, :width],
-                teacher_states=None if rows.teacher_states is None else rows.teacher_states[:, :width],
-                inputs={name: values[:, :width] for name, values in rows.inputs.items()},
-            )
+            yield self._each(itemgetter(slice(start, start + size)))._cut()
 
     def micro_batches(self, size: int | None) -> Iterator[Batch]:
         """The rows in micro-batches of at most `size`, the shortest first, so that little of each is padding.
@@ -96,6 +89,16 @@ class Batch:
             return
         order = torch.argsort(self.attention_mask.sum(dim=1), stable=True)
         yield from self._each(lambda tensor: tensor[order]).split(size)
+
+    def written_by(self, writer: str) -> Batch:
+        """The rows whose responses are the writer's (gold, teacher or student); without any, one row without labels."""
+        sources = [place for place, name in enumerate(SOURCES) if WRITER_OF_SOURCE.get(name, name) == writer]
+        chosen = torch.isin(self.source, torch.tensor(sources, device=self.source.device))
+        if bool(chosen.any()):
+            rows = self._each(itemgetter(chosen))
+            return rows if bool(chosen.all()) else rows._cut()
+        first = self._each(itemgetter(slice(0, 1)))._cut()
+        return replace(first, labels=torch.full_like(first.labels, IGNORE_INDEX))
 
     def prompts(self) -> list[list[int]]:
         """Token ids of each prompt, without padding."""
@@ -120,14 +123,30 @@ class Batch:
             )
         return rows
 
+    def _cut(self) -> Batch:
+        """Without the columns that are padding in every row."""
+        width = int(self.attention_mask.sum(dim=1).max())
+        return replace(
+            self,
+            input_ids=self.input_ids[:, :width],
+            attention_mask=self.attention_mask[:, :width],
+            labels=self.labels[:, :width],
+            teacher_states=None if self.teacher_states is None else self.teacher_states[:, :width],
+            inputs={name: values[:, :width] for name, values in self.inputs.items()},
+        )
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "inputs"}
         changed = {name: change(tensor) for name, tensor in values.items() if tensor is not None}
         return replace(self, **changed, inputs={name: change(tensor) for name, tensor in self.inputs.items()})
 
 
-def stack(rows: Sequence[Row], *, pad_id: int, source: Source) -> Batch:
-    """A batch of rows, padded to its longest one; with teacher states if all rows have them, and the first's inputs."""
+def stack(rows: Sequence[Row], *, pad_id: int, source: Source | Sequence[Source]) -> Batch:
+    """A batch of rows, padded to its longest one; with teacher states if all rows have them, and the first's inputs.
+
+    source: of all rows, or of each.
+    """
+    sources = [source] * len(rows) if isinstance(source, str) else source
     width = max(len(row.input_ids) for row in rows)
     prompt_width = max(len(row.prompt_ids) for row in rows)
     input_ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
@@ -158,7 +177,7 @@ def stack(rows: Sequence[Row], *, pad_id: int, source: Source) -> Batch:
         prompt_ids=prompt_ids,
         prompt_mask=prompt_mask,
         example_ids=torch.tensor([row.example_id for row in rows], dtype=torch.int64),
-        source=torch.full((len(rows),), SOURCES.index(source), dtype=torch.int64),
+        source=torch.tensor([SOURCES.index(each) for each in sources], dtype=torch.int64),
         teacher_states=teacher_states,
         inputs=inputs,
     )
@@ -169,7 +188,7 @@ def collate(
     *,
     example_ids: Sequence[int],
     pad_id: int,
-    source: Source = "gold",
+    source: Source | Sequence[Source] = "gold",
 ) -> Batch:
     """A batch of (prompt ids, response ids), padded to its longest row.
 

@@ -38,8 +38,8 @@ def epoch_batches(
 class StepBatches:
     """One rank's batch of every optimiser step, as a function of the step alone: nothing to save, nothing to restore.
 
-    A step takes `batch_size` examples, of which each of `world_size` ranks gets an equal share. bucket_by_length: see
-    `epoch_batches`.
+    A step takes `batch_size` examples and what is beside them, of which each of `world_size` ranks gets an equal share.
+    bucket_by_length: see `epoch_batches`.
     """
 
     def __init__(
@@ -87,8 +87,10 @@ def validation_batches(examples: Sequence[Example], *, batch_size: int, pad_id: 
 
 
 def _collated(examples: Sequence[Example], *, pad_id: int) -> Batch:
+    rows = [row for example in examples for row in (example, *example.beside)]
     return collate(
-        [(example.prompt_ids, example.response_ids) for example in examples],
-        example_ids=[example.index for example in examples],
+        [(row.prompt_ids, row.response_ids) for row in rows],
+        example_ids=[row.index for row in rows],
         pad_id=pad_id,
+        source=[row.source for row in rows],
     )

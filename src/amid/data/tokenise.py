@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
+from amid.data.batch import Source
 from amid.data.chat import chat_texts
 from amid.data.prompt import NAME_OF_DATA, Asking
 from amid.data.records import Record
@@ -20,12 +21,17 @@ RECORDS_PER_LOOK = 256  # tokenised at a time where only so many usable ones are
 
 @dataclass(frozen=True)
 class Example:
-    """One tokenised record. `index`: its position in the file, a stable id. `response_ids` ends with EOS unless cut."""
+    """One tokenised record. `index`: its position in the file, a stable id. `response_ids` ends with EOS unless cut.
+
+    source: who wrote the response. beside: the same prompt with other responses, in the same batch.
+    """
 
     index: int
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
     references: tuple[str, ...]
+    source: Source = "gold"
+    beside: tuple[Example, ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.response_ids)

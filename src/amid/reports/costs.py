@@ -41,14 +41,14 @@ NAMES = tuple(name for name, *_ in _COLUMNS.values())
 class CostRow:
     """A cell: its labels, its state, and what it used up by name; what was not recorded is missing.
 
-    corpus_id: of the written corpus that it was trained on, shared by all cells that name it; None for gold responses.
+    corpora: ids of the written corpora that it was trained on, shared by all cells that name them; none for gold ones.
     """
 
     labels: Mapping[str, str]
     cell_id: str
     state: str
     values: Mapping[str, float]
-    corpus_id: str | None = None
+    corpora: tuple[str, ...] = ()
 
 
 def cost_rows(manifest: Mapping[str, Any], store: Store) -> list[CostRow]:
@@ -61,12 +61,13 @@ def cost_rows(manifest: Mapping[str, Any], store: Store) -> list[CostRow]:
         if values.get("steps"):
             values["generated_share"] = values["generated_steps"] / values["steps"]
         values |= {name: float(status[name]) for name in ("train_seconds", "seconds") if name in status}
-        corpus_id = cell.get("corpus")  # missing for gold, and in a sweep of before it was recorded
-        if corpus_id is not None:
-            spent = spent_in(read_status(store.layout.folder_of("corpus", corpus_id)))
-            values |= {name: spent[own] for name, own in _OF_CORPUS.items() if own in spent}
+        corpora = tuple(cell.get("corpora", ()))  # missing for gold, and in a sweep of before they were recorded
+        of_corpora = [spent_in(read_status(store.layout.folder_of("corpus", each))) for each in corpora]
+        for name, own in _OF_CORPUS.items():
+            if corpora and all(own in spent for spent in of_corpora):
+                values[name] = sum(spent[own] for spent in of_corpora)
         found = {name: values[name] for name in NAMES if name in values}
-        rows.append(CostRow(cell["labels"], cell["id"], state_of(folder), found, corpus_id))
+        rows.append(CostRow(cell["labels"], cell["id"], state_of(folder), found, corpora))
     return rows
 
 
@@ -78,7 +79,7 @@ def render_costs(rows: Sequence[CostRow], style: str) -> str:
                 "labels": dict(row.labels),
                 "id": row.cell_id,
                 "state": row.state,
-                "corpus": row.corpus_id,
+                "corpora": list(row.corpora),
                 **{name: row.values.get(name) for name in NAMES},
             }
             for row in rows
@@ -88,10 +89,10 @@ def render_costs(rows: Sequence[CostRow], style: str) -> str:
     if style == "csv":
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*labels, "id", "state", "corpus", *NAMES])
+        writer.writerow([*labels, "id", "state", "corpora", *NAMES])
         for row in rows:
             numbers = ("" if name not in row.values else repr(row.values[name]) for name in NAMES)
-            writer.writerow([*row.labels.values(), row.cell_id, row.state, row.corpus_id or "", *numbers])
+            writer.writerow([*row.labels.values(), row.cell_id, row.state, " ".join(row.corpora), *numbers])
         return stream.getvalue()
     lines = [(*labels, "state", *_COLUMNS)]
     for row in rows:
@@ -101,6 +102,6 @@ def render_costs(rows: Sequence[CostRow], style: str) -> str:
         )
         lines.append((*map(one_line, row.labels.values()), row.state, *cells))
     shown = ruled(aligned(lines, num_left=len(labels) + 1))
-    if any(row.corpus_id is not None for row in rows):
+    if any(row.corpora for row in rows):
         shown.append("(corpus: to write the responses trained on, once for all cells that share them; not in all s)")
     return "\n".join(shown) + "\n"

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from amid.cells.stage import Stage
 from amid.config import CorpusCfg, DataCfg, Role
+from amid.data.batch import Source
 from amid.data.tokenise import Example, decoder, eos_id, within_vocabulary
 from amid.errors import RunError
 from amid.evaluation.responses import BATCHES_PER_WRITE
@@ -26,6 +27,7 @@ from amid.training.devices import device_of
 
 log = logging.getLogger(__name__)
 RESPONSES = "responses"  # the generation id, and so the file's name, of what is written
+ROLES = ("corpus", "beside")  # of the stages, in the order of CorpusCfg.writers
 SECONDS = "seconds"  # of a row: its share of the time in which it was generated together with others
 
 
@@ -37,7 +39,7 @@ def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
     """
     materials, store = stages.materials, stages.store
     corpus, data = materials.corpus, materials.data
-    role = cast(Role, corpus.writer)
+    role: Role = "teacher" if stage.values["writer"] == stages.id_of("teacher") else "student"
     model = stages.model("teacher" if role == "teacher" else "student_init")
     model = model.to(device_of(materials.resources.accelerator))  # type: ignore[arg-type]  # as in experiment
     vocab_size = stages.vocab_size(role, model)
@@ -53,7 +55,7 @@ def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
         missing = [example for example in examples[first : first + chunk] if example.index not in done]
         if missing:
             before = time.perf_counter()
-            rows = _written(stages, model, missing, corpus, data, vocab_size=vocab_size)
+            rows = _written(stages, model, role, missing, corpus, data, vocab_size=vocab_size)
             took = (time.perf_counter() - before) / len(rows)
             # With the rows themselves, so that no kill comes between a text and its cost
             rows = [{**row, SECONDS: took} for row in rows]
@@ -74,25 +76,44 @@ def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
 
 
 def written_examples(stages: Stages, gold: Sequence[Example], *, vocab_size: int) -> list[Example]:
-    """The examples with the responses of the corpus, of tokens below `vocab_size`; one without any is left out.
+    """The examples with the responses of the corpus, of tokens below `vocab_size`, and those beside them.
 
-    gold: the examples of the records it was written to. Raises DamagedError if the corpus is not as it was written,
-    RunError if it lacks a response.
+    gold: the examples of the records it was written to. One that lacks a response in a writer's text is left out.
+    Raises DamagedError if a corpus is not as it was written, RunError if it lacks a response.
     """
-    stage = stages.ensure("corpus")
+    writers = stages.materials.corpus.writers
+    first, *others = [
+        _examples_by(writer, role, stages, gold, vocab_size) for writer, role in zip(writers, ROLES, strict=False)
+    ]
+    complete = [index for index in first if all(index in each for each in others)]
+    return [replace(first[index], beside=tuple(each[index] for each in others)) for index in complete]
+
+
+def _examples_by(
+    writer: str, role: str, stages: Stages, gold: Sequence[Example], vocab_size: int
+) -> dict[int, Example]:
+    """The examples by index, with the responses of one writer; role: of the stage, where it is a model."""
+    if writer == "gold":
+        return {example.index: example for example in gold}
+    stage = stages.ensure(role)
     stages.store.check_model(stage)
     path = stages.store.model_folder(stage) / f"{RESPONSES}.jsonl"
     rows = {row["index"]: row for row in map(json.loads, path.read_text().splitlines())}
     lacking = [example.index for example in gold if example.index not in rows]
     if lacking:
         raise RunError(f"{path} has no response to training record {lacking[0]}; remove {path.parent.parent}")
-    found = [replace(example, response_ids=tuple(rows[example.index]["token_ids"])) for example in gold]
-    return within_vocabulary([example for example in found if example.response_ids], vocab_size)
+    found = [
+        replace(example, response_ids=tuple(rows[example.index]["token_ids"]), source=cast(Source, writer))
+        for example in gold
+    ]
+    kept = within_vocabulary([example for example in found if example.response_ids], vocab_size)
+    return {example.index: example for example in kept}
 
 
 def _written(
     stages: Stages,
     model: PreTrainedModel,
+    role: Role,
     examples: Sequence[Example],
     corpus: CorpusCfg,
     data: DataCfg,
@@ -100,7 +121,7 @@ def _written(
     vocab_size: int,
 ) -> list[dict[str, Any]]:
     """A row per example: its index, the response as text and as tokens, and whether EOS ended it."""
-    tokenizer = stages.tokenizer(cast(Role, corpus.writer))
+    tokenizer = stages.tokenizer(role)
     completions = generate(
         model,
         [example.prompt_ids for example in examples],

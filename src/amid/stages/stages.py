@@ -76,6 +76,10 @@ class Stages:
             ensure_stage(self.store, stage, lambda folder, claim: build(self, stage, folder, claim))
         return stage
 
+    def id_of(self, role: str) -> str:
+        """Id of the stage in this role."""
+        return self._stages[role].id
+
     def take_part(self, role: str) -> None:
         """Takes a following rank's share in the training of the stage that rank 0 has announced."""
         stage = self._stages[role]

@@ -207,7 +207,7 @@ def manifest_of(sweep: Sweep) -> dict[str, Any]:
                 "overrides": list(planned.overrides),
                 "labels": {key: label(values.get(key)) for key in rows},
                 "protocol": value_digest(planned.protocol.manifest()),
-                **({"corpus": planned.cell.stages["corpus"].id} if "corpus" in planned.cell.stages else {}),
+                **({"corpora": list(planned.cell.corpora)} if planned.cell.corpora else {}),
             }
             for planned, values in zip(sweep.cells, flat, strict=True)
         ],

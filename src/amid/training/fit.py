@@ -92,6 +92,7 @@ def fit_student(
         if plan.validates_text
         else None,
         plain_text=_plain_text(plan, chunks, ranks),
+        sources=plan.sources,
     )
     batch_size = min(resources.micro_batch_size or train.global_batch_size, train.global_batch_size)
     place.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -57,12 +57,13 @@ class Optimisation:
 class StepParts:
     """Sums over the labelled tokens of one step, of one rank or of all.
 
-    surviving_weight: of the tokens with a finite value. signals: by name, sum and number of tokens as in `LossParts`;
-    the same names whether or not a micro-batch had a label, since ranks exchange them.
+    weight: of all tokens; surviving_weight: of those with a finite value. signals: by name, sum and number of tokens as
+    in `LossParts`; the same names whether or not a micro-batch had a label, since ranks exchange them.
     """
 
     signals: dict[str, list[float]]
     loss: float = 0.0
+    weight: float = 0.0
     surviving_weight: float = 0.0
     num_tokens: int = 0
     num_nonfinite: int = 0
@@ -72,12 +73,25 @@ class StepParts:
         """Adds the parts of a micro-batch whose tokens have these weights [N]."""
         finite = torch.isfinite(parts.per_token)
         self.loss += float(parts.loss.detach())
+        self.weight += float(weights.sum())
         self.surviving_weight += float(weights[finite].sum()) if not finite.all() else float(weights.sum())
         self.num_tokens += finite.numel()
         self.num_nonfinite += int(parts.num_nonfinite)
         self.num_dense += int(parts.num_dense)
         for name, pair in parts.signals.items():
             self.signals[name] = [mine + theirs for mine, theirs in zip(self.signals[name], pair.tolist(), strict=True)]
+
+    def beside(self, other: StepParts) -> StepParts:
+        """The sums of both; of a signal that both measured, the first one's."""
+        return StepParts(
+            loss=self.loss + other.loss,
+            weight=self.weight + other.weight,
+            surviving_weight=self.surviving_weight + other.surviving_weight,
+            num_tokens=self.num_tokens + other.num_tokens,
+            num_nonfinite=self.num_nonfinite + other.num_nonfinite,
+            num_dense=self.num_dense + other.num_dense,
+            signals={**other.signals, **self.signals},
+        )
 
 
 def row_weights(micro_batches: Sequence[Batch], *, num_rows: float) -> list[Tensor]:

@@ -33,6 +33,7 @@ class TrainingPlan:
 
     objective: its schedules at their start; a plan serves one training. num_train: first training records used, None =
     all. validates_text: also measure the ROUGE-L of written responses. plain_text: None without a pretraining loss.
+    sources: of each term, whose responses it is taken over, see `DistillModule`; empty = all terms over all.
     """
 
     train: TrainCfg
@@ -45,6 +46,7 @@ class TrainingPlan:
     compat: CompatCfg = field(default_factory=CompatCfg)
     validates_text: bool = True
     plain_text: PlainTextPlan | None = None
+    sources: tuple[str | None, ...] = ()
 
     @property
     def reads_teacher(self) -> bool:

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +32,7 @@ from amid.strategies import Fixed, Policy, Strategy
 from amid.training.devices import peak_memory_mb
 from amid.training.optimisation import Optimisation, Reduction, StepParts, equal_weights, row_weights
 from amid.training.rollout import Rollout
+from amid.training.routes import objectives_by_source
 from amid.training.spent import Spent
 from amid.training.step_report import LABELS_PER_S, StepReport
 
@@ -75,6 +76,8 @@ class DistillModule(lightning.LightningModule):
     ranks: this process among those that train together, where there are several.
     validation_rouge_l: student -> ROUGE-L of its responses to the validation prompts; None = validate by loss only.
     plain_text: a pretraining loss that is added to the objective; None = no such loss.
+    sources: of each term of the objective, whose responses it is taken over (gold, teacher, student; None = all), each
+        with a mean of its own; empty = all terms over all.
     spent: what the training has used so far.
     The teacher is no submodule: it is in no checkpoint and no optimiser, and stays in eval mode.
     Raises ValueError if the objective reads a teacher that the pair does not have.
@@ -94,6 +97,7 @@ class DistillModule(lightning.LightningModule):
         ranks: Ranks = ALONE,
         validation_rouge_l: Callable[[PreTrainedModel], float] | None = None,
         plain_text: PlainTextLoss | None = None,
+        sources: Sequence[str | None] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -105,6 +109,7 @@ class DistillModule(lightning.LightningModule):
         self._vocab_size = pair.vocab_size
         self._batch_of_step = batch_of_step
         self._objective = objective
+        self._parts = objectives_by_source(objective, sources)
         self._strategy: Strategy = Fixed() if strategy is None else strategy
         self._rollout = rollout
         self._options = options or StepOptions()
@@ -164,18 +169,20 @@ class DistillModule(lightning.LightningModule):
         generate = functools.partial(self._generate, step=step)
         chosen = self._strategy.next_batch(gold.to(self.device), progress=progress, generate=generate).to(self.device)
         source = SOURCES[int(chosen.source[0])]
-        self._report.count_source(source)
+        generated = source in ("fresh", "replayed")
+        self._report.count_source(source if generated else "gold")
         self.spent.steps += 1
-        self.spent.generated_steps += source != "gold"
+        self.spent.generated_steps += generated
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()
-        total = self._summed_over_ranks(self._accumulate(chosen, self._objective))
+        total = self._summed_over_ranks(self._accumulate_all(chosen))
         if total.num_nonfinite > 0 and total.surviving_weight > 0:
-            total.loss /= total.surviving_weight
+            surviving = total.surviving_weight / total.weight
+            total.loss /= surviving
             for weight in self.student.parameters():
                 if weight.grad is not None:
-                    weight.grad.div_(total.surviving_weight)
+                    weight.grad.div_(surviving)
         if total.surviving_weight == 0:
             # No position has anything to say: AdamW's momentum must not move the student on its own, and a rank alone
             # would not even have gradients.
@@ -283,6 +290,20 @@ class DistillModule(lightning.LightningModule):
             self._accumulate(batch, self._plain_text.objective, coefficient=self._plain_text.coefficient)
         )
 
+    def _accumulate_all(self, batch: Batch) -> StepParts:
+        """Loss parts of this rank's batch, each term over the responses that it is taken over."""
+        total = StepParts(signals={})
+        for source, objective in self._parts.items():
+            if source is None:
+                rows = batch
+            else:
+                rows = batch.written_by(source)
+                if self._reduced(float(rows.labelled.sum()))[0] == 0:
+                    continue  # nobody's rows of this step
+            parts = self._accumulate(rows, objective)
+            total = parts if len(self._parts) == 1 else total.beside(parts)
+        return total
+
     def _accumulate(self, batch: Batch, objective: Objective, *, coefficient: float = 1.0) -> StepParts:
         """Loss parts of this rank's batch, its gradient accumulated over micro-batches; coefficient: of the loss."""
         # A mean per micro-batch depends on which rows it holds: they stay as they were drawn
@@ -305,11 +326,12 @@ class DistillModule(lightning.LightningModule):
         """The parts of the whole step, on every rank."""
         signals = [value for pair in parts.signals.values() for value in pair]
         counts = (parts.num_tokens, parts.num_nonfinite, parts.num_dense)
-        loss, surviving, tokens, nonfinite, dense, *sums = self._reduced(
-            parts.loss, parts.surviving_weight, *counts, *signals
+        loss, weight, surviving, tokens, nonfinite, dense, *sums = self._reduced(
+            parts.loss, parts.weight, parts.surviving_weight, *counts, *signals
         )
         return StepParts(
             loss=loss,
+            weight=weight,
             surviving_weight=surviving,
             num_tokens=int(tokens),
             num_nonfinite=int(nonfinite),
