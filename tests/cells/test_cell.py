@@ -185,7 +185,7 @@ def test_every_neutral_value_belongs_to_a_field(run):
     for stage in ("teacher", "student_init"):
         known |= dict.fromkeys(f"{stage}.{key}" for key in ("arch", "eos", "keep_layers", "tokenizer"))
         known |= {f"{stage}.{key}": value for key, value in flatten({"sft": asdict(run.pair.teacher_sft)}).items()}
-    known["corpus"] = None  # of a cell that trains on gold
+    known["corpus"] = known["beside"] = None  # of a cell that trains on gold
     known["teacher"] = None  # left out of a cell without a divergence
     assert {key for key in NEUTRAL if key not in known} == set()
 
@@ -200,7 +200,7 @@ WITHOUT_EFFECT |= {f"strategy.{field.name}" for field in fields(config.StrategyC
 WITHOUT_EFFECT |= {f"plain_text.{field.name}" for field in fields(config.PlainTextCfg)}  # without objective.lm_coef
 WITHOUT_EFFECT |= {"objective.lm_kd_ratio"}
 WITHOUT_EFFECT |= {"data.template", "data.split_seed"}  # without prompt=chat, without num_train
-WITHOUT_EFFECT |= {f"corpus.{field.name}" for field in fields(config.CorpusCfg) if field.name != "writer"}
+WITHOUT_EFFECT |= {f"corpus.{field.name}" for field in fields(config.CorpusCfg) if field.name not in ("writer", "beside")}
 WITHOUT_EFFECT |= {"divergence.version"}  # of a function of one's own
 # An initial student that is selected by its loss writes no text.
 WITHOUT_EFFECT |= {f"pair.student_sft.validation.{name}" for name in ("max_new_tokens", "temperature", "seed")}
@@ -222,6 +222,7 @@ OTHER_NAME = {
 OTHER_NONE = {
     "objective.terms": [{"kind": "labels", "weight": 2.0}],
     "pair.keep_layers": [0],
+    "corpus.beside": "teacher",
     "data.template": "{input}",
     "data.root": "x",
     "data.train": "x",
