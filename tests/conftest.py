@@ -12,14 +12,15 @@ SHARED = ("hostile", "kill", "long")  # suites with a short form
 
 
 def pytest_collection_modifyitems(config, items):
-    """AMID_SHARE=N keeps, of the cases of each parametrised test of these suites, the first of every N."""
+    """AMID_SHARE=N keeps, of these suites, the first of every N cases of a test, or tests of a file that have none."""
     share, seen = int(os.environ.get("AMID_SHARE") or 1), Counter()
     kept, left_out = [], []
     for item in items:
-        test = item.nodeid.partition("[")[0]
+        test, has_cases, _ = item.nodeid.partition("[")
+        among = test if has_cases else str(item.path)
         counts = any(item.get_closest_marker(name) for name in SHARED)
-        (left_out if counts and seen[test] % share else kept).append(item)
-        seen[test] += counts
+        (left_out if counts and seen[among] % share else kept).append(item)
+        seen[among] += counts
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept

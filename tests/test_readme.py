@@ -119,6 +119,7 @@ def test_prose_holds_commands_and_overrides():
     assert any("+evaluation.sets.mine=" in override for _, override in OVERRIDES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("where", "command"), IN_PROSE, ids=[f"{where}: {command}" for where, command in IN_PROSE])
 def test_every_command_of_the_prose_names_cells(where, command, folder):
     words = shlex.split(folders(re.sub(r"(?<!\S)\[(.*?)\]$", r"\1", command), folder))  # [optional parts] at the end

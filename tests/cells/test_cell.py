@@ -200,7 +200,7 @@ WITHOUT_EFFECT |= {f"strategy.{field.name}" for field in fields(config.StrategyC
 WITHOUT_EFFECT |= {f"plain_text.{field.name}" for field in fields(config.PlainTextCfg)}  # without objective.lm_coef
 WITHOUT_EFFECT |= {"objective.lm_kd_ratio"}
 WITHOUT_EFFECT |= {"data.template", "data.split_seed"}  # without prompt=chat, without num_train
-WITHOUT_EFFECT |= {f"corpus.{field.name}" for field in fields(config.CorpusCfg) if field.name not in ("writer", "beside")}
+WITHOUT_EFFECT |= {f"corpus.{field.name}" for field in fields(config.CorpusCfg)} - {"corpus.writer", "corpus.beside"}
 WITHOUT_EFFECT |= {"divergence.version"}  # of a function of one's own
 # An initial student that is selected by its loss writes no text.
 WITHOUT_EFFECT |= {f"pair.student_sft.validation.{name}" for name in ("max_new_tokens", "temperature", "seed")}

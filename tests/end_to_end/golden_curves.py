@@ -24,7 +24,7 @@ LENGTH = (
     "plain_text.chunk_tokens=32",
 )
 # Those with an objective of their own on the data they name, and those of the first curves on the data of that time.
-WHOLE = ("sft", "kd", "gkd", "akl", "bdkd", "csd", "max_ab", "amid")
+WHOLE = ("sft", "kd", "gkd", "akl", "bdkd", "csd", "max_ab", "amid", "seqkd", "distillm2")
 ON_GOLD = ("abkd", "amid", "distillm_skl", "distillm_srkl", "taid")
 GOLD = ("strategy=fixed", "objective.lm_coef=0")
 CASES = {

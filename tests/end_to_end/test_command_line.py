@@ -13,6 +13,7 @@ from small import ROOT, RunPy
 RECORD = '{"instruction": "Say hi.", "input": "", "output": "Hi there."}\n'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -120,6 +120,7 @@ def test_a_moved_copy_of_the_folder_is_the_same_model(
     assert len(list((tmp_path / "results" / "stages").iterdir())) == 1
 
 
+@pytest.mark.long
 def test_more_seeds_generate_only_what_is_new_and_score_and_compare_read_it(
     amid: Amid, model_folder: Path, root: Path, tmp_path: Path, tiny_model, tokenizer
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_model_without_a_chat_template_is_refused_for_a_chat_set(amid: Amid, m
     assert "has no chat template" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_a_failure_with_other_sets_takes_nothing_from_those_that_are_done(
     amid: Amid, model_folder: Path, root: Path
 ) -> None:
@@ -246,6 +248,7 @@ def test_an_evaluation_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbe
     assert left == right
 
 
+@pytest.mark.long
 def test_a_greedy_twin_adds_its_text_and_touches_no_other(
     amid: Amid, model_folder: Path, root: Path, tmp_path: Path
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_failure_that_cannot_be_recorded_says_so(tmp_path: Path, small_run: Co
         raise KeyError("x")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_function_that_fails_while_training_fails_its_own_cell_only(launcher: str, late: Path, run_py: RunPy) -> None:
     functions = ",".join(f'"late:{name}"' for name in ("exits", "sound", "raises"))
@@ -190,6 +191,7 @@ def test_a_sweep_of_preparations_that_fail_is_not_done(late: Path, run_py: RunPy
     assert "diverged" in line
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("function", "said"), [("late:raises", "KeyError: 'x'"), ("late:second_rank", "rank 1: KeyError: 'x'")]
 )

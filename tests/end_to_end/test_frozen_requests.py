@@ -71,6 +71,7 @@ def test_a_request_whose_code_gives_another_cell_is_refused(checkout: Path, tmp_
     assert not (tmp_path / "results" / cell_id).exists()
 
 
+@pytest.mark.long
 def test_a_cell_can_be_named_by_its_id_and_its_latest_request_is_carried_out(run_py: RunPy, tmp_path: Path) -> None:
     assert run_py("amid.alpha=-1", "evaluation.decode_seeds=[10]").returncode == 0
     (status,) = (tmp_path / "results").glob("*/status.json")

@@ -91,6 +91,7 @@ UNFIT = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", [(), ("-m",)])
 @pytest.mark.parametrize("what", UNFIT)
 def test_an_unfit_model_is_one_line_and_exit_code_2_before_anything_trains(
@@ -109,6 +110,7 @@ def test_an_unfit_model_is_one_line_and_exit_code_2_before_anything_trains(
     assert not list((tmp_path / "results").rglob("status.json"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "said"),
     [

@@ -30,6 +30,7 @@ def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_the_documented_divergence_trains_and_its_version_is_part_of_the_id(documented: Path, run_py: RunPy) -> None:
     assert "--config-dir my_conf divergence=renyi amid.alpha=-1" in DOCS
     first_losses = []
@@ -59,6 +60,7 @@ def test_the_documented_function_is_the_renyi_divergence(documented: Path) -> No
     assert float(found) == pytest.approx(-2.0 * np.log(np.sqrt(p * q).sum()), rel=1e-12)  # order 1/2: Bhattacharyya
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -36,6 +36,7 @@ def schedules_of(run: RunCfg) -> list[float]:
     return [line[f"schedule/{name}"] for line in lines for name in ("alpha", "lam")]
 
 
+@pytest.mark.long
 def test_adaptive_schedules_take_the_same_course_in_micro_batches_and_on_two_ranks(
     small_run: Compose, tmp_path: Path
 ) -> None:

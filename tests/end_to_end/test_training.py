@@ -363,6 +363,7 @@ def test_a_run_without_finite_divergences_fails_as_diverged_and_keeps_its_traceb
     assert "Traceback" in experiment.store.error_path(experiment.cell).read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -51,6 +51,7 @@ def test_greedy_responses_are_those_of_model_generate_with_left_padding(model, p
     assert len({len(completion.token_ids) for completion in ours}) > 5  # rows leave at different steps
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "decoding",
     [

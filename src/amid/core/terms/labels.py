@@ -12,7 +12,7 @@ from amid.core.closed_form import ClosedForm
 from amid.core.compat import Compat
 from amid.core.logprob import LogProb
 from amid.core.schedules import Schedule
-from amid.core.terms.term import LABELS, Term, TokenInputs, check_weight
+from amid.core.terms.term import LABELS, Term, TokenInputs, check_labels, check_weight
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,7 @@ class CrossEntropy:
 
     def check(self, inputs: TokenInputs, *, vocab_size: int) -> None:
         """Raises ValueError if labels are missing or lie outside V."""
-        if LABELS not in inputs:
-            raise ValueError("a cross-entropy term needs labels; pass labels of the labelled tokens")
-        labels = inputs[LABELS]
-        if labels.numel() and not bool(((labels >= 0) & (labels < vocab_size)).all()):
-            raise ValueError(
-                f"labels must lie in [0, {vocab_size}), got {int(labels.min())} .. {int(labels.max())}; "
-                "drop unlabelled tokens before the loss"
-            )
+        check_labels(inputs, vocab_size=vocab_size)
 
     def settle(self, compat: Compat, sum_of: Callable[[Term], float]) -> "CrossEntropy":
         """Itself."""

@@ -14,8 +14,7 @@ from amid.core.closed_form import ClosedForm
 from amid.core.compat import Compat
 from amid.core.logprob import LogProb
 from amid.core.schedules import Schedule
-from amid.core.terms.labels import CrossEntropy
-from amid.core.terms.term import LABELS, Term, TokenInputs, check_weight
+from amid.core.terms.term import LABELS, Term, TokenInputs, check_labels, check_weight
 
 ADVANTAGE = "advantage"
 BEHAVIOUR_LOG_PROB = "behaviour_log_prob"
@@ -55,10 +54,10 @@ class PolicyGradient:
 
     def check(self, inputs: TokenInputs, *, vocab_size: int) -> None:
         """Raises ValueError if the labels or what was kept of their sampling are missing."""
-        missing = [name for name in (LABELS, ADVANTAGE, BEHAVIOUR_LOG_PROB) if name not in inputs]
+        missing = [name for name in (ADVANTAGE, BEHAVIOUR_LOG_PROB) if name not in inputs]
         if missing:
             raise ValueError(f"a policy gradient reads sampled text; inputs without {', '.join(missing)}")
-        CrossEntropy().check(inputs, vocab_size=vocab_size)
+        check_labels(inputs, vocab_size=vocab_size)
 
     def settle(self, compat: Compat, sum_of: Callable[[Term], float]) -> "PolicyGradient":
         """Itself: it has nothing to settle."""

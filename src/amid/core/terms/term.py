@@ -71,6 +71,18 @@ class Term(Protocol):
         """
 
 
+def check_labels(inputs: TokenInputs, *, vocab_size: int) -> None:
+    """Raises ValueError if labels are missing or lie outside V."""
+    if LABELS not in inputs:
+        raise ValueError("this term needs labels; pass labels of the labelled tokens")
+    labels = inputs[LABELS]
+    if labels.numel() and not bool(((labels >= 0) & (labels < vocab_size)).all()):
+        raise ValueError(
+            f"labels must lie in [0, {vocab_size}), got {int(labels.min())} .. {int(labels.max())}; "
+            "drop unlabelled tokens before the loss"
+        )
+
+
 def check_weight(weight: float) -> None:
     """Raises ValueError unless a term's weight is finite and at least 0."""
     if not (math.isfinite(weight) and weight >= 0.0):
