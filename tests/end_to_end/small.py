@@ -41,7 +41,10 @@ STRATEGIES = {
     "speculative": ("strategy=speculative",),
     # Two batches are collected, and trained on twice.
     "policy_gradient": (
-        *("method=minillm", "strategy.num_rollouts=20", "strategy.passes=2"),
+        *("strategy=policy_gradient", "strategy.num_rollouts=20", "strategy.passes=2"),
+        "objective.terms=[{kind: policy_gradient, weight: 1}, "
+        "{kind: divergence, weight: 1, name: kl, order: rp, alpha: null}]",
+        *("objective.lm_coef=1", "objective.lm_kd_ratio=0.5"),
         *("plain_text.num_documents=40", "plain_text.chunk_tokens=24"),
     ),
 }
