@@ -102,7 +102,10 @@ def test_what_no_kd_ratio_says_is_no_shorthand(entries):
         ),
         ([{**LABELS, "weight": 10**400}], "objective.terms[0].weight must be a number, at least 0, got 1000"),
         ([PLAIN, {**KL, "lma": 1}], "unknown key 'objective.terms[1].lma'; did you mean 'objective.terms[1].lam'?"),
-        ([{**LABELS, "alpha": 1}], "key 'objective.terms[0].alpha'; valid in objective.terms[0]: kind, source, weight"),
+        (
+            [{**LABELS, "alpha": 1}],
+            "unknown key 'objective.terms[0].alpha'; valid in objective.terms[0]: kind, source, weight",
+        ),
         ([{**KL, "alpha_schedule": {"nam": "linear"}}], "did you mean 'objective.terms[0].alpha_schedule.name'?"),
         ([{**KL, "name": "kll"}], "objective.terms[0]: divergence 'kll' unknown; did you mean 'kl'?"),
         ([{**KL, "name": "gjs"}], "objective.terms[0]: divergence.params of 'gjs' must be exactly ['gjs_weight']"),

@@ -13,6 +13,7 @@ from amid.data.batch import IGNORE_INDEX, SOURCES, Batch, collate, collate_unshi
 from amid.generation.decoding import Decoding
 from amid.generation.speculative import Interleaving
 from amid.pairs import Pair
+from amid.strategies import STUDENT_LOG_PROB, TEACHER_LOG_PROB
 from amid.training.rollout import Rollout
 
 EOS, VOCAB, LIMIT = 0, 31, 12
@@ -160,3 +161,30 @@ def test_in_a_chat_the_end_of_a_turn_ends_a_response(policy: str, chat: bool, ex
     assert student.generation_config is not None
     student.generation_config.eos_token_id = [EOS, 9]
     assert labels(rollout(student, chat=chat)(gold((5, 6)), policy=policy, step=0)) == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_mixture_keeps_what_both_models_say_of_every_token_it_wrote(batch_size: int) -> None:
+    student, prompts = model(), gold((5, 6), (7,), (8, 9, 10))
+    roll = rollout(student, teacher_share=0.4, batch_size=batch_size)
+    teacher = roll._pair.teacher
+    assert teacher is not None
+    for weight in (*student.parameters(), *teacher.parameters()):
+        weight.data.mul_(8.0)  # else both are nearly uniform, and say the same
+    student.train()
+    written = roll(prompts, policy="mixture", step=0)
+    assert student.training, "it goes on training"
+    for name, each in ((TEACHER_LOG_PROB, teacher), (STUDENT_LOG_PROB, student.eval())):
+        with torch.no_grad():
+            whole = each(input_ids=written.input_ids).logits.log_softmax(-1)
+        expected = whole.gather(-1, written.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        torch.testing.assert_close(written.inputs[name], expected.masked_fill(~written.labelled, 0.0))
+    assert labels(rollout(student)(prompts, policy="student", step=0)) != labels(written)
+
+
+def test_a_prompt_that_is_asked_twice_is_answered_twice() -> None:
+    twice = dataclasses.replace(gold((5, 6), (5, 6), (7,)), example_ids=torch.tensor([4, 4, 5]))
+    first, second, _ = labels(rollout(model())(twice, policy="student", step=0))
+    alone = dataclasses.replace(gold((5, 6)), example_ids=torch.tensor([4]))
+    assert first == labels(rollout(model())(alone, policy="student", step=0))[0], "the first as if it were alone"
+    assert second != first

@@ -84,6 +84,9 @@ class Rollout:
         prompts, example_ids = batch.prompts(), batch.example_ids.tolist()
         keys: list[Key] = [(self._seed, "rollout", step, *example) for example in _told_apart(example_ids)]
         completions = self._write(policy, prompts, keys)
+        written = self._labelled(prompts, completions, example_ids).to(batch.input_ids.device)
+        if policy == "mixture":
+            written = self._scored(written)
         self.last = Writing(
             num_tokens=sum(len(completion.token_ids) for completion in completions),
             seconds=time.perf_counter() - start,
@@ -93,8 +96,7 @@ class Rollout:
         tally.num_responses += len(completions)
         tally.num_tokens += self.last.num_tokens
         tally.num_ended += sum(completion.ended or completion.stopped for completion in completions)
-        written = self._labelled(prompts, completions, example_ids).to(batch.input_ids.device)
-        return self._scored(written) if policy == "mixture" else written
+        return written
 
     def measures(self, *, seconds: float) -> dict[str, float]:
         """Numbers by full name since the last call, which was `seconds` ago; empty if nothing was written."""

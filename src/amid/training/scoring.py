@@ -37,7 +37,7 @@ def label_log_probs(model: PreTrainedModel, batch: Batch, *, vocab_size: int, ba
                 parts = zip(torch.split(states, TOKENS_AT_ONCE), torch.split(labels, TOKENS_AT_ONCE), strict=True)
                 found = [_of_labels(head.logits(part), of_part, vocab_size) for part, of_part in parts]
             width = micro.labels.shape[1]
-            scores[row : row + len(micro), :width][place] = torch.cat(found) if found else torch.empty(0)
+            scores[row : row + len(micro), :width][place] = torch.cat(found)
             row += len(micro)
     return scores.to(batch.labels.device)
 
