@@ -143,7 +143,7 @@ REQUESTS = cases([
     ("combination-tokenizer", "run.py pair.tokenizer_vocab_size=null", 2, "pair.tokenizer_vocab_size goes with"),
     ("combination-hf", "run.py pair=hf", 2, "pair.teacher has no value"),
     ("combination-jsonl", "run.py data=jsonl", 2, "data.root"),
-    ("combination-jsonl-file", "run.py data=jsonl data.root=data data.dev=null", 2, "data.dev is needed"),
+    ("combination-jsonl-file", "run.py data=jsonl data.root=data data.dev=null", 2, "data.dev names the file of validation records"),
     ("combination-toy-set", "run.py data=jsonl data.root=data evaluation=toy", 2, ("source=toy need data=toy", "jsonl")),
     ("combination-strategy-option", "run.py strategy=on_policy strategy.capacity=null", 2, "strategy.capacity is needed"),
     ("combination-schedule", "run.py amid.alpha_schedule.name=linear", 2, ("linear", "start")),

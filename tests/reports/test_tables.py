@@ -9,7 +9,8 @@ from amid.cells.cell import Cell
 from amid.cells.stage import Stage
 from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Decoding
-from amid.reports.tables import STYLES, build_model_table, build_table, render
+from amid.reports.styles import STYLES
+from amid.reports.tables import build_model_table, build_table, render
 from amid.store import Score, Store
 
 

@@ -1,4 +1,7 @@
-"""The command `amid`: reads the store, plans sweeps, evaluates models. No torch at import: it works on a login node."""
+"""The command `amid`: reads the store, plans sweeps, evaluates models. No torch at import: it works on a login node.
+
+A command imports what it needs when it runs: Hydra and the store take longer to load than the help takes to print.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,18 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amid.cli.exit_codes import exit_code
 from amid.cli.printing import PlainFormatter, complain, say
-from amid.config import RunCfg, check_metric, config_root
-from amid.config.checks import at_least
-from amid.config.names import expanded
-from amid.config.overrides import override
 from amid.errors import EXIT_INTERRUPTED, RequestError, RunError, one_line, unknown_name
-from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
-from amid.reports.columns import aligned
-from amid.reports.costs import COST_STYLES, cost_rows, render_costs
-from amid.reports.tables import STYLES, Style, build_table, render
-from amid.store import Store
-from amid.store.damage import damage_of, is_pruned
-from amid.store.files import file_system_now, replace_text
-from amid.store.status import is_unverified, read_status, state_of, warnings_in
-from amid.store.watch import owner_of
+from amid.reports.styles import COST_STYLES, STYLES, Style
+
+if TYPE_CHECKING:
+    from amid.config import RunCfg
+    from amid.store import Store
 
 app = typer.Typer(
     help="Read the results of AMiD Lab: what is planned, what is done, the tables; evaluate and compare models.",
@@ -63,6 +58,12 @@ def plan(
 @app.command()
 def status(name: SweepName = None, results: Results = Path("results")) -> None:
     """Show the state of every cell of a sweep: absent, running, stopped, done, or failed or damaged and why."""
+    from amid.reports.columns import aligned
+    from amid.store.damage import damage_of, is_pruned
+    from amid.store.files import file_system_now
+    from amid.store.status import is_unverified, read_status, state_of, warnings_in
+    from amid.store.watch import owner_of
+
     store = _store(results)
     manifest = store.read_sweep(name)
     folders = [
@@ -101,6 +102,8 @@ def costs(
     style: Annotated[str, typer.Option(help=f"One of: {', '.join(COST_STYLES)}.")] = "text",
 ) -> None:
     """Print what every cell of a sweep used up: generated text, tokens, teacher calls, seconds, memory."""
+    from amid.reports.costs import cost_rows, render_costs
+
     if style not in COST_STYLES:
         raise unknown_name("style", style, COST_STYLES)
     store = _store(results)
@@ -115,6 +118,10 @@ def table(
     metric: Annotated[str | None, typer.Option(help="Metric of the set columns; the sweep's own by default.")] = None,
 ) -> None:
     """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
+    from amid.config import check_metric
+    from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
+    from amid.reports.tables import build_table, render
+
     known, store = _style(style), _store(results)
     if metric is not None:
         check_metric("metric", metric, valid=(*METRICS, *VALIDATION_METRICS, *TEACHER_METRICS))
@@ -142,6 +149,9 @@ def evaluate(
 
     Can be stopped at any moment and repeated.
     """
+    from amid.config.overrides import override
+    from amid.reports.tables import render
+
     known = _style(style)
     given = [
         f"evaluation.decode_seeds={_decode_seeds(seeds)}",
@@ -198,6 +208,8 @@ def compare(
     results: Results = Path("results"),
 ) -> None:
     """Print the differences of two evaluated models with 95 % intervals, and the responses that differ most."""
+    from amid.config import check_metric
+    from amid.config.checks import at_least
     from amid.reports.comparison import compare as compare_entries
     from amid.reports.comparison import render_comparison
 
@@ -239,6 +251,7 @@ def certify(
     """Check the objective against an independent float64 oracle, its theorems, and wrong implementations (mutants)."""
     from amid.certificate import certify as run_certificate
     from amid.certificate import render as render_certificate
+    from amid.store.files import replace_text
 
     if output is not None:
         _check_output(output)  # before a minute of work
@@ -254,6 +267,9 @@ def certify(
 
 
 def _store(results: Path) -> Store:
+    from amid.config.names import expanded
+    from amid.store import Store
+
     return Store(expanded("--results", str(results)))
 
 
@@ -266,6 +282,8 @@ def _style(name: str) -> Style:
 
 def _evaluation_run(sets: str, root: Path | None, overrides: list[str]) -> RunCfg:
     """The configuration of an evaluation without training: only its evaluation and its folders count."""
+    from amid.config import config_root
+    from amid.config.overrides import override
     from amid.sweep.compose import run_of_overrides
 
     valid = [path.stem for path in (config_root() / "conf" / "evaluation").glob("*.yaml")]

@@ -14,7 +14,6 @@ from amid.reports.columns import aligned, ruled
 from amid.store import Store
 from amid.store.status import read_status, spent_in, state_of
 
-COST_STYLES = ("text", "csv", "json")
 GAP = "-"
 # By column: the name it is recorded under, and how a person reads it.
 _COLUMNS: Mapping[str, tuple[str, float, str]] = {

@@ -9,19 +9,18 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from amid.errors import one_line
 from amid.evaluation.protocol import Protocol, protocol_from_manifest
 from amid.metrics import TEACHER_METRICS
 from amid.reports.columns import aligned, ruled, widths_of
+from amid.reports.styles import Style
 from amid.store import Store
 from amid.store.damage import damage_of
 from amid.store.scores import sift_scores
 from amid.store.status import read_status, state_of, warnings_in
 
-Style = Literal["text", "markdown", "latex", "csv", "json"]
-STYLES: tuple[Style, ...] = ("text", "markdown", "latex", "csv", "json")
 GAP = "-"
 WARNED = "!"  # after the name of a row whose model is worse than it should be
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
