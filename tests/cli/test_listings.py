@@ -198,7 +198,7 @@ def test_in_a_store_that_cannot_be_written_the_last_sign_of_life_is_unknown(
 ) -> None:
     store.write_sweep("demo", manifest(["d" * 12]))
     foreign(store, "d" * 12, silent_s=3)
-    for module in (cli, watch, files):
+    for module in (watch, files):
         monkeypatch.setattr(module, "file_system_now", lambda folder: None)
     assert "last sign of life: unknown" in said("status")[0][-1]
 
