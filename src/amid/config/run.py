@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -96,6 +95,8 @@ def config_root() -> Path:
 
 def register() -> Path:
     """The `conf` folder, after registering the schema with Hydra and naming the config root in the environment."""
+    from hydra.core.config_store import ConfigStore  # slow to import, and a status or a table composes nothing
+
     root = config_root()
     os.environ["AMID_ROOT"] = str(root)
     ConfigStore.instance().store(name="run_schema", node=RunCfg)
