@@ -1,51 +1,22 @@
 """Terms that are taken over the responses of one writer, each with a mean of its own; DistiLLM-2 by its own formula."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from stepping import VOCAB, module_of
 
 from amid.core import CrossEntropy, DivergenceTerm, Objective, constant, kl
 from amid.data.batch import IGNORE_INDEX, SOURCES, collate
-from amid.pairs import Pair
 from amid.sweep.compose import run_of_overrides
 from amid.training.objective import objective_of
-from amid.training.optimisation import Optimisation
 from amid.training.routes import objectives_by_source
-from amid.training.step import DistillModule, StepOptions
-
-VOCAB = 50
-
-
-def model(seed, width):
-    torch.manual_seed(seed)
-    made = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_positions=32, n_embd=width, n_layer=1, n_head=2))
-    for weight in made.parameters():
-        weight.data.mul_(6.0)
-    return made.eval()
 
 
 def batch(lengths, sources):
     generator = torch.Generator().manual_seed(1)
     rows = [tuple(torch.randint(VOCAB, (n,), generator=generator).tolist() for n in (3, length)) for length in lengths]
     return collate(rows, example_ids=range(len(rows)), pad_id=0, source=sources)
-
-
-def module_of(objective, sources, *, micro_batch_size=None, reduction="sequence_mean"):
-    module = DistillModule(
-        Pair(model(0, 16), model(1, 8), tokenizer=None, vocab_size=VOCAB),
-        objective,
-        Optimisation(total_steps=1, lr=1e-3),
-        options=StepOptions(micro_batch_size=micro_batch_size, reduction=reduction),
-        sources=sources,
-    )
-    module._trainer = SimpleNamespace(world_size=1, strategy=None)
-    module.manual_backward = lambda loss: loss.backward()
-    module.on_fit_start()
-    module.student.eval()
-    return module
 
 
 def gradient_of(module):
@@ -77,7 +48,8 @@ def test_distillm2_gives_the_loss_and_the_gradient_of_its_own_formula(micro_batc
     run = run_of_overrides(["method=distillm2"])
     objective = objective_of(run.terms, run.compat)
     writers = tuple(term.source for term in run.terms)
-    module, rows = module_of(objective, writers, micro_batch_size=micro_batch_size), batch((9, 2, 1, 5), sources)
+    options = {"micro_batch_size": micro_batch_size, "reduction": "sequence_mean"}
+    module, rows = module_of(objective, options=options, sources=writers), batch((9, 2, 1, 5), sources)
     total = module._accumulate_all(rows)
     found = gradient_of(module)
     module.student.zero_grad()
@@ -93,11 +65,11 @@ def test_a_term_of_all_responses_stands_beside_one_of_a_writers():
     """Labels of gold responses, a divergence on everything."""
     divergence = DivergenceTerm(kl, "pr", None, constant(value=0.5))
     objective, rows = Objective((CrossEntropy(), divergence)), batch((4, 2), ("gold", "fresh"))
-    both = module_of(objective, ("gold", None), reduction="global_token_mean")
+    both = module_of(objective, sources=("gold", None))
     total = both._accumulate_all(rows)
     alone = []
     for term, part in ((CrossEntropy(), rows.written_by("gold")), (divergence, rows)):
-        module = module_of(Objective((term,)), (), reduction="global_token_mean")
+        module = module_of(Objective((term,)))
         alone.append((module._accumulate_all(part), gradient_of(module)))
     assert total.loss == pytest.approx(sum(parts.loss for parts, _ in alone), rel=1e-6)
     torch.testing.assert_close(gradient_of(both), sum(gradient for _, gradient in alone), rtol=1e-5, atol=1e-7)

@@ -1,29 +1,18 @@
 """One step's sums, without a trainer: equal for every division into micro-batches and ranks."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from stepping import VOCAB, model, module_of
 
 from amid.core import CrossEntropy, DivergenceTerm, Objective, OverlapAdaptive, TaidAdaptive, constant, kl, signal_means
 from amid.data.batch import IGNORE_INDEX, collate
 from amid.data.plain_text import plain_batch
 from amid.pairs import Pair
 from amid.training.optimisation import Optimisation
-from amid.training.step import DistillModule, PlainTextLoss, StepOptions
+from amid.training.step import DistillModule, PlainTextLoss
 
-VOCAB = 50
 TAID = DivergenceTerm(kl, "rq", constant(value=1.0), TaidAdaptive(), detach_student=True)
 OVERLAP = DivergenceTerm(kl, "pr", OverlapAdaptive(), constant(value=0.1))
-
-
-def model(seed, width):
-    torch.manual_seed(seed)
-    made = GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_positions=32, n_embd=width, n_layer=1, n_head=2))
-    for weight in made.parameters():
-        weight.data.mul_(6.0)
-    return made.eval()
 
 
 def batch(lengths):
@@ -43,21 +32,6 @@ def batch(lengths):
     return made
 
 
-def module_of(term, *, micro_batch_size=None, plain_text=None):
-    module = DistillModule(
-        Pair(model(0, 16), model(1, 8), tokenizer=None, vocab_size=VOCAB),
-        Objective((term,)),
-        Optimisation(total_steps=1, lr=1e-3),
-        options=StepOptions(micro_batch_size=micro_batch_size),
-        plain_text=plain_text,
-    )
-    module._trainer = SimpleNamespace(world_size=1, strategy=None)
-    module.manual_backward = lambda loss: loss.backward()
-    module.on_fit_start()
-    module.student.eval()
-    return module
-
-
 def truth(module, rows):
     """Mean over the labelled tokens, from whole logits."""
     with torch.no_grad():
@@ -75,7 +49,7 @@ def truth(module, rows):
 @pytest.mark.parametrize("micro_batch_size", [None, 1, 2, 3])
 @pytest.mark.parametrize("lengths", [(9, 1, 2, 5), (9, 0, 0, 2, 1)], ids=str)
 def test_a_schedules_signal_is_the_token_mean_of_the_step_in_whatever_micro_batches(term, micro_batch_size, lengths):
-    module, rows = module_of(term, micro_batch_size=micro_batch_size), batch(lengths)
+    module, rows = module_of(Objective((term,)), options={"micro_batch_size": micro_batch_size}), batch(lengths)
     (name,) = module._objective.measured_signals
     total = module._summed_over_ranks(module._accumulate(rows, module._objective))
     assert signal_means(total.signals)[name] == pytest.approx(truth(module, rows), rel=1e-5)
@@ -86,7 +60,7 @@ def test_a_schedules_signal_is_the_token_mean_of_the_step_in_whatever_micro_batc
 @pytest.mark.parametrize("term", [TAID, OVERLAP], ids=["taid", "overlap"])
 @pytest.mark.parametrize("lengths", [((9, 1), (2, 5)), ((9, 3), (0, 0))], ids=str)
 def test_a_schedules_signal_is_the_token_mean_of_all_ranks(term, lengths, monkeypatch):
-    modules, rows = [module_of(term) for _ in lengths], [batch(one) for one in lengths]
+    modules, rows = [module_of(Objective((term,))) for _ in lengths], [batch(one) for one in lengths]
     rows[1].input_ids.add_(7).remainder_(VOCAB)
     parts = [module._accumulate(own, module._objective) for module, own in zip(modules, rows, strict=True)]
     (name,) = modules[0]._objective.measured_signals
@@ -112,7 +86,8 @@ def test_the_pretraining_loss_is_its_coefficient_times_its_own_formula(micro_bat
     chunks = torch.randint(VOCAB, (3, 9), generator=torch.Generator().manual_seed(5))
     terms = (CrossEntropy(weight=1.0 - share), DivergenceTerm(kl, "pr", None, constant(value=0.5), weight=share))
     plain = PlainTextLoss(lambda step: plain_batch(chunks, indices=range(3)), Objective(terms), 0.3)
-    module, rows = module_of(TAID, micro_batch_size=micro_batch_size, plain_text=plain), batch((4, 2))
+    module = module_of(Objective((TAID,)), options={"micro_batch_size": micro_batch_size}, plain_text=plain)
+    rows = batch((4, 2))
     module._accumulate(rows, module._objective)
     before = gradient_of(module)
     parts = module._add_plain_text(0)
@@ -131,7 +106,7 @@ def test_the_pretraining_loss_is_its_coefficient_times_its_own_formula(micro_bat
 
 
 def test_without_a_pretraining_loss_nothing_is_added():
-    module = module_of(TAID)
+    module = module_of(Objective((TAID,)))
     assert module._add_plain_text(0).num_tokens == 0
     assert all(weight.grad is None for weight in module.student.parameters())
 
@@ -149,9 +124,9 @@ def test_a_pretraining_loss_with_soft_targets_needs_a_teacher():
 
 
 def test_the_counts_of_a_round_are_in_the_checkpoint():
-    module, checkpoint = module_of(OVERLAP), {}
+    module, checkpoint = module_of(Objective((OVERLAP,))), {}
     module._epoch_positions, module._epoch_nonfinite = 40, 7
     module.on_save_checkpoint(checkpoint)
-    resumed = module_of(OVERLAP)
+    resumed = module_of(Objective((OVERLAP,)))
     resumed.on_load_checkpoint(checkpoint)
     assert (resumed._epoch_positions, resumed._epoch_nonfinite) == (40, 7)
