@@ -31,7 +31,7 @@ from amid.ranks import ALONE, Ranks, joined
 from amid.stages.builders import BUILDERS
 from amid.stages.corpus import written_examples
 from amid.stages.ensure import write_model
-from amid.stages.stages import Materials, Stages, own_model
+from amid.stages.stages import Materials, Stages
 from amid.store import Entry, Score, Store
 from amid.store.claims import Claim, held
 from amid.store.failures import not_trained, recorded
@@ -180,7 +180,7 @@ class Experiment:
         with held(claim), recorded(store, cell):
             if prepare:
                 self._prepare()
-            self._evaluate(cell, own_model(store, cell, cache=self._cache))
+            self._evaluate(cell, self.stages.finished_student(cell))
             store.set_evaluated(cell)
 
     def _may_look_again(self, patience: Patience) -> bool:
@@ -224,7 +224,7 @@ class Experiment:
         try:
             if store.adopt_model(cell):
                 log.info("%s  was trained by an earlier attempt", self._label())
-                student = own_model(store, cell, cache=self._cache)
+                student = self.stages.finished_student(cell)
             else:
                 student = self._trained(claim, mirrors=mirrors)
             scores = self._evaluate(cell, student)

@@ -32,8 +32,10 @@ def division_identity(
 
 def student_drops(pair: PairCfg) -> bool:
     """Whether the student has dropout, which its initial fine-tuning and the cell then draw."""
+    if pair.student_lora is not None and pair.student_lora.dropout > 0.0:
+        return True
     if pair.student == TEACHER:
-        return teacher_drops(pair)
+        return _own_drops_of_teacher(pair)
     if pair.student_arch is not None:
         return pair.student_arch.dropout > 0.0
     return has_dropout(pair.student, pair.student_revision)
@@ -41,6 +43,10 @@ def student_drops(pair: PairCfg) -> bool:
 
 def teacher_drops(pair: PairCfg) -> bool:
     """Whether the teacher has dropout, which its fine-tuning then draws."""
+    return (pair.teacher_lora is not None and pair.teacher_lora.dropout > 0.0) or _own_drops_of_teacher(pair)
+
+
+def _own_drops_of_teacher(pair: PairCfg) -> bool:
     if pair.teacher_arch is not None:
         return pair.teacher_arch.dropout > 0.0
     return has_dropout(pair.teacher, pair.teacher_revision)

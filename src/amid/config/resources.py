@@ -23,6 +23,7 @@ class TrainerCfg:
     accelerator: str = "auto"  # as Lightning's Trainer
     devices: int = 1  # processes that train one cell together, one per device (docs/strategies.md, Several devices)
     keep_teacher_states: bool = True  # in the replay buffer, so that a replayed batch needs no teacher pass
+    gradient_checkpointing: bool = False  # less memory: a layer's activations are computed again for its gradient
     micro_batch_size: int | None = None  # sequences per forward and device, null = all of a step at once
     generation_batch_size: int = 256  # prompts decoded together
     checkpoint_every_steps: int | None = None  # besides the one after each epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amid.pairs.heads import hidden_states, output_head
+from amid.pairs.lora import add_lora, has_lora, load_lora, merge_lora
 from amid.pairs.models import end_texts_with, load_model, model_from_scratch, save_model
 from amid.pairs.pair import Pair, shared_ids, shared_vocab_size
 from amid.pairs.sizes import Sizes, head_size, load_sizes, num_non_embedding_parameters
@@ -20,15 +21,19 @@ __all__ = [
     "EOS",
     "Pair",
     "Sizes",
+    "add_lora",
     "check_one_tokenizer",
     "end_texts_with",
+    "has_lora",
     "head_size",
     "hidden_states",
     "keep_layers",
+    "load_lora",
     "load_model",
     "load_sizes",
     "load_tokenizer",
     "load_tokenizers",
+    "merge_lora",
     "model_from_scratch",
     "num_ids",
     "num_non_embedding_parameters",

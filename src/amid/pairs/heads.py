@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from amid.core import Head
+from amid.core import Head, LowRank
 
 
 def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
@@ -25,7 +26,15 @@ def output_head(model: PreTrainedModel) -> Head | None:
 
     The head is tried on a few tokens: a model that does anything else to its logits gives None.
     """
-    layer = model.get_output_embeddings()
+    layer, lora = model.get_output_embeddings(), None
+    if isinstance(layer, LoraLayer) and len(layer.active_adapters) == 1:
+        name = layer.active_adapters[0]
+        if not isinstance(layer.lora_dropout[name], nn.Identity):
+            return None  # it draws, and is part of no head
+        down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+        assert isinstance(down, Tensor) and isinstance(up, Tensor)
+        lora = LowRank(down, up, float(layer.scaling[name]))
+        layer = layer.get_base_layer()
     if not isinstance(layer, nn.Linear):
         return None
     config = model.config.get_text_config()
@@ -35,6 +44,7 @@ def output_head(model: PreTrainedModel) -> Head | None:
         bias=layer.bias,
         scale=(getattr(config, "logit_scale", None) or 1.0) / divisor,
         softcap=getattr(config, "final_logit_softcapping", None),
+        lora=lora,
     )
     probe = torch.arange(min(8, head.width), device=layer.weight.device).unsqueeze(0)
     training = model.training

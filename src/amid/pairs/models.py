@@ -22,13 +22,23 @@ from amid.model_folders import read_model_folder
 from amid.model_folders.architecture import check_attention
 from amid.pairs.gguf import local_source
 from amid.pairs.loading import loading, quiet_loading
+from amid.pairs.lora import has_lora, save_lora
 from amid.pairs.reading import check_reads_left_to_right
 
 SHOWN = 3  # names of weights in a message
 
 
-def load_model(name: str, *, revision: str | None, cache: Path, seal: str | None = None) -> PreTrainedModel:
-    """The float32 model of a reference, from safetensors where there are any, never running code of the model's own.
+def load_model(
+    name: str,
+    *,
+    revision: str | None,
+    cache: Path,
+    seal: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> PreTrainedModel:
+    """The model of a reference with weights of the dtype, from safetensors where there are any.
+
+    Code of the model's own is never run.
 
     Every weight is the one of the files: none is missing (a tied head aside), left over, of another shape, or not
     finite. The model reads from left to right, and can be decoded token by token.
@@ -43,7 +53,7 @@ def load_model(name: str, *, revision: str | None, cache: Path, seal: str | None
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision or "main",
-            dtype=torch.float32,
+            dtype=dtype,
             trust_remote_code=False,
             weights_only=True,  # a pickle of anything but tensors is refused
             ignore_mismatched_sizes=True,  # only so that the report names them
@@ -95,9 +105,12 @@ def end_texts_with(model: PreTrainedModel, eos_id: int) -> None:
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes weights (safetensors), configuration and tokenizer into the folder."""
+    """Writes weights (safetensors), configuration and tokenizer into the folder; of a model with LoRA its factors."""
     with quiet_loading():
-        model.save_pretrained(folder)
+        if has_lora(model):
+            save_lora(model, folder)
+        else:
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 

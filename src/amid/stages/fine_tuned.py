@@ -6,12 +6,22 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel
 
 from amid.cells.stage import Stage, keeps_model
 from amid.config import Role
 from amid.data.tokenise import eos_id
-from amid.pairs import Pair, head_size, model_from_scratch, num_ids, num_non_embedding_parameters
+from amid.pairs import (
+    Pair,
+    add_lora,
+    has_lora,
+    head_size,
+    merge_lora,
+    model_from_scratch,
+    num_ids,
+    num_non_embedding_parameters,
+)
 from amid.stages.ensure import write_model
 from amid.stages.stages import Builder, Stages
 from amid.store.claims import Claim
@@ -26,14 +36,21 @@ def fine_tuned(role: Role, start: Callable[[Stages], PreTrainedModel]) -> Builde
 
     def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
         if keeps_model(stage.kind, stage.values):
-            write_model(trained(stages, stage), stages.tokenizer(role), folder)
+            model = trained(stages, stage)
+            if role == "teacher":
+                model = _merged(model, stages.dtype_of(role))
+            write_model(model, stages.tokenizer(role), folder)
 
     def trained(stages: Stages, stage: Stage) -> PreTrainedModel:
         model = start(stages)
+        pair = stages.materials.pair
+        lora, sft = getattr(pair, f"{role}_lora"), getattr(pair, f"{role}_sft")
+        if lora is not None and sft.epochs > 0:
+            add_lora(model, lora, seed=sft.seed)
         _fine_tune(model, stages, stage, role=role)
         return model
 
-    return Builder(build, take_part=trained)
+    return Builder(build, take_part=trained, start=start)
 
 
 def from_scratch(stages: Stages, role: Role) -> PreTrainedModel:
@@ -41,6 +58,14 @@ def from_scratch(stages: Stages, role: Role) -> PreTrainedModel:
     pair, tokenizer = stages.materials.pair, stages.tokenizer(role)
     arch, sft = getattr(pair, f"{role}_arch"), getattr(pair, f"{role}_sft")
     return model_from_scratch(arch, vocab_size=num_ids(tokenizer), eos_id=eos_id(tokenizer), seed=sft.seed)
+
+
+def _merged(teacher: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The teacher as cells read it: one set of weights, of the dtype."""
+    if has_lora(teacher):
+        merge_lora(teacher)
+    teacher.to(dtype)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+    return teacher
 
 
 def _fine_tune(model: PreTrainedModel, stages: Stages, stage: Stage, *, role: Role) -> None:

@@ -10,13 +10,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.cells.stage import Stage, keeps_model
 from amid.config import CorpusCfg, DataCfg, PairCfg, Role, TrainerCfg
 from amid.data.tokenise import eos_id
+from amid.digests.seals import check_folder
 from amid.errors import RequestError, RunError
-from amid.pairs import end_texts_with, head_size, load_model, load_tokenizer, load_tokenizers, num_ids
+from amid.pairs import (
+    add_lora,
+    end_texts_with,
+    head_size,
+    load_lora,
+    load_model,
+    load_tokenizer,
+    load_tokenizers,
+    num_ids,
+)
 from amid.ranks import Ranks
 from amid.stages.ensure import ensure_stage
 from amid.stages.tokenised import TokenisedData
@@ -40,11 +51,13 @@ class Builder:
     """How a kind of stage is made.
 
     build: fills the folder it is given, on rank 0 alone. take_part: what the other ranks do in a training that rank 0
-    announces by the stage's role; None for a kind that trains nothing.
+    announces by the stage's role; None for a kind that trains nothing. start: the model before its fine-tuning; None
+    for what is no model.
     """
 
     build: Callable[[Stages, Stage, Path, Claim], None]
     take_part: Callable[[Stages, Stage], object] | None = None
+    start: Callable[[Stages], PreTrainedModel] | None = None
 
 
 class Stages:
@@ -107,18 +120,50 @@ class Stages:
         return head_size(model) if len(sizes) == 1 else min(head_size(model), own)
 
     def model(self, role: str) -> PreTrainedModel:
-        """The model of a stage: the teacher p, fine-tuned as the pair says, or the student q as every cell starts."""
-        stage = self.ensure(role)
+        """The model of a stage: the teacher p, fine-tuned as the pair says, or the student q as every cell starts.
+
+        A student with LoRA has its factors, which alone train: those of its stage, or untrained ones.
+        """
+        stage, pair = self.ensure(role), self.materials.pair
+        if stage.evaluated_as == "student" and pair.student_lora is not None:
+            if "sft" in stage.values:
+                return self.finished_student(stage)
+            model = self._stored(stage)
+            add_lora(model, pair.student_lora, seed=pair.student_sft.seed)
+            return model
+        return self._stored(stage)
+
+    def finished_student(self, entry: Entry) -> PreTrainedModel:
+        """The trained student of a finished cell or stage: where it has LoRA, the student it started as, with them."""
+        if self.materials.pair.student_lora is None:
+            return own_model(self.store, entry, cache=self.materials.cache)
+        start = self._builders["student_init"].start
+        assert start is not None
+        model, folder = start(self), self.store.model_folder(entry)
+        with _usable(self.store, entry):
+            check_folder(folder, expected=self.store.status(entry).get("model"), remedy="put back what it held")
+            load_lora(model, folder)
+        return model
+
+    def _stored(self, stage: Stage) -> PreTrainedModel:
+        """The whole model of a stage: its own, or the one that the pair names."""
+        assert stage.evaluated_as is not None, f"{stage.kind} is no model"
+        dtype = self.dtype_of(stage.evaluated_as)
         if keeps_model(stage.kind, stage.values):
-            return own_model(self.store, stage, cache=self.materials.cache)
-        assert stage.evaluated_as is not None, f"{role} is no model"
-        model = self.original(stage.evaluated_as)  # used as it is: only its identity is in the store
+            return own_model(self.store, stage, cache=self.materials.cache, dtype=dtype)
+        model = self.original(stage.evaluated_as, dtype=dtype)  # used as it is: only its identity is in the store
         return self.ending(model, "student") if stage.evaluated_as == "student" else model
 
-    def original(self, role: Role) -> PreTrainedModel:
+    def dtype_of(self, role: Role) -> torch.dtype:
+        """The dtype of the weights of a teacher, once it is fine-tuned, or of those of a student that stay."""
+        dtype = getattr(torch, getattr(self.materials.pair, f"{role}_dtype"))
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+
+    def original(self, role: Role, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
         """The model that the pair names for a role, as it was published."""
-        pair = self.materials.pair
-        return load_model(getattr(pair, role), revision=getattr(pair, f"{role}_revision"), cache=self.materials.cache)
+        pair, cache = self.materials.pair, self.materials.cache
+        return load_model(getattr(pair, role), revision=getattr(pair, f"{role}_revision"), cache=cache, dtype=dtype)
 
     def ending(self, model: PreTrainedModel, role: Role) -> PreTrainedModel:
         """The model, which names the EOS that the pair chose, if it chose one."""
@@ -127,11 +172,11 @@ class Stages:
         return model
 
 
-def own_model(store: Store, entry: Entry, *, cache: Path) -> PreTrainedModel:
+def own_model(store: Store, entry: Entry, *, cache: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The finished model of an entry, as it was published. Raises RunError, with the remedy, if it is of no use."""
     with _usable(store, entry):
         published = store.status(entry).get("model")
-        return load_model(str(store.model_folder(entry)), revision=None, cache=cache, seal=published)
+        return load_model(str(store.model_folder(entry)), revision=None, cache=cache, seal=published, dtype=dtype)
 
 
 def own_tokenizer(store: Store, entry: Entry, *, cache: Path) -> PreTrainedTokenizerBase:

@@ -18,7 +18,8 @@ def start(stages: Stages) -> PreTrainedModel:
     elif pair.student == TEACHER:
         model = stages.model("teacher")
     else:
-        model = stages.original("student")
+        model = stages.original("student", dtype=stages.dtype_of("student"))
     if pair.keep_layers is not None:
         model = keep_layers(model, pair.keep_layers, name=pair.student)
+    model = model.to(stages.dtype_of("student"))  # type: ignore[arg-type]  # untyped in transformers
     return stages.ending(model, "student")

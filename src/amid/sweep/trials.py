@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from transformers import PreTrainedTokenizerBase
 
@@ -186,7 +187,9 @@ def _try_models(run: RunCfg) -> None:
         cut = run.pair.keep_layers if role == "student" else None
         if source == SCRATCH or ((source, revision) in tried and cut is None):
             continue
-        model = load_model(source, revision=revision, cache=Path(run.paths.cache))
+        trained = role == "student" or run.pair.teacher_sft.epochs > 0
+        dtype = torch.float32 if trained else getattr(torch, run.pair.teacher_dtype)
+        model = load_model(source, revision=revision, cache=Path(run.paths.cache), dtype=dtype)
         if cut is not None:
             keep_layers(model, cut, name=source)
         tried.add((source, revision))

@@ -83,6 +83,7 @@ def fit_student(
             reduction=plan.reduction,
             micro_batch_size=resources.micro_batch_size,
             keep_teacher_states=resources.keep_teacher_states and plan.strategy.remembers,
+            gradient_checkpointing=resources.gradient_checkpointing,
             log_every_steps=resources.log_every_steps,
             validation_batch_mean=plan.compat.validation_batch_mean,
         ),

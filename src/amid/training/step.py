@@ -12,7 +12,7 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,12 +45,14 @@ class StepOptions:
 
     reduction: of the step's tokens to its loss. micro_batch_size: rows per forward pass, None = all at once.
     keep_teacher_states: of generated batches, so that a replayed one needs no teacher pass.
+    gradient_checkpointing: of the student's layers, whose activations are then computed twice and not kept.
     validation_batch_mean: the strategy is told of the mean over validation batches instead of over tokens.
     """
 
     reduction: Reduction = "global_token_mean"
     micro_batch_size: int | None = None
     keep_teacher_states: bool = False
+    gradient_checkpointing: bool = False
     log_every_steps: int = 1
     validation_batch_mean: bool = False
 
@@ -148,6 +150,9 @@ class DistillModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """The student trains, the teacher joins it on its device."""
         self.student.train()
+        if self._options.gradient_checkpointing:
+            # Not reentrant: that form gives no gradient where a layer's input needs none, as with frozen embeddings
+            self.student.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         for teacher in self._teacher:
             teacher.to(self.device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
         self._heads = [output_head(model) for model in (self.student, *self._teacher)]
@@ -261,6 +266,18 @@ class DistillModule(lightning.LightningModule):
             metrics["val/rouge_l"] = self._validation_rouge_l(self.student)
         self.log_dict(metrics, logger=False, prog_bar=True)
         self._log(metrics, step=self.global_step)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # has overloads there
+        """What trains, and buffers: weights that stay are where they came from."""
+        stay = {f"student.{name}" for name, weight in _weights(self.student) if not weight.requires_grad}
+        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name not in stay}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Restores what `state_dict` gave. Raises RuntimeError for weights of another student."""
+        differing = set(state_dict) ^ set(self.state_dict())
+        if strict and differing:
+            raise RuntimeError(f"the state is of another student: {', '.join(sorted(differing)[:3])}")
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the states of strategies and schedules, the counts of positions of the round, and what was spent."""
@@ -434,6 +451,11 @@ class DistillModule(lightning.LightningModule):
     def _log(self, metrics: dict[str, float], *, step: int) -> None:
         for logger in self.loggers:
             logger.log_metrics(metrics, step=step)
+
+
+def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Every name of every weight: a tied one has two."""
+    return model.named_parameters(remove_duplicate=False)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
