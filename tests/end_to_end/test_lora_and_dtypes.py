@@ -16,7 +16,7 @@ from amid.errors import RequestError
 from amid.experiment import Experiment, run_task
 
 Compose = Callable[..., RunCfg]
-LORA = ("pair.student_lora={rank: 2, alpha: 4}", "pair.teacher_lora={rank: 2, alpha: 4, dropout: 0.0}")
+LORA = ("pair.student_lora.rank=2", "pair.student_lora.alpha=4", "pair.teacher_lora={rank: 2, alpha: 4, dropout: 0.0}")
 
 
 def values_of(experiment: Experiment) -> dict[tuple[str, str], float]:
@@ -52,7 +52,7 @@ def test_a_cell_with_lora_keeps_its_factors_and_is_loaded_with_what_they_are_add
 
 
 def test_lora_without_a_stage_starts_from_the_named_model(small_run: Compose) -> None:
-    run = small_run("pair.student_lora={rank: 2, alpha: 4}", "pair.student_sft.epochs=0")
+    run = small_run("pair.student_lora.rank=2", "pair.student_lora.alpha=4", "pair.student_sft.epochs=0")
     run_task(run)
     experiment = Experiment(run)
     assert (experiment.store.model_folder(experiment.cell) / "adapter_model.safetensors").is_file()
@@ -104,8 +104,8 @@ def test_recomputed_activations_change_nothing(small_run: Compose, tmp_path: Pat
     [
         ("pair.student_dtype=bfloat16", "is for weights that stay"),
         ("pair.teacher_dtype=int8", "pair.teacher_dtype"),
-        ("pair.student_lora={rank: 0}", "lora.rank"),
-        ("pair.student_lora={targets: []}", "lora.targets must name modules"),
+        ("pair.student_lora.rank=-1", "lora.rank"),
+        ("pair.student_lora.targets=[]", "lora.targets must name modules"),
     ],
 )
 def test_what_makes_no_sense_is_refused(small_run: Compose, override: str, said: str) -> None:

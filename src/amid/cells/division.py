@@ -32,7 +32,7 @@ def division_identity(
 
 def student_drops(pair: PairCfg) -> bool:
     """Whether the student has dropout, which its initial fine-tuning and the cell then draw."""
-    if pair.student_lora is not None and pair.student_lora.dropout > 0.0:
+    if pair.student_lora.rank and pair.student_lora.dropout > 0.0:
         return True
     if pair.student == TEACHER:
         return _own_drops_of_teacher(pair)
@@ -43,7 +43,7 @@ def student_drops(pair: PairCfg) -> bool:
 
 def teacher_drops(pair: PairCfg) -> bool:
     """Whether the teacher has dropout, which its fine-tuning then draws."""
-    return (pair.teacher_lora is not None and pair.teacher_lora.dropout > 0.0) or _own_drops_of_teacher(pair)
+    return (pair.teacher_lora.rank > 0 and pair.teacher_lora.dropout > 0.0) or _own_drops_of_teacher(pair)
 
 
 def _own_drops_of_teacher(pair: PairCfg) -> bool:

@@ -151,10 +151,10 @@ def _student_values(asked: StageRequest) -> Mapping[str, Any]:
     }
 
 
-def _later_values(*, dtype: str, lora: LoraCfg | None) -> dict[str, Any]:
+def _later_values(*, dtype: str, lora: LoraCfg) -> dict[str, Any]:
     """Values that came after the first stages, where they differ from what was so before: older ids stay."""
     values: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
-    return values if lora is None else {**values, "lora": asdict(lora)}
+    return {**values, "lora": asdict(lora)} if lora.rank else values
 
 
 def _corpus_values(asked: StageRequest) -> Mapping[str, Any] | None:

@@ -45,13 +45,13 @@ class ArchCfg:
 class LoraCfg:
     """Low-rank additions that train in place of a model's weights (Hu et al. 2021)."""
 
-    rank: int = 16  # of the additions
+    rank: int = 0  # of the additions, 0 = none: the weights train
     alpha: int = 64  # an addition is alpha / rank times the product of its factors
     dropout: float = 0.1  # probability, at the input of the additions
     targets: list[str] | None = None  # names of linear modules; null = peft's for the family (LLaMA: q_proj, v_proj)
 
     def __post_init__(self) -> None:
-        at_least("lora.rank", self.rank, 1)
+        at_least("lora.rank", self.rank, 0)
         within("lora.dropout", self.dropout, 0.0, 1.0)
         at_least("lora.alpha", self.alpha, 1)
         if self.targets is not None and not self.targets:
@@ -121,20 +121,20 @@ class PairCfg:
     # The reference selects its teacher by ROUGE-L and its initial student by loss (its README)
     teacher_sft: SftCfg = field(default_factory=lambda: SftCfg(validation=ValidationCfg(select="rouge_l")))
     student_sft: SftCfg = field(default_factory=SftCfg)
-    teacher_lora: LoraCfg | None = None  # fine-tunes additions, merged in the end; null = its weights
-    student_lora: LoraCfg | None = None  # its stage and the cell train additions; null = its weights
+    teacher_lora: LoraCfg = field(default_factory=LoraCfg)  # fine-tuned, and merged in the end
+    student_lora: LoraCfg = field(default_factory=LoraCfg)  # trained by its stage and on by the cell
     vocab_policy: str = "strict"  # strict: equal vocabularies; shared_prefix: cut both heads to the shared tokens
     eos: str | None = None  # what ends every text: student | teacher (its own EOS), or a token; null = both must agree
 
     def __post_init__(self) -> None:
         one_of("pair.teacher_dtype", self.teacher_dtype, DTYPES)
         one_of("pair.student_dtype", self.student_dtype, DTYPES)
-        if self.student_dtype != "float32" and self.student_lora is None:
+        if self.student_dtype != "float32" and not self.student_lora.rank:
             raise RequestError(
-                f"pair.student_dtype={self.student_dtype} is for weights that stay (pair.student_lora); weights that "
-                "train are float32, and train.precision says what they are computed with"
+                f"pair.student_dtype={self.student_dtype} is for weights that stay (pair.student_lora.rank); weights "
+                "that train are float32, and train.precision says what they are computed with"
             )
-        if self.teacher_lora is not None and self.teacher_sft.epochs == 0:
+        if self.teacher_lora.rank and self.teacher_sft.epochs == 0:
             raise RequestError("pair.teacher_lora needs pair.teacher_sft.epochs: without fine-tuning nothing is added")
         one_of("pair.vocab_policy", self.vocab_policy, VOCAB_POLICIES)
         for name in ("teacher", "student", "teacher_revision", "student_revision"):

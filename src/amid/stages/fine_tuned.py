@@ -45,7 +45,7 @@ def fine_tuned(role: Role, start: Callable[[Stages], PreTrainedModel]) -> Builde
         model = start(stages)
         pair = stages.materials.pair
         lora, sft = getattr(pair, f"{role}_lora"), getattr(pair, f"{role}_sft")
-        if lora is not None and sft.epochs > 0:
+        if lora.rank and sft.epochs > 0:
             add_lora(model, lora, seed=sft.seed)
         _fine_tune(model, stages, stage, role=role)
         return model

@@ -125,7 +125,7 @@ class Stages:
         A student with LoRA has its factors, which alone train: those of its stage, or untrained ones.
         """
         stage, pair = self.ensure(role), self.materials.pair
-        if stage.evaluated_as == "student" and pair.student_lora is not None:
+        if stage.evaluated_as == "student" and pair.student_lora.rank:
             if "sft" in stage.values:
                 return self.finished_student(stage)
             model = self._stored(stage)
@@ -135,7 +135,7 @@ class Stages:
 
     def finished_student(self, entry: Entry) -> PreTrainedModel:
         """The trained student of a finished cell or stage: where it has LoRA, the student it started as, with them."""
-        if self.materials.pair.student_lora is None:
+        if not self.materials.pair.student_lora.rank:
             return own_model(self.store, entry, cache=self.materials.cache)
         start = self._builders["student_init"].start
         assert start is not None

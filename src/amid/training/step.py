@@ -152,7 +152,11 @@ class DistillModule(lightning.LightningModule):
         self.student.train()
         if self._options.gradient_checkpointing:
             # Not reentrant: that form gives no gradient where a layer's input needs none, as with frozen embeddings
-            self.student.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            checkpointing = {"use_reentrant": False}
+            if hasattr(self.student, "activation_checkpointing_enable"):  # its name in newer releases
+                self.student.activation_checkpointing_enable(checkpointing)
+            else:
+                self.student.gradient_checkpointing_enable(checkpointing)
         for teacher in self._teacher:
             teacher.to(self.device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
         self._heads = [output_head(model) for model in (self.student, *self._teacher)]
