@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from amid.core import Head, LowRank
+from amid.core import Head
+from amid.pairs.lora import low_rank
 
 
 def hidden_states(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
@@ -26,15 +26,10 @@ def output_head(model: PreTrainedModel) -> Head | None:
 
     The head is tried on a few tokens: a model that does anything else to its logits gives None.
     """
-    layer, lora = model.get_output_embeddings(), None
-    if isinstance(layer, LoraLayer) and len(layer.active_adapters) == 1:
-        name = layer.active_adapters[0]
-        if not isinstance(layer.lora_dropout[name], nn.Identity):
-            return None  # it draws, and is part of no head
-        down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-        assert isinstance(down, Tensor) and isinstance(up, Tensor)
-        lora = LowRank(down, up, float(layer.scaling[name]))
-        layer = layer.get_base_layer()
+    parts = low_rank(model.get_output_embeddings())
+    if parts is None:
+        return None
+    layer, lora = parts
     if not isinstance(layer, nn.Linear):
         return None
     config = model.config.get_text_config()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import peft
 import torch
-from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from amid.config import LoraCfg
+from amid.core import LowRank
 from amid.errors import RequestError, one_line
+
+if TYPE_CHECKING:  # peft takes more than a second to import: where it is used, only
+    import peft
+    from peft.tuners.lora import LoraLayer
 
 WEIGHTS = "adapter_model.safetensors"  # as peft names it
 
@@ -33,7 +36,22 @@ def add_lora(model: PreTrainedModel, lora: LoraCfg, *, seed: int) -> None:
 
 def has_lora(model: nn.Module) -> bool:
     """Whether the model has low-rank factors that train."""
-    return any(isinstance(module, LoraLayer) for module in model.modules())
+    return any(_is_lora(module) for module in model.modules())
+
+
+def low_rank(layer: nn.Module) -> tuple[nn.Module, LowRank | None] | None:
+    """A layer without what was added to it, and that; None where it is no data: it draws."""
+    if not _is_lora(layer):
+        return layer, None
+    adapted: LoraLayer = layer  # type: ignore[assignment]
+    if len(adapted.active_adapters) != 1:
+        return None
+    name = adapted.active_adapters[0]
+    if not isinstance(adapted.lora_dropout[name], nn.Identity):
+        return None
+    down, up = adapted.lora_A[name].weight, adapted.lora_B[name].weight
+    assert isinstance(down, Tensor) and isinstance(up, Tensor)
+    return adapted.get_base_layer(), LowRank(down, up, float(adapted.scaling[name]))
 
 
 def merge_lora(model: PreTrainedModel) -> None:
@@ -46,6 +64,8 @@ def merge_lora(model: PreTrainedModel) -> None:
 
 def save_lora(model: PreTrainedModel, folder: Path) -> None:
     """Writes the factors into the folder, as peft does; what they are added to is not in it."""
+    import peft
+
     config = next(iter(getattr(model, "peft_config").values()))  # noqa: B009  # set by peft, on a class of transformers
     config.save_pretrained(folder)
     weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -57,6 +77,8 @@ def load_lora(model: PreTrainedModel, folder: Path) -> None:
 
     Raises RequestError for factors of another model.
     """
+    import peft
+
     config = peft.LoraConfig.from_pretrained(str(folder))
     _inject(model, config)
     weights = load_file(folder / WEIGHTS)
@@ -67,6 +89,8 @@ def load_lora(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _peft_config(lora: LoraCfg) -> peft.LoraConfig:
+    import peft
+
     return peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
@@ -77,6 +101,8 @@ def _peft_config(lora: LoraCfg) -> peft.LoraConfig:
 
 
 def _inject(model: PreTrainedModel, config: peft.LoraConfig) -> None:
+    import peft
+
     kind = type(model).__name__
     try:
         with warnings.catch_warnings():
@@ -96,9 +122,13 @@ def _takes_lora(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, BaseTunerLayer]]:
+def _is_lora(module: nn.Module) -> bool:
+    return hasattr(module, "lora_A")
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, LoraLayer]]:
     """Parent, name and module of every layer with low-rank factors."""
     for parent in model.modules():
         for name, module in parent.named_children():
-            if isinstance(module, BaseTunerLayer):
-                yield parent, name, module
+            if _is_lora(module):
+                yield parent, name, module  # type: ignore[misc]
