@@ -48,7 +48,7 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs'
 
 .PHONY: test-long
 test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes longer: SHARE=4 runs a quarter of the cases
@@ -66,6 +66,10 @@ test-kill: $(STAMP) ## Kill and resume real sweeps: KILLED_SWEEPS=1 SHARE=1
 test-flips: $(STAMP) ## Change single bits of a finished and of a half-trained store: FLIPS=20 of each
 	AMID_FLIPS="$(FLIPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 2 -m flips
 
+.PHONY: test-pairs
+test-pairs: $(STAMP) ## Every named pair at toy size, in one process
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m pairs
+
 .PHONY: test-wheel
 test-wheel: $(STAMP) ## Build the wheel, install it alone, and run and read a cell outside of the checkout
 	PYTHON="$(PYTHON)" tests/wheel.sh "$(abspath $(BIN))/python"
@@ -76,7 +80,7 @@ test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: DOLLY=FOLDER [D
 
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
-	$(MAKE) lint type test test-long test-hostile test-wheel
+	$(MAKE) lint type test test-long test-hostile test-pairs test-wheel
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-flips FLIPS=200
 	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)" PROMPTS=320)

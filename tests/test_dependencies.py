@@ -30,7 +30,7 @@ CALLED = {
 EXTRAS = {
     "src": ("smollm2", "comet", "pandas"),
     "run.py": (),
-    "examples": (),
+    "examples": ("dev",),
     "bench": ("bench", "smollm2", "dev"),
     "tests": ("dev", "smollm2", "pandas"),
 }
