@@ -32,7 +32,7 @@ EXTRAS = {
     "run.py": (),
     "examples": (),
     "bench": ("bench", "smollm2", "dev"),
-    "tests": ("dev", "smollm2", "pandas"),
+    "tests": ("dev", "smollm2", "lm-eval", "pandas"),
 }
 # Declared, though no file of ours imports them, because of what does.
 INDIRECT = {
