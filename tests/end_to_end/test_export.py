@@ -302,3 +302,33 @@ def test_a_gguf_file_beside_the_weights_is_the_same_model(
         assert torch.allclose(again(ids).logits, own(ids).logits, atol=1e-5)  # float32
     assert (tmp_path / "out" / "model.safetensors").is_file()
     assert "it counts 1024 positions" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_export_that_is_there_is_pushed_as_it_is(
+    finished: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushes: list[tuple[Path, str, bool]] = []
+
+    def pushed(folder: Path, repo: str, *, public: bool) -> str:
+        pushes.append((folder, repo, public))
+        return "pushed"
+
+    monkeypatch.setattr("amid.export.push.pushed", pushed)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_x")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    out = tmp_path / "out"
+    with pytest.raises(RequestError, match="nothing is pushed without a licence"):
+        export(finished, str(out), "--push", "me/it")
+    assert not out.exists()
+    export(finished, str(out))
+    with pytest.raises(RequestError, match="or fill it in in"):
+        export(finished, str(out), "--push", "me/it")
+    card = (out / "README.md").read_text()
+    (out / "README.md").write_text(card.replace("license: other", "license: mit").replace(PLACEHOLDER, "mine"))
+    with pytest.raises(RequestError, match="holds an export with other options"):
+        export(finished, str(out), "--push", "me/it", "--dtype", "float16")
+    assert pushes == []
+    export(finished, str(out), "--push", "me/it")
+    assert "license: mit" in (out / "README.md").read_text()
+    export(finished, str(tmp_path / "new"), "--push", "me/it", "--licence", "mit", "--public")
+    assert pushes == [(out, "me/it", False), (tmp_path / "new", "me/it", True)]

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from folders import small_model, small_tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from amid.errors import RequestError, RunError
 from amid.export.gguf_file import FILE, check_family, check_gguf, write_gguf
@@ -107,8 +115,6 @@ def test_what_the_format_cannot_hold_is_refused() -> None:
 
 
 def test_a_tokenizer_that_splits_in_a_way_without_a_word_is_refused() -> None:
-    from tokenizers import pre_tokenizers
-
     tokenizer = small_tokenizer()
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(RequestError, match="no word for the way"):
@@ -129,3 +135,41 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(RequestError, match="--gguf needs the package gguf"):
         check_family(small_model("gpt2", vocab_size=len(TOKENIZER)), TOKENIZER)
+
+
+def byte_fallback_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
+    """A BPE with byte fallback that writes blanks as low lines, as Llama 2's and OpenLLaMA's."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=pieces, show_progress=False)
+    words = pre_tokenizers.Metaspace(prepend_scheme="always", split=True)
+    tokenizer.pre_tokenizer = words
+    tokenizer.train_from_iterator(["the cat sat on the mat and said yes or no, maybe"] * 20, trainer)
+    trained = json.loads(tokenizer.to_str())
+    special = [token for token in trained["added_tokens"] if not token["content"].startswith("<0x")]
+    trained["added_tokens"] = special
+    trained["pre_tokenizer"] = {**trained["pre_tokenizer"], "prepend_scheme": "first", "split": False}
+    trained["decoder"] = json.loads(Tokenizer(models.BPE()).to_str())["decoder"]
+    return LlamaTokenizer(vocab=trained["model"]["vocab"], merges=[tuple(pair) for pair in trained["model"]["merges"]])
+
+
+def test_a_tokenizer_with_byte_fallback_comes_back_too(tmp_path: Path) -> None:
+    tokenizer = byte_fallback_tokenizer(320)
+    model = small_model("llama", vocab_size=len(tokenizer))
+    check_family(model, tokenizer)
+    write_gguf(model, tokenizer, tmp_path / FILE, name="small", half=False)
+    again = AutoTokenizer.from_pretrained(tmp_path, gguf_file=FILE)
+    for text in ("the cat sat", "yes, maybe the mat", "na\u00efve \u65e5", *PROBE_TEXTS):
+        assert again(text)["input_ids"] == tokenizer(text)["input_ids"], text
+    reader = gguf.GGUFReader(tmp_path / FILE)
+    kinds = reader.fields["tokenizer.ggml.token_type"].contents()
+    assert kinds.count(int(gguf.TokenType.BYTE)) == 256
+    scores = reader.fields["tokenizer.ggml.scores"].contents()
+    first, second = (tokenizer.get_vocab()["".join(pair)] for pair in _merges(tokenizer)[:2])
+    assert scores[first] > scores[second]
+
+
+def _merges(tokenizer: PreTrainedTokenizerFast) -> list[list[str]]:
+    found: list[list[str]] = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    return found
