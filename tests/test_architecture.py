@@ -22,7 +22,7 @@ FLOORS = (
     ("store",),
     ("evaluation",),
     ("training", "reports"),
-    ("stages", "sweep"),
+    ("stages", "sweep", "export"),
     ("experiment", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -61,9 +61,16 @@ TORCH_FREE = (
     "evaluation.summary",
     "evaluation.texts",
     "evaluation.fetch",
+    "export.card",
+    "export.folder",
+    "export.found",
+    "export.licence",
+    "export.options",
+    "export.push",
+    "export.results",
 )
 # The files of torch-free rooms that are imported when their verb runs, and not before.
-LATE = {"cli.model_evaluation", "cli.__main__", "sweep.trials"}
+LATE = {"cli.cell_export", "cli.model_evaluation", "cli.__main__", "sweep.trials"}
 PACKAGE_FACE = {"core", "training"}
 # Who may read the whole of a run's configuration; everyone else is given the nodes or objects that they use.
 READS_THE_RUN = {"config", "cells", "store", "sweep", "experiment", "cli"}

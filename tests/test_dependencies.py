@@ -28,11 +28,11 @@ CALLED = {
 }
 # The extras that may be imported in a folder besides what everybody has. In src, only inside of functions.
 EXTRAS = {
-    "src": ("smollm2", "comet", "pandas"),
+    "src": ("smollm2", "export", "comet", "pandas"),
     "run.py": (),
     "examples": ("dev",),
     "bench": ("bench", "smollm2", "dev"),
-    "tests": ("dev", "smollm2", "pandas"),
+    "tests": ("dev", "smollm2", "lm-eval", "pandas"),
 }
 # Declared, though no file of ours imports them, because of what does.
 INDIRECT = {

@@ -4,7 +4,7 @@ import statistics
 import numpy as np
 import pytest
 
-from amid.metrics.uncertainty import paired_bootstrap, seed_spread
+from amid.metrics.uncertainty import mean_bootstrap, paired_bootstrap, seed_spread
 
 
 def test_spread_is_the_population_standard_deviation():
@@ -103,3 +103,14 @@ def test_the_same_generator_state_gives_the_same_interval_and_another_state_anot
 def test_impossible_requests_are_refused(left, right, options, message):
     with pytest.raises(ValueError, match=message):
         paired_bootstrap(left, right, rng=np.random.default_rng(0), **options)
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_approximation_for_many_examples():
+    rng = np.random.default_rng(3)
+    scores = rng.normal(30.0, 12.0, size=400)
+    found = mean_bootstrap(scores.tolist(), rng=np.random.default_rng(0))
+    half = 1.96 * scores.std() / np.sqrt(len(scores))
+    assert found.mean == pytest.approx(scores.mean())
+    assert found.low == pytest.approx(scores.mean() - half, abs=0.1 * half)  # of 9999 resamples
+    assert found.high == pytest.approx(scores.mean() + half, abs=0.1 * half)
+    assert found.num_examples == 400

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from amid.config import SCRATCH, SMOLLM2_PACKAGE
-from amid.digests.fingerprint import FileDigests, hub_file, hub_revision
+from amid.digests.fingerprint import FileDigests
+from amid.digests.hub import hub_file, hub_revision
 from amid.errors import RequestError
 
 # Dropout of heads that no causal language model has, although its configuration names them.

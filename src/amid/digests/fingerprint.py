@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from amid.digests.seals import DamagedError, file_digest, seal, unseal
-from amid.errors import RequestError, one_line
 
 # What makes a local model folder the model it is; logs and optimiser states beside it do not count.
 MODEL_FILE_PATTERNS = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.model", "*.txt", "*.jinja")
@@ -94,50 +93,6 @@ def _place(path: Path) -> str:
     """What says, without reading a file, that it is the one that was read."""
     stat = path.stat()
     return f"{path.resolve()}|{stat.st_ino}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}"
-
-
-def hub_revision(name: str, revision: str | None) -> str:
-    """The commit (40 hex digits) that a model-hub name stands for, from the local hub cache or the hub itself.
-
-    Raises RequestError if the model is neither cached nor reachable.
-    """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(name, revision=revision, local_files_only=True, allow_patterns="config.json")
-        ).name
-    except HFValidationError as err:
-        raise RequestError(f"model '{name}' is neither a local folder nor a hub name: {one_line(str(err))}") from err
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        sha = HfApi().model_info(name, revision=revision, timeout=10).sha
-    except Exception as err:
-        # The hub client lets errors of its HTTP library through, which differs between its versions.
-        reason = one_line(str(err)).split(". ")[0][:160]
-        raise RequestError(
-            f"model '{name}' is not a local folder, not in the hub cache, and the hub did not answer ({reason}); "
-            "give a folder with config.json and weights, or download it first"
-        ) from err
-    if sha is None:
-        raise RequestError(f"model '{name}': the hub names no commit for revision '{revision}'")
-    return sha
-
-
-def hub_file(name: str, revision: str | None, file: str) -> Path:
-    """The local copy of one file of a hub model, downloaded if it is not there.
-
-    Raises RequestError if it is neither cached nor reachable.
-    """
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(name, file, revision=revision))
-    except Exception as err:
-        # The hub client lets errors of its HTTP library through, which differs between its versions.
-        raise RequestError(f"model '{name}': its {file} could not be read: {one_line(str(err))[:160]}") from err
 
 
 def plain(value: Any) -> Any:

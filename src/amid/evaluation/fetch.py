@@ -13,6 +13,7 @@ from typing import Any
 from amid.config import EvaluationSetCfg, HubCfg
 from amid.data.evaluation_sets import CHECKSUM_SUFFIX, evaluation_set
 from amid.data.records import read_evaluation_jsonl
+from amid.digests.hub import hub_problem
 from amid.errors import RequestError, RunError, one_line
 from amid.store.files import replace_text, replacing
 
@@ -97,8 +98,10 @@ def _download(name: str, declared: EvaluationSetCfg, hub: HubCfg, root: Path) ->
             return [dict(row) for row in dataset]
         except Exception as err:
             # The library lets the errors of its HTTP client and of pyarrow through.
+            refused = hub_problem(err, hub.dataset, revision=hub.revision, kind="dataset")
             raise RunError(
-                f"evaluation set '{name}': {hub.dataset} could not be downloaded ({one_line(str(err))[:160]}); "
+                f"evaluation set '{name}': {hub.dataset} could not be downloaded "
+                f"({refused or one_line(str(err))[:160]}); "
                 f"with a network: amid fetch {name} --root {root}; without one put {declared.files[0]} there "
                 "(docs/evaluation.md)"
             ) from err

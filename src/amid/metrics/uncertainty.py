@@ -23,6 +23,17 @@ class SeedSpread:
 
 
 @dataclass(frozen=True)
+class MeanInterval:
+    """Mean of one system's scores over examples, and its bootstrap confidence interval [low, high]."""
+
+    mean: float
+    low: float
+    high: float
+    confidence: float
+    num_examples: int
+
+
+@dataclass(frozen=True)
 class PairedDifference:
     """Mean of left minus right over the same examples, and its bootstrap confidence interval [low, high]."""
 
@@ -50,6 +61,20 @@ def seed_spread(scores: Sequence[float]) -> SeedSpread:
     if len(values) == 0:
         raise ValueError("scores must hold at least 1 seed, got 0")
     return SeedSpread(mean=float(values.mean()), std=float(values.std(ddof=0)), num_seeds=len(values))
+
+
+def mean_bootstrap(
+    scores: Sequence[float], *, rng: np.random.Generator, confidence: float = 0.95, num_resamples: int = 9999
+) -> MeanInterval:
+    """The mean score with its percentile bootstrap interval over examples.
+
+    scores: one per example; of several decode seeds each example's mean. It covers the choice of examples, not of
+    decode seeds. Raises ValueError if there are fewer than 2 examples or a score is not finite.
+
+    Source: Efron and Tibshirani (1993), chapter 13; computed by scipy.stats.bootstrap.
+    """
+    found = paired_bootstrap(scores, [0.0] * len(scores), rng=rng, confidence=confidence, num_resamples=num_resamples)
+    return MeanInterval(found.difference, found.low, found.high, confidence, found.num_examples)
 
 
 def paired_bootstrap(

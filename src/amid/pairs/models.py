@@ -49,7 +49,7 @@ def load_model(
     if Path(source).is_dir():
         check_folder(Path(source), expected=seal, remedy="put back what it held, or name another model")
         read_model_folder(Path(source), name=name)
-    with loading(f"model '{name}' cannot be loaded"):
+    with loading(f"model '{name}' cannot be loaded", source=source, revision=revision):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision or "main",

@@ -28,10 +28,9 @@ class Sizes:
 
 def load_sizes(name: str, *, revision: str | None, cache: Path) -> Sizes:
     """The sizes of a model reference, from its configuration alone. Raises RequestError if it cannot be loaded."""
-    with loading(f"model '{name}' cannot be loaded"):
-        config = AutoConfig.from_pretrained(
-            local_source(name, cache), revision=revision or "main", trust_remote_code=False
-        )
+    source = local_source(name, cache)
+    with loading(f"model '{name}' cannot be loaded", source=source, revision=revision):
+        config = AutoConfig.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
         return sizes_of(config)
 
 

@@ -65,7 +65,7 @@ def load_tokenizer(name: str, *, revision: str | None, cache: Path) -> PreTraine
     source = local_source(name, cache)
     if Path(source).is_dir():
         read_tokenizer(Path(source), name=name)
-    with loading(f"no tokenizer for model '{name}'"):
+    with loading(f"no tokenizer for model '{name}'", source=source, revision=revision):
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
     if not isinstance(tokenizer.eos_token_id, int):
         raise no_eos(name)
