@@ -87,8 +87,7 @@ def folder(tmp_path, monkeypatch):
 def test_every_run_py_command_names_cells(command, folder):
     words = shlex.split(re.sub(r"(NAME_OR_)?FOLDER", str(folder), command).partition("run.py")[2])
     overrides = [word for word in words if word != "-m"]
-    if any("pair=smollm2" in word for word in words):
-        overrides.append(f"pair.teacher={folder}")  # the package is an extra
+    overrides += stand_ins(words, folder)
     sweep = sweep_of_overrides([*overrides, f"paths.results={folder}/results", f"paths.cache={folder}/cache"])
     assert len(sweep.cells) == num_requested(words)
     assert all((folder / "results") not in path.parents for path in folder.rglob("*")), "planning leaves no result"
@@ -108,6 +107,19 @@ def num_requested(words):
     return number
 
 
+def stand_ins(words, folder):
+    """A folder for each model of a named pair that is on a hub, or in a package that is an extra."""
+    names = [word.removeprefix("pair=") for word in words if word.startswith("pair=")]
+    given = {word.partition("=")[0] for word in words}
+    found = {}
+    for name in names:
+        values = yaml.safe_load((ROOT / f"conf/pair/{name}.yaml").read_text())
+        for file in [*(f"conf/pair/{base}.yaml" for base in values.get("defaults", ())), f"conf/pair/{name}.yaml"]:
+            found |= yaml.safe_load((ROOT / file).read_text())
+    elsewhere = [role for role in ("teacher", "student") if re.search("[/:]", str(found.get(role, "")))]
+    return [f"pair.{role}={folder}" for role in elsewhere if f"pair.{role}" not in given]
+
+
 def folders(text, folder):
     """The text with a folder in place of its placeholders."""
     return re.sub(r"(NAME_OR_)?FOLDER|\bDIR\b", str(folder), text)
@@ -124,8 +136,7 @@ def test_prose_holds_commands_and_overrides():
 def test_every_command_of_the_prose_names_cells(where, command, folder):
     words = shlex.split(folders(re.sub(r"(?<!\S)\[(.*?)\]$", r"\1", command), folder))  # [optional parts] at the end
     words = [word for word in words if word != "-m"]
-    if any("pair=smollm2" in word for word in words):
-        words.append(f"pair.teacher={folder}")  # the package is an extra
+    words += stand_ins(words, folder)
     assert sweep_of_overrides([*words, f"paths.results={folder}/results", f"paths.cache={folder}/cache"]).cells
 
 
@@ -137,6 +148,11 @@ def test_every_override_of_the_prose_composes(where, override, folder):
         ("data=", f"data.root={folder}"),
         ("data.root=", "data=jsonl"),
         ("evaluation.sets.flores200.", "evaluation=flores200"),
+        ("pair.student_dtype=", "pair.student_lora.rank=1"),
+        *((f"pair.{role}=", each) for role in ("teacher", "student") for each in ("pair=hf", "data=jsonl")),
+        ("pair.teacher=", f"pair.student={folder}"),
+        ("pair.student=", f"pair.teacher={folder}"),
+        *((f"pair.{role}=", f"data.root={folder}") for role in ("teacher", "student")),
         ("strategy.", "strategy=on_policy"),
         ("divergence.params.gjs", "divergence=gjs"),
         ("divergence.params.bdkd", "divergence=bdkd"),

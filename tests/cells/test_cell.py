@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -201,6 +201,9 @@ WITHOUT_EFFECT |= {f"plain_text.{field.name}" for field in fields(config.PlainTe
 WITHOUT_EFFECT |= {"objective.lm_kd_ratio"}
 WITHOUT_EFFECT |= {"data.template", "data.split_seed"}  # without prompt=chat, without num_train
 WITHOUT_EFFECT |= {f"corpus.{field.name}" for field in fields(config.CorpusCfg)} - {"corpus.writer", "corpus.beside"}
+WITHOUT_EFFECT |= {  # without a rank
+    f"pair.{role}_lora.{name}" for role in ("teacher", "student") for name in ("alpha", "dropout", "targets")
+}
 WITHOUT_EFFECT |= {"divergence.version"}  # of a function of one's own
 # An initial student that is selected by its loss writes no text.
 WITHOUT_EFFECT |= {f"pair.student_sft.validation.{name}" for name in ("max_new_tokens", "temperature", "seed")}
@@ -274,6 +277,13 @@ def test_a_decoding_without_a_writer_has_no_effect_and_says_so(run):
     assert cell_of(given).id == cell_of(run).id
     assert any("corpus.writer=gold" in text for text in cell_of(given).ignored)
     assert not any("corpus" in text for text in cell_of(run).ignored)
+
+
+def test_low_rank_factors_of_rank_0_have_no_effect_and_say_so(run):
+    given = set_leaf(run, "pair.student_lora.alpha", 8)
+    assert cell_of(given).id == cell_of(run).id
+    assert "pair.student_lora has no effect with pair.student_lora.rank=0" in cell_of(given).ignored
+    assert not any("lora" in text for text in cell_of(run).ignored)
 
 
 def test_plain_text_names_a_cell_with_a_pretraining_loss_and_no_other(run, tmp_path):
@@ -607,9 +617,8 @@ def test_another_student_whose_end_of_text_the_teacher_takes_is_another_teacher_
 
 
 def test_an_end_of_text_is_refused_for_a_tokenizer_that_is_trained_here(run):
-    values = {**asdict(run.pair), "eos": "teacher"}
     with pytest.raises(RequestError, match="pair.eos=teacher is for loaded tokenizers; one trained here"):
-        config.PairCfg(**values)
+        replace(run.pair, eos="teacher")
 
 
 @pytest.mark.parametrize("name", ["/nowhere/model", "./nowhere", "three/part/name", "with space"])

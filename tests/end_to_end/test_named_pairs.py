@@ -1,4 +1,4 @@
-"""Every named pair at toy size: two steps of each training, student-written text, an evaluation."""
+"""Every named pair at toy size: two steps of each training, student-written text, an evaluation, an export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from toy_pairs import TOY_PAIRS, named_pairs, toy_overrides, write_data
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from amid.cli import app as cli
 from amid.experiment import Experiment, run_task
 from amid.sweep.compose import run_of_overrides
 
@@ -31,7 +33,7 @@ def test_every_named_pair_has_a_toy() -> None:
 
 @pytest.mark.pairs
 @pytest.mark.parametrize("name", DISTINCT)
-def test_a_named_pair_trains_writes_and_is_evaluated(name: str, folder: Path) -> None:
+def test_a_named_pair_trains_writes_is_evaluated_and_exported(name: str, folder: Path) -> None:
     run = run_of_overrides(toy_overrides(name, folder))
     run_task(run)
     experiment = Experiment(run)
@@ -47,6 +49,12 @@ def test_a_named_pair_trains_writes_and_is_evaluated(name: str, folder: Path) ->
     assert type(student.config.get_text_config()) is type(TOY_PAIRS[name].student(16, 8))
     teacher = experiment.stages.model("teacher")
     assert {weight.dtype for weight in teacher.parameters()} == {torch.bfloat16}, "as every pair of this list says"
+    exported = folder / "exports" / name
+    cli.app(["export", cell.id, str(exported), "--results", str(store.root)], standalone_mode=False)
+    again = AutoModelForCausalLM.from_pretrained(exported)
+    ids = torch.tensor([AutoTokenizer.from_pretrained(exported)("How much is 3 and 4?")["input_ids"]])
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(ids).logits, student.float().eval()(ids).logits, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.kill

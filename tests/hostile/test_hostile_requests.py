@@ -39,6 +39,14 @@ REQUESTS = cases([
     ("interpolation-of-itself", "run.py 'amid.alpha=${amid.alpha}'", 2, "Recursive"),
     ("interpolation-of-no-variable", "run.py 'paths.results=${oc.env:AMID_NOWHERE}'", 2, "AMID_NOWHERE"),
     ("interpolation-resolver", "run.py 'paths.results=${nope:1}'", 2, "nope"),
+    # Memory
+    ("lora-rank-below-0", "run.py pair.student_lora.rank=-1", 2, "lora.rank must be at least 0"),
+    ("lora-alpha-0", "run.py pair.student_lora.rank=2 pair.student_lora.alpha=0", 2, "lora.alpha must be at least 1"),
+    ("lora-dropout-above-1", "run.py pair.student_lora.rank=2 pair.student_lora.dropout=2", 2, "lora.dropout"),
+    ("lora-targets-none", "run.py pair.student_lora.rank=2 pair.student_lora.targets=[]", 2, "lora.targets must name modules"),
+    ("lora-teacher-untrained", "run.py pair.teacher_lora.rank=2 pair.teacher_sft.epochs=0", 2, "pair.teacher_lora needs pair.teacher_sft.epochs"),
+    ("dtype-of-a-teacher", "run.py pair.teacher_dtype=int8", 2, ("pair.teacher_dtype 'int8' unknown", "bfloat16, float16, float32")),
+    ("dtype-of-weights-that-train", "run.py pair.student_dtype=bfloat16", 2, ("weights that stay", "train.precision")),
     # Choices
     ("choice-divergence", "run.py divergence=kll", 2, ("divergence 'kll' unknown", "did you mean 'kl'", "valid: ")),
     ("choice-pair", "run.py pair=tinyy", 2, ("pair 'tinyy' unknown", "did you mean 'tiny'")),

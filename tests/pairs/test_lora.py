@@ -2,6 +2,7 @@
 
 import copy
 
+import peft
 import pytest
 import torch
 
@@ -62,6 +63,12 @@ def test_a_folder_of_factors_gives_the_model_back(tiny_model, with_lora, tmp_pat
     assert {n for n, w in again.named_parameters() if w.requires_grad} == {
         n for n, w in with_lora.named_parameters() if w.requires_grad
     }
+
+
+def test_peft_reads_the_folder_too(tiny_model, with_lora, tmp_path):
+    save_lora(with_lora, tmp_path)
+    read = peft.PeftModel.from_pretrained(copy.deepcopy(tiny_model), tmp_path)
+    assert torch.equal(read(input_ids=IDS).logits, logits(with_lora))
 
 
 def test_factors_of_another_shape_are_refused(tiny_model, with_lora, tmp_path):

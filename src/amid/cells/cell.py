@@ -18,7 +18,7 @@ from amid.cells.objective import objective_identity, reads_teacher
 from amid.cells.optimisation import ignored_optimisation, optimisation_identity
 from amid.cells.plain_text import plain_text_identity
 from amid.cells.stage import Stage, stages_of
-from amid.config import OF_ADVANTAGES, STRATEGY_OPTIONS, CorpusCfg, PolicyGradientTermCfg, RunCfg
+from amid.config import OF_ADVANTAGES, STRATEGY_OPTIONS, CorpusCfg, LoraCfg, PolicyGradientTermCfg, RunCfg
 from amid.digests.fingerprint import FileDigests, value_digest
 
 # The nodes of RunCfg: those that decide the weights, and those that do not (a test fails for a node in neither).
@@ -77,6 +77,10 @@ def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
     compat, drops = _compat_identity(run), student_drops(run.pair) or any(term.kind == "max" for term in run.terms)
     if not run.corpus.is_written and run.corpus != CorpusCfg():
         ignored.append("corpus: its decoding and seed have no effect with corpus.writer=gold")
+    for name in ("teacher_lora", "student_lora"):
+        lora = getattr(run.pair, name)
+        if not lora.rank and lora != LoraCfg():
+            ignored.append(f"pair.{name} has no effect with pair.{name}.rank=0")
     values: dict[str, Any] = {
         "cell_version": CELL_VERSION,
         # Without a term that reads it the teacher has no say, unless it writes; as origin it is part of student_init.

@@ -6,17 +6,14 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.data.tokenise import eos_id
 from amid.generation.engine import eos_ids_of
 from amid.pairs import has_lora, merge_lora, save_model
 from amid.pairs.loading import quiet_loading
-from amid.pairs.lora import WEIGHTS
 
 ADAPTER_CONFIG = "adapter_config.json"
-PEFT_PREFIX = "base_model.model."
 
 
 def make_whole(model: PreTrainedModel, *, dtype: str) -> None:
@@ -34,8 +31,6 @@ def write_adapter(
 ) -> None:
     """Writes the low-rank factors as peft does, with the name of the model they are added to, and the tokenizer."""
     save_model(model, tokenizer, folder)
-    weights = load_file(folder / WEIGHTS)  # named as in the model itself; peft reads them by names in its wrapper
-    save_file({f"{PEFT_PREFIX}{name}": weight for name, weight in weights.items()}, folder / WEIGHTS)
     path = folder / ADAPTER_CONFIG
     config = json.loads(path.read_text())
     config |= {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}

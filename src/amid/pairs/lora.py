@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # peft takes more than a second to import: where it is used, 
     from peft.tuners.lora import LoraLayer
 
 WEIGHTS = "adapter_model.safetensors"  # as peft names it
+_PREFIX = "base_model.model."  # of names in peft's wrapper, by which it reads a file
 
 
 def add_lora(model: PreTrainedModel, lora: LoraCfg, *, seed: int) -> None:
@@ -69,7 +70,7 @@ def save_lora(model: PreTrainedModel, folder: Path) -> None:
     config = next(iter(getattr(model, "peft_config").values()))  # noqa: B009  # set by peft, on a class of transformers
     config.save_pretrained(folder)
     weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS)
+    save_file({f"{_PREFIX}{name}": weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS)
 
 
 def load_lora(model: PreTrainedModel, folder: Path) -> None:
@@ -81,7 +82,7 @@ def load_lora(model: PreTrainedModel, folder: Path) -> None:
 
     config = peft.LoraConfig.from_pretrained(str(folder))
     _inject(model, config)
-    weights = load_file(folder / WEIGHTS)
+    weights = {name.removeprefix(_PREFIX): weight for name, weight in load_file(folder / WEIGHTS).items()}
     expected = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     if {name: weight.shape for name, weight in weights.items()} != {n: w.shape for n, w in expected.items()}:
         raise RequestError(f"{folder / WEIGHTS} holds low-rank factors of another model")
