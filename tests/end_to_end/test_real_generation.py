@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from amid.config import SMOLLM2_PACKAGE
+from amid.data.encoding import encode
 from amid.data.prompt import render_prompt
 from amid.data.records import read_jsonl
-from amid.data.tokenise import encode, eos_id
+from amid.data.tokenise import eos_id
 from amid.generation.decoding import Decoding
 from amid.generation.engine import generate
 from amid.generation.sampler import History, Sampler

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from amid.config import DataCfg
-from amid.digests.fingerprint import FileDigests
+from amid.data.chat_templates import template_text
+from amid.digests.fingerprint import FileDigests, value_digest
 from amid.errors import RequestError
 
 
@@ -58,5 +59,14 @@ def _later_fields(data: DataCfg) -> dict[str, Any]:
         used = {name: text for name, text in data.labels.items() if f"{{{name}}}" in (data.template or "")}
         values |= {"prompt": data.prompt, "template": data.template, "labels": used}
     renamed = {ours: theirs for ours, theirs in data.fields.items() if ours != theirs}
-    found = {"fields": renamed, "stop": list(data.stop), "split_seed": data.split_seed}
+    template = data.chat_template
+    found: dict[str, Any] = {
+        "fields": renamed,
+        "stop": list(data.stop),
+        "split_seed": data.split_seed,
+        "format": None if data.format == "instruction" else data.format,
+        "system": data.system,
+        "chat_template": None if template is None else value_digest(template_text(template, key="data.chat_template")),
+        "turns": None if data.turns == "all" else data.turns,
+    }
     return values | {name: value for name, value in found.items() if value not in ({}, [], None)}

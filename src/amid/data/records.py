@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from amid.config import DataCfg
+from amid.data.turns import Turn, answers_in, turns_of
 from amid.errors import RequestError
-
-NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Record:
     """One instruction with its optional input and one or more reference outputs; the first is the training target.
 
-    prompt: the whole prompt where the file of an evaluation set holds it already rendered.
+    prompt: the whole prompt where the file holds it. turns: the conversation where it holds one, with an empty
+    instruction. num_given: first turns that belong to the prompt, so that none of them is an answer.
+    where: the record's place in its file, for messages.
     """
 
     id: str
@@ -27,37 +28,68 @@ class Record:
     input: str
     outputs: tuple[str, ...]
     prompt: str | None = None
+    turns: tuple[Turn, ...] = ()
+    num_given: int = 0
+    where: str = dataclasses.field(default="", compare=False)
 
 
-def read_jsonl(path: Path, *, fields: Mapping[str, str] = NO_FIELDS, templated: bool = False) -> list[Record]:
-    """The records of a JSONL file: one object per line with instruction, input (optional) and output.
+@dataclass(frozen=True)
+class Form:
+    """What the objects of a file hold: a key of FIELDS_OF_FORMAT, and our field -> the file's name for it.
 
-    `output` is a text or a list of reference texts; `id` is optional and defaults to the line's number.
-    fields: our field -> the file's name for it. templated: a template asks, which may need no instruction.
+    templated: a template asks, which may need no instruction. chat: a prompt and its completion are turns.
+    """
+
+    format: str = "instruction"
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    templated: bool = False
+    chat: bool = False
+
+    def name_of(self, field: str) -> str:
+        """What the file calls one of our fields."""
+        return self.fields.get(field, field)
+
+
+INSTRUCTIONS = Form()
+
+
+def read_jsonl(path: Path, form: Form = INSTRUCTIONS) -> list[Record]:
+    """The records of a JSONL file: one object per line with the fields of its form.
+
+    Of an instruction `output` is a text or a list of reference texts; `id` is optional, by default the line's number.
     Raises RequestError naming file and line for the first record that is not of this form.
     """
-    records = []
-    for number, where, item in read_objects(path):
-        named = _renamed(item, fields, where=where)
-        if templated:
-            named.setdefault("instruction", "")
-        records.append(_record(named, where=where, number=number))
-    return records
+    return [record_of(item, form, where=where, number=number) for number, where, item in read_objects(path)]
 
 
-def read_evaluation_jsonl(path: Path, *, fields: Mapping[str, str], filter_by: Mapping[str, Any]) -> list[Record]:
+def record_of(item: Mapping[str, Any], form: Form, *, where: str, number: int) -> Record:
+    """The record that an object holds. Raises RequestError, naming the place, for one that is not of this form."""
+    named = _renamed(item, form.fields, where=where)
+    if form.format == "messages":
+        return _conversation(named, form, where=where, number=number)
+    if form.format == "prompt_completion":
+        return _completion(named, form, where=where, number=number)
+    if form.templated:
+        named.setdefault("instruction", "")
+    return _record(named, where=where, number=number)
+
+
+def read_evaluation_jsonl(path: Path, form: Form, *, filter_by: Mapping[str, Any]) -> list[Record]:
     """The records of an evaluation file: as `read_jsonl`, or with the field `prompt` of the published MiniLLM files.
 
-    `prompt` is a rendered prompt, in which a literal <n> stands for a line feed; instruction and input may be missing
-    beside it. fields: our field -> the file's name for it. filter_by: field -> the value of the records that are kept;
-    a record without the field is kept.
+    `prompt`, of instructions, is a rendered prompt, in which a literal <n> stands for a line feed; instruction and
+    input may be missing beside it. filter_by: field -> the value of the records that are kept; a record without the
+    field is kept.
     Raises RequestError as `read_jsonl`, and if no record is left.
     """
     records = []
     for number, where, item in read_objects(path):
         if any(field in item and item[field] != value for field, value in filter_by.items()):
             continue
-        named = _renamed(item, fields, where=where)
+        if form.format != "instruction":
+            records.append(record_of(item, form, where=where, number=number))
+            continue
+        named = _renamed(item, form.fields, where=where)
         prompt = _text(named, "prompt", where).replace("<n>", "\n") or None
         # What the prompt is made of may be missing: it is there already, or the set's template asks for less.
         named.setdefault("instruction", "")
@@ -134,6 +166,61 @@ def _record(item: Mapping[str, Any], *, where: str, number: int, prompt: str | N
     if not outputs or not all(isinstance(text, str) for text in outputs):
         raise RequestError(f"{where}: field 'output' must be a text or a non-empty list of texts")
     return Record(str(item.get("id", number)), instruction, text_input, tuple(outputs), prompt)
+
+
+def _conversation(item: Mapping[str, Any], form: Form, *, where: str, number: int) -> Record:
+    turns = turns_of(_needed(item, "messages", form, where), field=form.name_of("messages"), where=where)
+    return _in_turns(item, turns, where=where, number=number)
+
+
+def _completion(item: Mapping[str, Any], form: Form, *, where: str, number: int) -> Record:
+    """A record of a prompt and its completion: two lists of messages, or two texts, in a chat of one turn each."""
+    values = {name: _needed(item, name, form, where) for name in ("prompt", "completion")}
+    kinds = {name: type(value).__name__ for name, value in values.items()}
+    if len(set(kinds.values())) > 1 or not isinstance(values["prompt"], (str, list)):
+        raise RequestError(
+            f"{where}: '{form.name_of('prompt')}' and '{form.name_of('completion')}' must be two texts or two lists of "
+            f"messages, got {kinds['prompt']} and {kinds['completion']}"
+        )
+    if isinstance(values["prompt"], str):
+        if not values["prompt"].strip():
+            raise RequestError(f"{where}: the prompt is empty")
+        if not form.chat:
+            texts = (values["completion"],)
+            return Record(str(item.get("id", number)), "", "", texts, prompt=values["prompt"], where=where)
+        prompt, completion = (Turn("user", values["prompt"]),), (Turn("assistant", values["completion"]),)
+        return _in_turns(item, (*prompt, *completion), where=where, number=number, num_given=1)
+    if not form.chat:
+        raise RequestError(
+            f"{where}: '{form.name_of('prompt')}' is a list of messages; prompt=chat beside format=prompt_completion "
+            "puts it into the chat template"
+        )
+    given, follows = (turns_of(value, field=form.name_of(name), where=where) for name, value in values.items())
+    if follows[0].role != "assistant" or given[-1].role == "assistant":
+        raise RequestError(
+            f"{where}: '{form.name_of('completion')}' must begin with the assistant's answer to "
+            f"'{form.name_of('prompt')}'"
+        )
+    return _in_turns(item, (*given, *follows), where=where, number=number, num_given=len(given))
+
+
+def _in_turns(
+    item: Mapping[str, Any], turns: tuple[Turn, ...], *, where: str, number: int, num_given: int = 0
+) -> Record:
+    answers = answers_in(turns)
+    if not answers:
+        raise RequestError(f"{where}: no message of the assistant answers a user's, so that there is nothing to learn")
+    outputs = (turns[answers[-1]].content,)
+    return Record(str(item.get("id", number)), "", "", outputs, turns=turns, num_given=num_given, where=where)
+
+
+def _needed(item: Mapping[str, Any], field: str, form: Form, where: str) -> Any:
+    if field not in item:
+        raise RequestError(
+            f"{where}: field '{field}' is missing; found: {', '.join(sorted(item)) or 'none'} (format={form.format}; "
+            f"fields.{field}=NAME says what it is called)"
+        )
+    return item[field]
 
 
 def _text(item: Mapping[str, Any], field: str, where: str) -> str:

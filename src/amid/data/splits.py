@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from amid.config import DataCfg
-from amid.data.prompt import asking_of
+from amid.data.prompt import asking_of, form_of
 from amid.data.records import Record, read_jsonl, toy_records
 from amid.errors import RequestError
 
@@ -49,7 +49,7 @@ def drawn(num_records: int, number: int | None, *, seed: int | None) -> list[int
 def _file_records(data: DataCfg, name: str) -> list[Record]:
     assert data.root is not None
     path, asking = Path(data.root) / name, asking_of(data)
-    records = read_jsonl(path, fields=data.fields, templated=asking.template is not None)
+    records = read_jsonl(path, form_of(data))
     for record in records:
         asking.check(record, noun="data", path=path)
     return records

@@ -20,7 +20,7 @@ from amid.data.plain_text import check_enough_chunks, chunks_of
 from amid.data.prompt import TEMPLATE_PIECES, asking_of
 from amid.data.records import Record
 from amid.data.splits import drawn, training_records
-from amid.data.tokenise import check_enough, prompt_texts, tokenizer_texts
+from amid.data.tokenise import check_enough, record_texts, tokenizer_texts
 from amid.errors import RequestError
 from amid.evaluation.prompts import check_sets
 from amid.evaluation.protocol import set_protocols
@@ -107,19 +107,20 @@ def _tokenizers(run: RunCfg, records: Sequence[Record], folder: Path | None) -> 
     if pair.tokenizer_vocab_size is None:
         teacher, student = load_tokenizers(pair, cache=Path(run.paths.cache))
         first, asking = records[:RECORDS_COMPARED], asking_of(run.data)
-        prompts, others = (prompt_texts(first, tokenizer, asking=asking) for tokenizer in (teacher, student))
-        if prompts != others:
+        texts, others = (record_texts(first, tokenizer, asking=asking) for tokenizer in (teacher, student))
+        if texts != others:
+            way_out = "data.chat_template=NAME" if asking.in_turns else "data.prompt=alpaca data.template=null"
             raise RequestError(
                 f"teacher '{pair.teacher}' and student '{pair.student}' put a chat into different templates, and "
                 "distillation reads one text with both: give the student's folder the teacher's chat template, or take "
-                "it away, or set data.prompt=alpaca data.template=null"
+                f"it away, or set {way_out}"
             )
         check_one_tokenizer(
             teacher,
             student,
             names=(pair.teacher, pair.student),
             vocab_policy=pair.vocab_policy,
-            texts=[f"{prompt}{record.outputs[0]}" for prompt, record in zip(prompts, first, strict=True)],
+            texts=[f"{prompt}{response}" for prompt, response in texts],
         )
         return {"teacher": teacher, "student": student}
     if folder is not None:
