@@ -65,7 +65,7 @@ TORCH_FREE = (
     "evaluation.fetch",
 )
 # The files of torch-free rooms that are imported when their verb runs, and not before.
-LATE = {"cli.model_evaluation", "cli.__main__", "sweep.trials"}
+LATE = {"cli.data_view", "cli.model_evaluation", "cli.__main__", "sweep.trials"}
 PACKAGE_FACE = {"core", "training"}
 # Who may read the whole of a run's configuration; everyone else is given the nodes or objects that they use.
 READS_THE_RUN = {"config", "cells", "store", "sweep", "experiment", "cli"}

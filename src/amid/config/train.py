@@ -88,7 +88,7 @@ class DataCfg:
         elif self.fields:
             raise RequestError("data.fields is for data.source=jsonl: the toy corpus has no files")
         elif self.format != "instruction":
-            raise RequestError(f"data.format={self.format} is for files: the toy corpus has instructions")
+            raise RequestError(f"data.format={self.format} is for files; the toy corpus has instructions")
         elif None in (self.num_records, self.num_dev, self.num_eval):
             raise RequestError("data.num_records, data.num_dev and data.num_eval must be numbers for data.source=toy")
 

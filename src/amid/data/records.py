@@ -64,11 +64,11 @@ def read_jsonl(path: Path, form: Form = INSTRUCTIONS) -> list[Record]:
 
 def record_of(item: Mapping[str, Any], form: Form, *, where: str, number: int) -> Record:
     """The record that an object holds. Raises RequestError, naming the place, for one that is not of this form."""
+    if form.format != "instruction":
+        renamed = {ours: theirs for ours, theirs in form.fields.items() if ours != theirs}
+        read = _conversation if form.format == "messages" else _completion
+        return read(_renamed(item, renamed, where=where), form, where=where, number=number)
     named = _renamed(item, form.fields, where=where)
-    if form.format == "messages":
-        return _conversation(named, form, where=where, number=number)
-    if form.format == "prompt_completion":
-        return _completion(named, form, where=where, number=number)
     if form.templated:
         named.setdefault("instruction", "")
     return _record(named, where=where, number=number)
@@ -165,7 +165,7 @@ def _record(item: Mapping[str, Any], *, where: str, number: int, prompt: str | N
     outputs = output if isinstance(output, list) else [output]
     if not outputs or not all(isinstance(text, str) for text in outputs):
         raise RequestError(f"{where}: field 'output' must be a text or a non-empty list of texts")
-    return Record(str(item.get("id", number)), instruction, text_input, tuple(outputs), prompt)
+    return Record(str(item.get("id", number)), instruction, text_input, tuple(outputs), prompt, where=where)
 
 
 def _conversation(item: Mapping[str, Any], form: Form, *, where: str, number: int) -> Record:

@@ -70,8 +70,8 @@ def try_pair(
     with_weights: load every model too, as the run would.
     """
     records, dev = training_records(run.data)
-    tokenizers = _tokenizers(run, records, tokenizer_folder)
-    sizes: dict[Role, Sizes] = {role: _sizes(run, role, tokenizers[role]) for role in ROLES}
+    tokenizers = tokenizers_of(run, records, tokenizer_folder)
+    sizes: dict[Role, Sizes] = {role: sizes_of_role(run, role, tokenizers[role]) for role in ROLES}
     for role in ROLES:
         name = _source(run, role)
         check_fits(largest_ordinary(tokenizers[role]), vocab_size=sizes[role].vocab_size, name=name)
@@ -102,7 +102,11 @@ def try_pair(
         _try_models(run)
 
 
-def _tokenizers(run: RunCfg, records: Sequence[Record], folder: Path | None) -> dict[Role, PreTrainedTokenizerBase]:
+def tokenizers_of(run: RunCfg, records: Sequence[Record], folder: Path | None) -> dict[Role, PreTrainedTokenizerBase]:
+    """The tokenizers of a pair, which read the first records alike; trained on all, where the pair's own is not there.
+
+    folder: of the tokenizer that was trained for it. Raises RequestError for two that are not one.
+    """
     pair = run.pair
     if pair.tokenizer_vocab_size is None:
         teacher, student = load_tokenizers(pair, cache=Path(run.paths.cache))
@@ -133,7 +137,7 @@ def _tokenizers(run: RunCfg, records: Sequence[Record], folder: Path | None) -> 
     return {"teacher": trained, "student": trained}
 
 
-def _sizes(run: RunCfg, role: Role, tokenizer: PreTrainedTokenizerBase) -> Sizes:
+def sizes_of_role(run: RunCfg, role: Role, tokenizer: PreTrainedTokenizerBase) -> Sizes:
     """The sizes of a model before layers are taken out of it; raises RequestError for layers that it does not have."""
     pair, source = run.pair, _source(run, role)
     arch = getattr(pair, f"{role if getattr(pair, role) != TEACHER else 'teacher'}_arch")
