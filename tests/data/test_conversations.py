@@ -28,7 +28,8 @@ from amid.data.conversations import ChatTemplate
 from amid.data.encoding import encode
 from amid.data.loader import validation_batches
 from amid.data.prompt import Asking
-from amid.data.records import Form, Record, read_jsonl
+from amid.data.records import Form, Record, records_of
+from amid.data.rows import read_rows
 from amid.data.tokenise import Counts, Example, tokenise_records, within_vocabulary
 from amid.data.turns import Turn
 from amid.errors import RequestError
@@ -251,7 +252,7 @@ def test_a_greeting_of_the_assistant_is_read_and_not_learnt():
 def read(tmp_path, *objects, **form):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in objects))
-    return read_jsonl(path, Form(**form))
+    return records_of(read_rows(path), Form(**form))
 
 
 SAID = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]

@@ -147,6 +147,8 @@ def tree(folder: Path) -> dict[str, str]:
 def prepare(folder: Path) -> None:
     """Makes a folder `data` with enough good records for a run, and a folder that is no model."""
     (folder / "data").mkdir()
+    (folder / "data" / "torn.parquet").write_bytes(b"PAR1")
+    (folder / "data" / "torn.csv").write_text("instruction,output\nSay hi.\n")
     (folder / "empty.jinja").mkdir()
     for name, number in (("train", 40), ("dev", 4), ("test", 4)):
         (folder / "data" / f"{name}.jsonl").write_text(RECORD * number)

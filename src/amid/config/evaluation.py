@@ -18,7 +18,7 @@ from amid.config.train import PRECISIONS
 from amid.errors import RequestError, unknown_name
 from amid.metrics import METRICS
 
-EVALUATION_SOURCES = ("file", "toy")
+EVALUATION_SOURCES = ("file", "toy", "hub")
 GENERATION_PRECISIONS = (*PRECISIONS, "bf16-true")
 # What a set says of its decoding, and `evaluation` may say for all sets at once.
 DECODING_KEYS = ("max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size")
@@ -51,8 +51,8 @@ class EvaluationSetCfg:
     It is complete by itself: beside other sets it is asked and answered as alone.
     """
 
-    source: str = "file"  # file: JSONL on disk; toy: a split of the generated corpus
-    split: str | None = None  # toy: which split of the corpus
+    source: str = "file"  # file: JSONL, parquet or CSV on disk; toy, hub: a split of the data
+    split: str | None = None  # toy: which split of the corpus; hub: of data.hub
     files: list[str] = field(default_factory=list)  # file: the first of these that exists, below one of the roots
     hub: HubCfg | None = None  # file: where `amid fetch` gets it, null = nowhere
     sha256: str | None = None  # of the canonical [prompt, references] pairs; another text is warned of
@@ -81,9 +81,9 @@ class EvaluationSetCfg:
         one_of("evaluation set source", self.source, EVALUATION_SOURCES)
         if self.source == "file" and not self.files:
             raise RequestError("evaluation.sets.NAME: an evaluation set with source=file needs files=[FILE]")
-        if (self.source == "toy") != (self.split is not None):
+        if (self.source == "file") == (self.split is not None):
             raise RequestError(
-                "evaluation.sets.NAME.split goes with source=toy, and only with it: a file is a split already"
+                "evaluation.sets.NAME.split goes with source=toy or hub, and only with it: a file is a split already"
             )
         for name, low in (
             ("num_examples", 2),  # self-BLEU compares responses

@@ -11,7 +11,7 @@ from amid.config.checks import at_least, not_empty, one_of, within
 from amid.config.names import expanded
 from amid.errors import RequestError
 
-DATA_SOURCES = ("toy", "jsonl")
+DATA_SOURCES = ("toy", "jsonl", "files", "hub")
 PRECISIONS = ("32-true", "bf16-mixed")
 SELECTIONS = ("rouge_l", "loss")
 LR_SCHEDULES = ("cosine", "linear", "constant")
@@ -19,19 +19,22 @@ LR_SCHEDULES = ("cosine", "linear", "constant")
 
 @dataclass
 class DataCfg:
-    """The training data: a generated toy corpus, or JSONL files of instructions, messages or prompts (docs/data.md)."""
+    """The training data: a generated toy corpus, or files of instructions, messages or prompts (docs/data.md)."""
 
-    source: str = MISSING  # toy | jsonl
-    root: str | None = None  # jsonl: the folder of the files
-    train: str | None = None  # jsonl: file of training records, relative to root
-    dev: str | None = None  # jsonl: file of validation records; null = num_dev of the training file validate instead
+    source: str = MISSING  # toy | jsonl | files (JSONL, parquet or CSV by their names) | hub
+    root: str | None = None  # files: their folder
+    train: str | None = None  # file of training records, relative to root; hub: the split
+    dev: str | None = None  # of validation records, as train; null = num_dev of the training records validate instead
+    hub: str | None = None  # hub: the data set, OWNER/NAME, or a folder that the package datasets reads
+    hub_config: str | None = None  # hub: its configuration, null = its default
+    hub_revision: str | None = None  # hub: commit, tag or branch
     # What an object of a file holds: instruction (and input, output), messages, or prompt_completion
     format: str = "instruction"
-    fields: dict[str, str] = field(default_factory=dict)  # jsonl: our field, such as instruction -> the files'
+    fields: dict[str, str] = field(default_factory=dict)  # our field, such as instruction -> theirs
     seed: int = 0  # toy: of the generator
     num_records: int | None = None  # toy: training records made
     num_train: int | None = None  # first training records that a cell trains on, null = all; stages choose their own
-    num_dev: int | None = None  # validation records, toy: made; jsonl: first ones used, null = all
+    num_dev: int | None = None  # validation records, toy: made; of files: first ones used, null = all
     # Draws num_train of the training records, and num_dev where there is no dev file; null = the first ones
     split_seed: int | None = None
     num_eval: int | None = None  # records per evaluation set, toy: made; jsonl: first ones used, null = all
@@ -72,10 +75,15 @@ class DataCfg:
             raise RequestError(
                 f"data.max_tokens must exceed data.max_prompt_tokens ({self.max_prompt_tokens}), got {self.max_tokens}"
             )
-        if self.source == "jsonl":
-            for name in ("root", "train"):
+        for name in ("hub", "hub_config", "hub_revision"):
+            not_empty(f"data.{name}", getattr(self, name))
+            if getattr(self, name) is not None and self.source != "hub":
+                raise RequestError(f"data.{name} is for data.source=hub, got {self.source}")
+        if self.source != "toy":
+            for name in ("hub" if self.source == "hub" else "root", "train"):
                 if getattr(self, name) is None:
-                    raise RequestError(f"data.{name} is needed for data.source=jsonl (a folder of JSONL files)")
+                    what = "a data set and its split" if self.source == "hub" else "a folder and a file in it"
+                    raise RequestError(f"data.{name} is needed for data.source={self.source} ({what})")
             if self.dev is None and self.num_dev is None:
                 raise RequestError(
                     "data.dev names the file of validation records; without one, data.num_dev says how many training "
@@ -86,7 +94,7 @@ class DataCfg:
             if self.num_records is not None:
                 raise RequestError("data.num_records is for data.source=toy; data.num_train takes a part of a file")
         elif self.fields:
-            raise RequestError("data.fields is for data.source=jsonl: the toy corpus has no files")
+            raise RequestError("data.fields is for data.source=jsonl, files or hub: the toy corpus has no files")
         elif self.format != "instruction":
             raise RequestError(f"data.format={self.format} is for files; the toy corpus has instructions")
         elif None in (self.num_records, self.num_dev, self.num_eval):

@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 
 from amid.config import DataCfg, EvaluationCfg, EvaluationSetCfg
+from amid.data.hub import split_of
 from amid.data.prompt import Question, asking_of, form_of, name_of_set
-from amid.data.records import Record, read_evaluation_jsonl, toy_records
+from amid.data.records import Record, evaluation_records, toy_records
+from amid.data.rows import read_rows
 from amid.digests.fingerprint import value_digest
 from amid.errors import RequestError, unknown_name
 
@@ -54,7 +56,7 @@ def evaluation_sets(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, Evalu
     roots = search_roots(data, evaluation)
     sets = {}
     for name, declared in evaluation.sets.items():
-        records = _toy_split(data, declared) if declared.source == "toy" else _file_records(name, declared, roots)
+        records = _records(name, declared, data, roots)
         whole = evaluation_set(records, declared, name=name)
         if declared.sha256 is not None and whole.digest != declared.sha256:
             _warn_of_other_text(name, whole.digest, declared.sha256)
@@ -121,9 +123,28 @@ def find_file(name: str, declared: EvaluationSetCfg, roots: Sequence[Path]) -> P
     raise RequestError(f"evaluation set '{name}': no file {' or '.join(declared.files)} in {where}; {how}")
 
 
+def _records(name: str, declared: EvaluationSetCfg, data: DataCfg, roots: Sequence[Path]) -> list[Record]:
+    if declared.source == "toy":
+        return _toy_split(data, declared)
+    if declared.source == "hub":
+        return _hub_split(name, data, declared)
+    return _file_records(name, declared, roots)
+
+
+def _hub_split(name: str, data: DataCfg, declared: EvaluationSetCfg) -> list[Record]:
+    if data.source != "hub":
+        raise RequestError(f"evaluation set '{name}' is a split of data.hub; it needs data=hub, got {data.source}")
+    split = split_of(data, str(declared.split))
+    return evaluation_records(
+        split.rows(), form_of(declared), filter_by=declared.filter, place=f"evaluation set '{name}'"
+    )[: declared.num_examples]
+
+
 def _file_records(name: str, declared: EvaluationSetCfg, roots: Sequence[Path]) -> list[Record]:
     path = find_file(name, declared, roots)
-    records = read_evaluation_jsonl(path, form_of(declared), filter_by=declared.filter)[: declared.num_examples]
+    records = evaluation_records(
+        read_rows(path), form_of(declared), filter_by=declared.filter, place=f"data file {path}"
+    )[: declared.num_examples]
     asking = asking_of(declared, node=name_of_set(name)[1])
     for record in records:
         asking.check(record, noun=f"evaluation set '{name}'", path=path)

@@ -1,15 +1,14 @@
-"""Instruction records, read from JSONL files or drawn from the toy generator. No torch here."""
+"""Records: what the rows of files hold, or the toy generator draws. No torch here."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from amid.config import DataCfg
+from amid.data.rows import Row
 from amid.data.turns import Turn, answers_in, turns_of
 from amid.errors import RequestError
 
@@ -53,13 +52,13 @@ class Form:
 INSTRUCTIONS = Form()
 
 
-def read_jsonl(path: Path, form: Form = INSTRUCTIONS) -> list[Record]:
-    """The records of a JSONL file: one object per line with the fields of its form.
+def records_of(rows: Iterable[Row], form: Form = INSTRUCTIONS) -> list[Record]:
+    """The records of rows, such as those of a file: one object each with the fields of its form.
 
-    Of an instruction `output` is a text or a list of reference texts; `id` is optional, by default the line's number.
+    Of an instruction `output` is a text or a list of reference texts; `id` is optional, by default the row's number.
     Raises RequestError naming file and line for the first record that is not of this form.
     """
-    return [record_of(item, form, where=where, number=number) for number, where, item in read_objects(path)]
+    return [record_of(item, form, where=where, number=number) for number, where, item in rows]
 
 
 def record_of(item: Mapping[str, Any], form: Form, *, where: str, number: int) -> Record:
@@ -74,16 +73,16 @@ def record_of(item: Mapping[str, Any], form: Form, *, where: str, number: int) -
     return _record(named, where=where, number=number)
 
 
-def read_evaluation_jsonl(path: Path, form: Form, *, filter_by: Mapping[str, Any]) -> list[Record]:
-    """The records of an evaluation file: as `read_jsonl`, or with the field `prompt` of the published MiniLLM files.
+def evaluation_records(rows: Iterable[Row], form: Form, *, filter_by: Mapping[str, Any], place: object) -> list[Record]:
+    """The records of an evaluation set's rows: as `records_of`, or with the `prompt` of MiniLLM's published files.
 
     `prompt`, of instructions, is a rendered prompt, in which a literal <n> stands for a line feed; instruction and
     input may be missing beside it. filter_by: field -> the value of the records that are kept; a record without the
-    field is kept.
-    Raises RequestError as `read_jsonl`, and if no record is left.
+    field is kept. place: of the rows, for messages.
+    Raises RequestError as `records_of`, and if no record is left.
     """
     records = []
-    for number, where, item in read_objects(path):
+    for number, where, item in rows:
         if any(field in item and item[field] != value for field, value in filter_by.items()):
             continue
         if form.format != "instruction":
@@ -95,55 +94,8 @@ def read_evaluation_jsonl(path: Path, form: Form, *, filter_by: Mapping[str, Any
         named.setdefault("instruction", "")
         records.append(_record(named, where=where, number=number, prompt=prompt))
     if not records:
-        raise RequestError(f"data file {path} holds no record with {dict(filter_by)}")
+        raise RequestError(f"{place} holds no record with {dict(filter_by)}")
     return records
-
-
-def read_objects(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """(line number, "file:line", object) of every line of a JSONL file that is not blank.
-
-    Raises RequestError for a file that is missing, unreadable or empty, and for a line that is no object.
-    """
-    try:
-        # Read as bytes and split at line feeds only: other separators may stand inside a text.
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        raise RequestError(f"no data file {path}") from None
-    except OSError as err:
-        raise RequestError(f"data file {path} cannot be read: {err.strerror}") from err
-    if not any(line.strip() for line in lines):
-        raise RequestError(f"data file {path} holds no record")
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            where = f"{path}:{number}"
-            yield number, where, _object(line, where=where)
-
-
-def _object(line: bytes, *, where: str) -> dict[str, Any]:
-    try:
-        item = json.loads(line)
-    except ValueError as err:
-        raise RequestError(f"{where}: not a JSON object ({err})") from err
-    except RecursionError:
-        raise RequestError(f"{where}: not a JSON object of records (nested too deeply)") from None
-    if not isinstance(item, dict):
-        raise RequestError(f"{where}: a JSON object is needed, got {type(item).__name__}")
-    if b"\\ud" in line or b"\\uD" in line or b"\xed" in line:  # how half a character is written, as escape or raw
-        _check_characters(item, where=where)
-    return item
-
-
-def _check_characters(item: Mapping[str, Any], *, where: str) -> None:
-    """Raises RequestError for a text with half of a surrogate pair, which no tokenizer can read."""
-    for field, value in item.items():
-        try:
-            json.dumps([field, value], ensure_ascii=False).encode()
-        except UnicodeEncodeError as err:
-            code = f"\\u{ord(err.object[err.start]):04x}"
-            raise RequestError(
-                f"{where}: field '{field}' holds {code}, half of a surrogate pair and no character; write the pair or "
-                "the character itself"
-            ) from None
 
 
 def _renamed(item: Mapping[str, Any], fields: Mapping[str, str], *, where: str) -> dict[str, Any]:
