@@ -13,7 +13,8 @@ from pathlib import Path
 
 from amid.config import SMOLLM2_PACKAGE
 from amid.data.loader import epoch_batches
-from amid.data.records import read_jsonl
+from amid.data.records import records_of
+from amid.data.rows import read_rows
 from amid.data.tokenise import tokenise_records
 from amid.pairs import load_tokenizer
 
@@ -41,7 +42,11 @@ def main() -> None:
     folder = parser.parse_args().folder
     tokenizer = load_tokenizer(SMOLLM2_PACKAGE, revision=None, cache=Path.home() / ".cache" / "amid")
     examples = tokenise_records(
-        read_jsonl(folder / "train.jsonl"), tokenizer, max_prompt_tokens=256, max_tokens=512, truncate_prompt=False
+        records_of(read_rows(folder / "train.jsonl")),
+        tokenizer,
+        max_prompt_tokens=256,
+        max_tokens=512,
+        truncate_prompt=False,
     )
     lengths, responses = [len(each) for each in examples], [len(each.response_ids) for each in examples]
     of_all = [sum(n for n in responses if low <= n < high) / sum(responses) for _, low, high in BINS]

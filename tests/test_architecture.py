@@ -48,7 +48,11 @@ TORCH_FREE = (
     "reports",
     "sweep",
     "cli",
+    "data.chat_templates",
+    "data.hub",
     "data.records",
+    "data.rows",
+    "data.turns",
     "data.prompt",
     "data.splits",
     "data.evaluation_sets",
@@ -70,7 +74,7 @@ TORCH_FREE = (
     "export.results",
 )
 # The files of torch-free rooms that are imported when their verb runs, and not before.
-LATE = {"cli.cell_export", "cli.model_evaluation", "cli.__main__", "sweep.trials"}
+LATE = {"cli.cell_export", "cli.data_view", "cli.model_evaluation", "cli.__main__", "sweep.trials"}
 PACKAGE_FACE = {"core", "training"}
 # Who may read the whole of a run's configuration; everyone else is given the nodes or objects that they use.
 READS_THE_RUN = {"config", "cells", "store", "sweep", "experiment", "cli"}

@@ -6,8 +6,10 @@ import re
 import shlex
 from dataclasses import fields
 
+import pyarrow
 import pytest
 import yaml
+from pyarrow import parquet
 from typer.main import get_command
 
 from amid.cli.app import app
@@ -56,6 +58,8 @@ OVERRIDES = [
 ]
 
 
+# Evaluation sets that are `jsonl` for other rows
+BESIDE_THE_DATA = ("csv", "hub", "messages", "parquet", "prompt_completion")
 # The modules that a page has its reader write: file name -> text.
 MODULES = {
     name: text
@@ -70,13 +74,20 @@ def folder(tmp_path, monkeypatch):
     for name, text in MODULES.items():
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    record = '{"instruction": "Say hi.", "input": "", "output": "Hi there."}\n'
+    said = {"prompt": "Hi.", "completion": "Hi there.", "instruction": "Say hi.", "input": "", "output": "Hi there."}
+    said["messages"] = [{"role": role, "content": "Hi."} for role in ("user", "assistant")]
+    record = f"{json.dumps(said)}\n"
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.jsonl").write_text(record * 4)
     for task in ("gsm8k/test", "dialogsum/test", "flores200/devtest"):  # the evaluation sets of the tasks
         (tmp_path / task).parent.mkdir()
         asked = {"instruction": "1?", "input": "Hi.", "output": "#### 1", "eng_Latn": "Hi.", "deu_Latn": "Hallo."}
         (tmp_path / f"{task}.jsonl").write_text(f"{json.dumps(asked)}\n" * 2)
+    (tmp_path / "hub").mkdir()
+    for name in ("train", "dev", "test"):
+        (tmp_path / "hub" / f"{name}.jsonl").write_text(record * 4)
+        parquet.write_table(pyarrow.Table.from_pylist([said] * 4), tmp_path / f"{name}.parquet")
+        (tmp_path / f"{name}.csv").write_text("instruction,output\n" + 4 * "Say hi.,Hi there.\n")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "a.jsonl").write_text('{"text": "Some text."}\n')
     (tmp_path / "b.txt").write_text("More text.")
@@ -85,7 +96,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", [command for command in RUN_PY if "--config-dir" not in command])
 def test_every_run_py_command_names_cells(command, folder):
-    words = shlex.split(re.sub(r"(NAME_OR_)?FOLDER", str(folder), command).partition("run.py")[2])
+    words = shlex.split(folders(command, folder).partition("run.py")[2])
     overrides = [word for word in words if word != "-m"]
     overrides += stand_ins(words, folder)
     sweep = sweep_of_overrides([*overrides, f"paths.results={folder}/results", f"paths.cache={folder}/cache"])
@@ -122,6 +133,7 @@ def stand_ins(words, folder):
 
 def folders(text, folder):
     """The text with a folder in place of its placeholders."""
+    text = text.replace("data.hub=NAME_OR_FOLDER", f"data.hub={folder}/hub")
     return re.sub(r"(NAME_OR_)?FOLDER|\bDIR\b", str(folder), text)
 
 
@@ -147,6 +159,15 @@ def test_every_override_of_the_prose_composes(where, override, folder):
     for needs, given in (
         ("data=", f"data.root={folder}"),
         ("data.root=", "data=jsonl"),
+        ("data=hub", f"data.hub={folder}/hub"),
+        ("data.hub", "data=hub"),
+        *(
+            (f"data.{key}", "data=messages")
+            for key in ("turns", "chat_template", "system", "fields.messages", "format")
+        ),
+        *((f"data.{key}", f"data.root={folder}") for key in ("turns", "chat_template", "system", "fields", "format")),
+        ("data.fields.prompt", "data=prompt_completion"),
+        ("evaluation.sets.test.split", "evaluation=hub"),
         ("evaluation.sets.flores200.", "evaluation=flores200"),
         ("pair.student_dtype=", "pair.student_lora.rank=1"),
         *((f"pair.{role}=", each) for role in ("teacher", "student") for each in ("pair=hf", "data=jsonl")),
@@ -192,7 +213,7 @@ def test_every_evaluation_set_is_in_its_table():
     page = (ROOT / "docs" / "evaluation.md").read_text()
     listed = set(re.findall(r"^\| `(\w+)` \|", page, re.M))
     declared = {path.stem for path in (ROOT / "conf" / "evaluation").glob("*.yaml")}
-    assert listed == declared - {"toy", "jsonl", "paper", "tasks"}
+    assert listed == declared - {"toy", "jsonl", "paper", "tasks", *BESIDE_THE_DATA}
     assert all(f"`{metric}`" in page for metric in METRICS)
 
 

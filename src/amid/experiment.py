@@ -256,7 +256,7 @@ class Experiment:
         self._ranks.broadcast(CELL)
         result = self._fit(pair, mirrors=mirrors)
         partial = self.store.partial_model(self.cell, claim)
-        write_model(pair.student, pair.tokenizer, partial)
+        write_model(pair.student, self.stages.written_as(pair.student, "student"), partial)
         spent = {
             name: round(value, 1) if isinstance(value, float) else value
             for name, value in result.spent.state_dict().items()

@@ -17,6 +17,7 @@ from amid.cells.cell import IDENTITY_NODES, OTHER_NODES, cell_of
 from amid.cells.data import data_identity
 from amid.cells.model_reference import has_dropout
 from amid.config import RunCfg
+from amid.data.chat_templates import template_text
 from amid.digests import fingerprint
 from amid.digests.fingerprint import FileDigests
 from amid.digests.seals import DamagedError
@@ -227,6 +228,7 @@ OTHER_NONE = {
     "pair.keep_layers": [0],
     "corpus.beside": "teacher",
     "data.template": "{input}",
+    "data.chat_template": "chatml",
     "data.root": "x",
     "data.train": "x",
     "data.dev": "x",
@@ -466,6 +468,35 @@ def test_how_a_task_asks_names_the_cell_and_its_fine_tunings(jsonl_run):
     same = set_leaf(jsonl_run, "data.fields", {"output": "output"})
     same.data.labels = {"target": "German", "unused": "x"}
     assert cell_of(same) == before
+
+
+def test_a_conversation_names_the_cell_by_its_format_system_turns_and_the_text_of_its_template(jsonl_run, tmp_path):
+    jsonl_run.data.format, jsonl_run.data.prompt = "messages", "chat"
+    jsonl_run.pair.teacher_sft.epochs = jsonl_run.pair.student_sft.epochs = 1
+    before = cell_of(jsonl_run)
+    assert before.values["data"]["format"] == "messages" and "turns" not in before.values["data"]
+    found = {before.id}
+    for key, value in (
+        ("data.format", "prompt_completion"),
+        ("data.fields", {"messages": "conversations"}),
+        ("data.system", "Be brief."),
+        ("data.turns", "last"),
+        ("data.chat_template", "chatml"),
+        ("data.chat_template", "plain"),
+    ):
+        changed = cell_of(set_leaf(jsonl_run, key, value))
+        assert all(changed.stages[role].id != before.stages[role].id for role in ("teacher", "student_init")), key
+        found.add(changed.id)
+    assert len(found) == 7
+    own, moved = tmp_path / "own.jinja", tmp_path / "moved.jinja"
+    own.write_text(template_text("chatml", key="x"))
+    moved.write_text(own.read_text())
+    ids = {cell_of(set_leaf(jsonl_run, "data.chat_template", str(name))).id for name in (own, moved, "chatml")}
+    assert len(ids) == 1, "its text, never its place"
+    own.write_text(f"{own.read_text()}x")
+    assert cell_of(set_leaf(jsonl_run, "data.chat_template", str(own))).id not in ids
+    with pytest.raises(RequestError, match="data.chat_template: no file .*gone.jinja; valid besides files: chatml"):
+        cell_of(set_leaf(jsonl_run, "data.chat_template", str(tmp_path / "gone.jinja")))
 
 
 def test_stop_strings_name_what_writes_text_and_nothing_else(jsonl_run):

@@ -25,7 +25,11 @@ NEEDS = {
     ("pair", "hf"): ["pair.teacher=gpt2-xl", "pair.student=gpt2"],
     ("data", "dolly"): ["data.root={tmp}"],
     ("data", "jsonl"): ["data.root={tmp}"],
-    **{("data", task): ["data.root={tmp}"] for task in ("gsm8k", "dialogsum", "flores200")},
+    ("data", "hub"): ["data.hub={tmp}"],
+    **{
+        ("data", task): ["data.root={tmp}"]
+        for task in ("gsm8k", "dialogsum", "flores200", "parquet", "csv", "messages", "prompt_completion")
+    },
 }
 # The i-th option of every group in one composition, because composing is slow; methods are tried one by one below.
 BY_GROUP = {group: [option for name, option in OPTIONS if name == group] for group in (*GROUPS, "alpha_grid")}

@@ -6,7 +6,8 @@ import pytest
 
 from amid.config import DataCfg
 from amid.data.prompt import render_prompt
-from amid.data.records import Record, read_jsonl
+from amid.data.records import Record, records_of
+from amid.data.rows import read_rows
 from amid.data.splits import training_records
 from amid.errors import RequestError
 
@@ -20,22 +21,22 @@ def path(tmp_path):
 
 def test_fields_are_taken_verbatim_and_the_id_defaults_to_the_line(path):
     path.write_text(f'{GOOD}\n\n{{"id": "x7", "instruction": "  Go. ", "output": "ok"}}\n')
-    assert read_jsonl(path) == [Record("1", "Add.", "1 2", ("3",)), Record("x7", "  Go. ", "", ("ok",))]
+    assert records_of(read_rows(path)) == [Record("1", "Add.", "1 2", ("3",)), Record("x7", "  Go. ", "", ("ok",))]
 
 
 def test_a_file_without_a_last_line_feed_loses_no_record(path):
     path.write_text(f"{GOOD}\n{GOOD}")
-    assert len(read_jsonl(path)) == 2
+    assert len(records_of(read_rows(path))) == 2
 
 
 def test_several_outputs_are_references_and_the_first_is_the_target(path):
     path.write_text('{"instruction": "Go.", "output": ["one", "two"]}\n')
-    assert read_jsonl(path)[0].outputs == ("one", "two")
+    assert records_of(read_rows(path))[0].outputs == ("one", "two")
 
 
 def test_an_absent_input_and_null_are_no_input(path):
     path.write_text('{"instruction": "Go.", "input": null, "output": "x"}\n')
-    assert read_jsonl(path)[0].input == ""
+    assert records_of(read_rows(path))[0].input == ""
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\x0c", "\r"])
@@ -43,12 +44,12 @@ def test_a_line_separator_inside_a_text_splits_no_record(path, separator):
     text = f"a{separator}b"
     record = {"instruction": text, "output": text}
     path.write_bytes(json.dumps(record, ensure_ascii=separator < " ").encode() + b"\n")
-    assert read_jsonl(path) == [Record("1", text, "", (text,))]
+    assert records_of(read_rows(path)) == [Record("1", text, "", (text,))]
 
 
 def test_windows_line_ends_are_no_part_of_a_record(path):
     path.write_bytes(f"{GOOD}\r\n{GOOD}\r\n".encode())
-    assert [record.outputs for record in read_jsonl(path)] == [("3",), ("3",)]
+    assert [record.outputs for record in records_of(read_rows(path))] == [("3",), ("3",)]
 
 
 @pytest.mark.parametrize(
@@ -75,19 +76,19 @@ def test_windows_line_ends_are_no_part_of_a_record(path):
 def test_a_line_that_is_no_record_is_refused_with_file_and_line(path, line, words):
     path.write_bytes(f"{GOOD}\n\n".encode() + (line if isinstance(line, bytes) else line.encode()) + b"\n")
     with pytest.raises(RequestError) as caught:
-        read_jsonl(path)
+        records_of(read_rows(path))
     assert str(caught.value).startswith(f"{path}:3: ")
     assert words in str(caught.value)
 
 
 def test_a_missing_an_empty_and_an_unreadable_file_are_refused_with_their_path(path, tmp_path):
     with pytest.raises(RequestError, match=r"no data file .*train\.jsonl"):
-        read_jsonl(path)
+        records_of(read_rows(path))
     path.write_text("\n\n")
     with pytest.raises(RequestError, match=r"train\.jsonl holds no record"):
-        read_jsonl(path)
+        records_of(read_rows(path))
     with pytest.raises(RequestError, match="cannot be read: Is a directory"):
-        read_jsonl(tmp_path)
+        records_of(read_rows(tmp_path))
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import pytest
 
+from amid.data.encoding import encode
 from amid.data.prompt import render_prompt
 from amid.data.records import Record
-from amid.data.tokenise import Example, check_enough, encode, eos_id, tokenise_records, within_vocabulary
+from amid.data.tokenise import Example, check_enough, eos_id, tokenise_records, within_vocabulary
 from amid.errors import RequestError
 from amid.pairs import EOS
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from amid.config import SMOLLM2_PACKAGE
+from amid.data.encoding import encode
 from amid.data.prompt import render_prompt
-from amid.data.records import read_jsonl
-from amid.data.tokenise import encode, eos_id
+from amid.data.records import records_of
+from amid.data.rows import read_rows
+from amid.data.tokenise import eos_id
 from amid.generation.decoding import Decoding
 from amid.generation.engine import generate
 from amid.generation.sampler import History, Sampler
@@ -33,7 +35,7 @@ def test_a_sampled_text_is_the_same_at_batch_sizes_1_7_and_32_or_parts_at_a_near
     cache = Path(os.environ.get("AMID_CACHE", tmp_path))
     tokenizer = load_tokenizer(SMOLLM2_PACKAGE, revision=None, cache=cache)
     model = load_model(SMOLLM2_PACKAGE, revision=None, cache=cache)
-    records = read_jsonl(dolly / "test.jsonl")[:NUM_PROMPTS]
+    records = records_of(read_rows(dolly / "test.jsonl"))[:NUM_PROMPTS]
     prompts = [row[:MAX_PROMPT_TOKENS] for row in encode(tokenizer, [render_prompt(record) for record in records])]
     keys = [(10, "dolly", index) for index in range(NUM_PROMPTS)]
 

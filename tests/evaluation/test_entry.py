@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from amid.cells.stage import Stage
+from amid.data.encoding import encode
 from amid.data.evaluation_sets import EvaluationSet
 from amid.data.prompt import render_prompt
 from amid.data.records import Record
-from amid.data.tokenise import encode
 from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
 from amid.evaluation import responses

@@ -6,7 +6,8 @@ import pytest
 
 from amid.config import EvaluationSetCfg, HubCfg
 from amid.data.evaluation_sets import CHECKSUM_SUFFIX, evaluation_set
-from amid.data.records import read_evaluation_jsonl
+from amid.data.records import Form, evaluation_records
+from amid.data.rows import read_rows
 from amid.errors import RequestError, RunError
 from amid.evaluation.fetch import fetch
 
@@ -40,7 +41,7 @@ def declared(tmp_path, **values):
 def test_a_fetched_set_has_our_fields_and_is_used_as_it_is(hub, tmp_path):
     line = fetch("it", declared(tmp_path), tmp_path / "root")
     assert "fetched" in line and "sha256 as recorded" in line
-    records = read_evaluation_jsonl(tmp_path / "root" / "it" / "test.jsonl", fields={}, filter_by={})
+    records = evaluation_records(read_rows(tmp_path / "root" / "it" / "test.jsonl"), Form(), filter_by={}, place="it")
     assert [(record.instruction, record.outputs) for record in records] == [
         (f"What is {i}?", (f"{i}",)) for i in range(4)
     ]
@@ -81,7 +82,7 @@ def test_rows_of_one_question_become_one_record_with_several_references(hub, tmp
         merge_references=True,
     )
     fetch("it", declared(tmp_path, hub=merging), tmp_path / "root")
-    records = read_evaluation_jsonl(tmp_path / "root" / "it" / "test.jsonl", fields={}, filter_by={})
+    records = evaluation_records(read_rows(tmp_path / "root" / "it" / "test.jsonl"), Form(), filter_by={}, place="it")
     assert [(record.input, record.outputs) for record in records] == [("x", ("1", "2")), ("y", ("3",)), ("x", ("4",))]
 
 

@@ -70,7 +70,7 @@ def texts(said: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def with_folders(argv: Sequence[str]) -> tuple[str, ...]:
     """The command with results and cache in the case's folder, where it is one that takes overrides."""
-    takes_them = argv[0] == "run.py" or list(argv[:2]) == ["amid", "plan"]
+    takes_them = argv[0] == "run.py" or list(argv[:2]) in (["amid", "plan"], ["amid", "data"])
     given = {word.partition("=")[0] for word in argv}
     folders = [each for each in FOLDERS if takes_them and each.partition("=")[0] not in given]
     # Hydra takes its options before or after all overrides, and an option that lacks its value must stay the last.
@@ -147,6 +147,9 @@ def tree(folder: Path) -> dict[str, str]:
 def prepare(folder: Path) -> None:
     """Makes a folder `data` with enough good records for a run, and a folder that is no model."""
     (folder / "data").mkdir()
+    (folder / "data" / "torn.parquet").write_bytes(b"PAR1")
+    (folder / "data" / "torn.csv").write_text("instruction,output\nSay hi.\n")
+    (folder / "empty.jinja").mkdir()
     for name, number in (("train", 40), ("dev", 4), ("test", 4)):
         (folder / "data" / f"{name}.jsonl").write_text(RECORD * number)
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from amid.config import DataCfg
-from amid.digests.fingerprint import FileDigests
+from amid.data.chat_templates import template_text
+from amid.data.hub import columns_of, split_of
+from amid.digests.fingerprint import FileDigests, value_digest
 from amid.errors import RequestError
 
 
 def data_identity(data: DataCfg, digests: FileDigests) -> dict[str, Any]:
-    """What names the training data: the generator's parameters, or the digests of the files; never a path."""
+    """What names the training data: the generator's parameters, or digests of files or rows; never a path or a name."""
     common: dict[str, Any] = {
         "source": data.source,
         "num_train": data.num_train,
@@ -27,12 +29,16 @@ def data_identity(data: DataCfg, digests: FileDigests) -> dict[str, Any]:
 
         # Evaluation records are drawn after the training records and do not change them.
         return {**common, "seed": data.seed, "num_records": data.num_records, "toy_version": TOY_VERSION}
+    assert data.train is not None
+    names = {role: name for role, name in (("train", data.train), ("dev", data.dev)) if name is not None}
+    if data.source == "hub":
+        return {
+            **common,
+            "files": {role: split_of(data, name).digest(columns_of(data)) for role, name in names.items()},
+        }
     assert data.root is not None
     files = {}
-    assert data.train is not None
-    for role, name in (("train", data.train), ("dev", data.dev)):
-        if name is None:
-            continue
+    for role, name in names.items():
         path = Path(data.root) / name
         if not path.is_file():
             raise RequestError(f"data.{role}: no file {path}; data.root must be a folder that holds {name}")
@@ -58,5 +64,14 @@ def _later_fields(data: DataCfg) -> dict[str, Any]:
         used = {name: text for name, text in data.labels.items() if f"{{{name}}}" in (data.template or "")}
         values |= {"prompt": data.prompt, "template": data.template, "labels": used}
     renamed = {ours: theirs for ours, theirs in data.fields.items() if ours != theirs}
-    found = {"fields": renamed, "stop": list(data.stop), "split_seed": data.split_seed}
+    template = data.chat_template
+    found: dict[str, Any] = {
+        "fields": renamed,
+        "stop": list(data.stop),
+        "split_seed": data.split_seed,
+        "format": None if data.format == "instruction" else data.format,
+        "system": data.system,
+        "chat_template": None if template is None else value_digest(template_text(template, key="data.chat_template")),
+        "turns": None if data.turns == "all" else data.turns,
+    }
     return values | {name: value for name, value in found.items() if value not in ({}, [], None)}

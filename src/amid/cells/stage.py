@@ -118,7 +118,7 @@ def _tokenizer_values(asked: StageRequest) -> Mapping[str, Any] | None:
     vocab_size, data = asked.run.pair.tokenizer_vocab_size, asked.data
     if vocab_size is None:
         return None
-    keys = ["source", "seed", "toy_version", "num_records", "files", "fields"]
+    keys = ["source", "seed", "toy_version", "num_records", "files", "format", "fields"]
     if not has_dev(data):
         keys += ["num_dev", "split_seed"]  # which decide what is left to train on
     corpus = {key: data[key] for key in keys if key in data}

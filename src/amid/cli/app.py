@@ -56,6 +56,30 @@ def plan(
 
 
 @app.command()
+def data(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="As for run.py, e.g. data=messages data.root=DIR")
+    ] = None,
+    num: Annotated[int, typer.Option(help="Examples shown.")] = 5,
+    color: Annotated[
+        bool | None, typer.Option("--color/--no-color", help="Colour labels; by default on a terminal only.")
+    ] = None,
+) -> None:
+    """Show training examples exactly as the model will see them, labelled tokens marked, and what is dropped or cut.
+
+    Trains nothing and writes nothing.
+    """
+    from amid.config.checks import at_least
+    from amid.sweep.compose import run_of_overrides
+
+    at_least("--num", num, 0)
+    run = run_of_overrides(overrides or [])
+    from amid.cli.data_view import show_data  # imports torch: not before the request is known to be sound
+
+    show_data(run, num=num, color=sys.stdout.isatty() if color is None else color)
+
+
+@app.command()
 def status(name: SweepName = None, results: Results = Path("results")) -> None:
     """Show the state of every cell of a sweep: absent, running, stopped, done, or failed or damaged and why."""
     from amid.reports.columns import aligned

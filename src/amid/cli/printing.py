@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from collections.abc import Iterable
 
 from amid.errors import one_line, visible
+
+MARKED, PLAIN = "\x1b[32m", "\x1b[0m"  # green, and as before
 
 
 class PlainFormatter(logging.Formatter):
@@ -20,6 +23,12 @@ class PlainFormatter(logging.Formatter):
 def say(text: str, *, end: str = "\n") -> None:
     """Prints text on stdout; line feeds stay. Raises OSError where it cannot be written."""
     print(visible(text), end=end)
+
+
+def say_spans(spans: Iterable[tuple[str, bool]], *, color: bool) -> None:
+    """Prints a text in pieces, those that are marked in colour or between [[ and ]]. Raises OSError as `say`."""
+    begin, end = (MARKED, PLAIN) if color else ("[[", "]]")
+    print("".join(f"{begin}{visible(text)}{end}" if marked else visible(text) for text, marked in spans))
 
 
 def complain(text: str) -> None:

@@ -5,7 +5,7 @@ configuration into objects; the sweeper does so for every cell before the first 
 that plans, status and tables work on a login node.
 """
 
-from amid.config.asking import PROMPTS
+from amid.config.asking import FIELDS_OF_FORMAT, FORMATS, PROMPTS, asks_in_turns
 from amid.config.corpus import WRITERS, CorpusCfg
 from amid.config.evaluation import (
     DECODING_KEYS,
@@ -103,6 +103,8 @@ __all__ = [
     "EVALUATION_SOURCES",
     "EvaluationCfg",
     "EvaluationSetCfg",
+    "FIELDS_OF_FORMAT",
+    "FORMATS",
     "GENERATION_PRECISIONS",
     "HubCfg",
     "KINDS",
@@ -147,6 +149,7 @@ __all__ = [
     "ValidationCfg",
     "WANDB_MODES",
     "WRITERS",
+    "asks_in_turns",
     "check_metric",
     "compiled_terms",
     "config_root",

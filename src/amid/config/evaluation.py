@@ -18,7 +18,7 @@ from amid.config.train import PRECISIONS
 from amid.errors import RequestError, unknown_name
 from amid.metrics import METRICS
 
-EVALUATION_SOURCES = ("file", "toy")
+EVALUATION_SOURCES = ("file", "toy", "hub")
 GENERATION_PRECISIONS = (*PRECISIONS, "bf16-true")
 # What a set says of its decoding, and `evaluation` may say for all sets at once.
 DECODING_KEYS = ("max_new_tokens", "temperature", "top_k", "top_p", "no_repeat_ngram_size")
@@ -51,17 +51,20 @@ class EvaluationSetCfg:
     It is complete by itself: beside other sets it is asked and answered as alone.
     """
 
-    source: str = "file"  # file: JSONL on disk; toy: a split of the generated corpus
-    split: str | None = None  # toy: which split of the corpus
+    source: str = "file"  # file: JSONL, parquet or CSV on disk; toy, hub: a split of the data
+    split: str | None = None  # toy: which split of the corpus; hub: of data.hub
     files: list[str] = field(default_factory=list)  # file: the first of these that exists, below one of the roots
     hub: HubCfg | None = None  # file: where `amid fetch` gets it, null = nowhere
     sha256: str | None = None  # of the canonical [prompt, references] pairs; another text is warned of
-    fields: dict[str, str] = field(default_factory=dict)  # our field (instruction, input, output) -> the file's
+    format: str = "instruction"  # as data.format
+    fields: dict[str, str] = field(default_factory=dict)  # our field, such as instruction -> the file's
     filter: dict[str, Any] = field(default_factory=dict)  # keep records with these values, and those without the field
     num_examples: int | None = None  # the set is its first records, null = all
-    prompt: str = "alpaca"  # alpaca: the template of the field; chat: the model's chat template
-    template: str | None = None  # chat: the user turn, with {instruction}, {input} and the names of `labels`
-    labels: dict[str, str] = field(default_factory=dict)  # chat: words for the template
+    prompt: str | None = None  # as data.prompt, and the four below as those of data
+    template: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    system: str | None = None
+    chat_template: str | None = None
     max_prompt_tokens: int | None = None  # longer prompts are cut; null = none is, the model's positions are the limit
     max_new_tokens: int = 256
     temperature: float = 1.0  # 0 = greedy, for which the first decode seed is enough
@@ -78,9 +81,9 @@ class EvaluationSetCfg:
         one_of("evaluation set source", self.source, EVALUATION_SOURCES)
         if self.source == "file" and not self.files:
             raise RequestError("evaluation.sets.NAME: an evaluation set with source=file needs files=[FILE]")
-        if (self.source == "toy") != (self.split is not None):
+        if (self.source == "file") == (self.split is not None):
             raise RequestError(
-                "evaluation.sets.NAME.split goes with source=toy, and only with it: a file is a split already"
+                "evaluation.sets.NAME.split goes with source=toy or hub, and only with it: a file is a split already"
             )
         for name, low in (
             ("num_examples", 2),  # self-BLEU compares responses
@@ -93,14 +96,11 @@ class EvaluationSetCfg:
         ):
             at_least(f"evaluation.sets.NAME.{name}", getattr(self, name), low)
         check_top_p("evaluation.sets.NAME.top_p", self.top_p)
-        check_asking(
-            "evaluation.sets.NAME",
-            noun="evaluation set",
-            prompt=self.prompt,
-            template=self.template,
-            labels=self.labels,
-            stop=self.stop,
-        )
+        check_asking("evaluation.sets.NAME", self, noun="evaluation set")
+        if self.source == "toy" and self.format != "instruction":
+            raise RequestError(
+                f"evaluation.sets.NAME.format={self.format} is for files: the toy corpus has instructions"
+            )
         for metric in [self.metric, *self.metrics]:
             check_metric("evaluation metric", metric)
         known = METRICS.get(self.metric)  # of a user's own, the set says it

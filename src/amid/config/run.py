@@ -113,6 +113,8 @@ def run_config(composed: DictConfig) -> RunCfg:
         composed.pop("hydra", None)
     try:
         check_keys(OmegaConf.to_container(composed, throw_on_missing=False), RunCfg)  # type: ignore[arg-type]  # a dict
+        if not OmegaConf.is_missing(composed, "data"):
+            OmegaConf.to_object(composed.data)  # before the sets, which may take their values from it
         _make_sets(composed)
         run = OmegaConf.to_object(composed)
     except MissingMandatoryValue as err:

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from amid.config.asking import check_asking
+from amid.config.asking import FIELDS_OF_FORMAT, TURNS, asks_in_turns, check_asking
 from amid.config.checks import at_least, not_empty, one_of, within
 from amid.config.names import expanded
 from amid.errors import RequestError
 
-DATA_SOURCES = ("toy", "jsonl")
-RECORD_FIELDS = ("id", "instruction", "input", "output")
+DATA_SOURCES = ("toy", "jsonl", "files", "hub")
 PRECISIONS = ("32-true", "bf16-mixed")
 SELECTIONS = ("rouge_l", "loss")
 LR_SCHEDULES = ("cosine", "linear", "constant")
@@ -20,17 +19,22 @@ LR_SCHEDULES = ("cosine", "linear", "constant")
 
 @dataclass
 class DataCfg:
-    """The instruction data: a generated toy corpus, or JSONL files with instruction, input, output."""
+    """The training data: a generated toy corpus, or files of instructions, messages or prompts (docs/data.md)."""
 
-    source: str = MISSING  # toy | jsonl
-    root: str | None = None  # jsonl: the folder of the files
-    train: str | None = None  # jsonl: file of training records, relative to root
-    dev: str | None = None  # jsonl: file of validation records; null = num_dev of the training file validate instead
-    fields: dict[str, str] = field(default_factory=dict)  # jsonl: our field (instruction, input, output) -> the files'
+    source: str = MISSING  # toy | jsonl | files (JSONL, parquet or CSV by their names) | hub
+    root: str | None = None  # files: their folder
+    train: str | None = None  # file of training records, relative to root; hub: the split
+    dev: str | None = None  # of validation records, as train; null = num_dev of the training records validate instead
+    hub: str | None = None  # hub: the data set, OWNER/NAME, or a folder that the package datasets reads
+    hub_config: str | None = None  # hub: its configuration, null = its default
+    hub_revision: str | None = None  # hub: commit, tag or branch
+    # What an object of a file holds: instruction (and input, output), messages, or prompt_completion
+    format: str = "instruction"
+    fields: dict[str, str] = field(default_factory=dict)  # our field, such as instruction -> theirs
     seed: int = 0  # toy: of the generator
     num_records: int | None = None  # toy: training records made
     num_train: int | None = None  # first training records that a cell trains on, null = all; stages choose their own
-    num_dev: int | None = None  # validation records, toy: made; jsonl: first ones used, null = all
+    num_dev: int | None = None  # validation records, toy: made; of files: first ones used, null = all
     # Draws num_train of the training records, and num_dev where there is no dev file; null = the first ones
     split_seed: int | None = None
     num_eval: int | None = None  # records per evaluation set, toy: made; jsonl: first ones used, null = all
@@ -38,16 +42,27 @@ class DataCfg:
     max_tokens: int = 512  # prompt and response together; longer responses are cut
     truncate_prompt: bool = False
     # As in an evaluation set, so that a task is trained as it is evaluated (docs/data.md)
-    prompt: str = "alpaca"  # alpaca: the template of the field; chat: the model's chat template
-    template: str | None = None  # chat: the user turn, with {instruction}, {input} and the names of `labels`
-    labels: dict[str, str] = field(default_factory=dict)  # chat: words for the template
+    # alpaca: the template of the field; chat: the model's chat template; verbatim: prompts as they are;
+    # null = alpaca of instructions, chat of messages, verbatim of prompt_completion
+    prompt: str | None = None
+    template: str | None = None  # chat of instructions: the user turn, with {instruction}, {input} and `labels`
+    labels: dict[str, str] = field(default_factory=dict)  # words for `template`
+    system: str | None = None  # chat: the system message of records that have none
+    chat_template: str | None = None  # chat: a template of ours by name, or a .jinja file; null = the tokenizer's own
+    turns: str = "all"  # of messages: all = loss on every turn of the assistant; last = on its last one
     stop: list[str] = field(default_factory=list)  # a written response ends at the first of these texts
 
     def __post_init__(self) -> None:
         one_of("data.source", self.source, DATA_SOURCES)
-        check_asking(
-            "data", noun="data", prompt=self.prompt, template=self.template, labels=self.labels, stop=self.stop
-        )
+        check_asking("data", self, noun="data")
+        one_of("data.turns", self.turns, TURNS)
+        if self.turns != "all" and self.format == "instruction":
+            raise RequestError(f"data.turns={self.turns} is for conversations; data.format=instruction has one answer")
+        if self.truncate_prompt and asks_in_turns(self):
+            raise RequestError(
+                "data.truncate_prompt=true would cut the question off the end of a conversation; without it, one is "
+                "cut to its first turns that fit data.max_prompt_tokens"
+            )
         for name in ("train", "dev"):
             not_empty(f"data.{name}", getattr(self, name))
         if self.root is not None:
@@ -60,21 +75,28 @@ class DataCfg:
             raise RequestError(
                 f"data.max_tokens must exceed data.max_prompt_tokens ({self.max_prompt_tokens}), got {self.max_tokens}"
             )
-        if self.source == "jsonl":
-            for name in ("root", "train"):
+        for name in ("hub", "hub_config", "hub_revision"):
+            not_empty(f"data.{name}", getattr(self, name))
+            if getattr(self, name) is not None and self.source != "hub":
+                raise RequestError(f"data.{name} is for data.source=hub, got {self.source}")
+        if self.source != "toy":
+            for name in ("hub" if self.source == "hub" else "root", "train"):
                 if getattr(self, name) is None:
-                    raise RequestError(f"data.{name} is needed for data.source=jsonl (a folder of JSONL files)")
+                    what = "a data set and its split" if self.source == "hub" else "a folder and a file in it"
+                    raise RequestError(f"data.{name} is needed for data.source={self.source} ({what})")
             if self.dev is None and self.num_dev is None:
                 raise RequestError(
                     "data.dev names the file of validation records; without one, data.num_dev says how many training "
                     "records validate instead"
                 )
             for name in self.fields:
-                one_of("data.fields", name, RECORD_FIELDS)
+                one_of("data.fields", name, FIELDS_OF_FORMAT[self.format])
             if self.num_records is not None:
                 raise RequestError("data.num_records is for data.source=toy; data.num_train takes a part of a file")
         elif self.fields:
-            raise RequestError("data.fields is for data.source=jsonl: the toy corpus has no files")
+            raise RequestError("data.fields is for data.source=jsonl, files or hub: the toy corpus has no files")
+        elif self.format != "instruction":
+            raise RequestError(f"data.format={self.format} is for files; the toy corpus has instructions")
         elif None in (self.num_records, self.num_dev, self.num_eval):
             raise RequestError("data.num_records, data.num_dev and data.num_eval must be numbers for data.source=toy")
 

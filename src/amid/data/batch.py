@@ -189,17 +189,22 @@ def collate(
     example_ids: Sequence[int],
     pad_id: int,
     source: Source | Sequence[Source] = "gold",
+    earlier: Sequence[Sequence[tuple[int, int]]] | None = None,
 ) -> Batch:
     """A batch of (prompt ids, response ids), padded to its longest row.
 
     The last prompt token predicts the first response token; every response token (EOS included) is a label once.
+    earlier: of each row, (start, stop) of prompt tokens that are labels too, as of a conversation's earlier answers.
     Source: reference data_utils/lm_datasets.py, with padding to the batch's own width.
     """
     rows = []
-    for (prompt, response), example_id in zip(sequences, example_ids, strict=True):
+    spans: Sequence[Sequence[tuple[int, int]]] = [()] * len(sequences) if earlier is None else earlier
+    for (prompt, response), example_id, learnt in zip(sequences, example_ids, spans, strict=True):
         tokens = torch.tensor([*prompt, *response], dtype=torch.int64)
         labels = torch.full((len(tokens) - 1,), IGNORE_INDEX, dtype=torch.int64)
         labels[len(prompt) - 1 :] = tokens[len(prompt) :]
+        for start, stop in learnt:
+            labels[start - 1 : stop - 1] = tokens[start:stop]
         rows.append(Row(tokens[:-1], labels, tokens[: len(prompt)], example_id))
     return stack(rows, pad_id=pad_id, source=source)
 

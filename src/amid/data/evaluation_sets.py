@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 
 from amid.config import DataCfg, EvaluationCfg, EvaluationSetCfg
-from amid.data.prompt import asking_of
-from amid.data.records import Record, read_evaluation_jsonl, toy_records
+from amid.data.hub import split_of
+from amid.data.prompt import Question, asking_of, form_of, name_of_set
+from amid.data.records import Record, evaluation_records, toy_records
+from amid.data.rows import read_rows
 from amid.digests.fingerprint import value_digest
 from amid.errors import RequestError, unknown_name
 
@@ -22,14 +24,18 @@ CHECKSUM_SUFFIX = ".sha256"  # beside a fetched file: the digest of what was fet
 class EvaluationSet:
     """What a model is asked on one set, and what a good answer is; entry i of each belongs to example i.
 
-    prompts: rendered prompts, or the user turns of a chat. questions: the same without the words of the template, for
-    people. sources: the bare input, as COMET reads it.
+    prompts: rendered prompts, the user turns of a chat, or conversations without their answer. questions: the same
+    without the words of the template, for people. sources: the bare input, as COMET reads it.
+    in_turns: prompts are conversations, whose answers end as the chat template ends a turn. chat_template: its text,
+    None = the tokenizer's own.
     """
 
-    prompts: tuple[str, ...]
+    prompts: tuple[Question, ...]
     questions: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
     sources: tuple[str, ...]
+    in_turns: bool = False
+    chat_template: str | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -50,30 +56,47 @@ def evaluation_sets(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, Evalu
     roots = search_roots(data, evaluation)
     sets = {}
     for name, declared in evaluation.sets.items():
-        records = _toy_split(data, declared) if declared.source == "toy" else _file_records(name, declared, roots)
-        whole = evaluation_set(records, declared)
+        records = _records(name, declared, data, roots)
+        whole = evaluation_set(records, declared, name=name)
         if declared.sha256 is not None and whole.digest != declared.sha256:
             _warn_of_other_text(name, whole.digest, declared.sha256)
         limits = [evaluation.num_prompts, None if data.source == "toy" else data.num_eval]  # toy: made so many
         for limit in limits:
             records = records[:limit]
-        sets[name] = evaluation_set(records, declared)
+        sets[name] = evaluation_set(records, declared, name=name)
     return sets
 
 
-def evaluation_set(records: Sequence[Record], declared: EvaluationSetCfg) -> EvaluationSet:
-    """The set that a declaration makes of records."""
-    asking = asking_of(declared)
-    prompts = [asking.text(record) for record in records]
+def evaluation_set(records: Sequence[Record], declared: EvaluationSetCfg, *, name: str = "NAME") -> EvaluationSet:
+    """The set that a declaration makes of records. name: of the set, for messages."""
+    asking = asking_of(declared, node=name_of_set(name)[1])
+    prompts = [asking.question(record) for record in records]
     return EvaluationSet(
         prompts=tuple(prompts),
         questions=tuple(
-            "\n".join(text for text in (record.instruction, record.input) if text) or prompt
+            "\n".join(text for text in (record.instruction, record.input) if text) or _read_aloud(prompt)
             for record, prompt in zip(records, prompts, strict=True)
         ),
         references=tuple(record.outputs for record in records),
-        sources=tuple(record.input or record.instruction for record in records),
+        sources=tuple(_source(record) for record in records),
+        in_turns=asking.in_turns,
+        chat_template=asking.chat_template,
     )
+
+
+def _read_aloud(question: Question) -> str:
+    """A prompt as a person reads it: who said what, where there is more than one turn."""
+    if isinstance(question, str):
+        return question
+    if len(question) == 1:
+        return question[0].content
+    return "\n".join(f"{turn.role}: {turn.content}" for turn in question)
+
+
+def _source(record: Record) -> str:
+    """The bare text that is answered."""
+    asked = [turn.content for turn in record.turns if turn.role == "user"]
+    return record.input or record.instruction or (asked[-1] if asked else "")
 
 
 def search_roots(data: DataCfg, evaluation: EvaluationCfg) -> list[Path]:
@@ -100,15 +123,34 @@ def find_file(name: str, declared: EvaluationSetCfg, roots: Sequence[Path]) -> P
     raise RequestError(f"evaluation set '{name}': no file {' or '.join(declared.files)} in {where}; {how}")
 
 
+def _records(name: str, declared: EvaluationSetCfg, data: DataCfg, roots: Sequence[Path]) -> list[Record]:
+    if declared.source == "toy":
+        return _toy_split(data, declared)
+    if declared.source == "hub":
+        return _hub_split(name, data, declared)
+    return _file_records(name, declared, roots)
+
+
+def _hub_split(name: str, data: DataCfg, declared: EvaluationSetCfg) -> list[Record]:
+    if data.source != "hub":
+        raise RequestError(f"evaluation set '{name}' is a split of data.hub; it needs data=hub, got {data.source}")
+    split = split_of(data, str(declared.split))
+    return evaluation_records(
+        split.rows(), form_of(declared), filter_by=declared.filter, place=f"evaluation set '{name}'"
+    )[: declared.num_examples]
+
+
 def _file_records(name: str, declared: EvaluationSetCfg, roots: Sequence[Path]) -> list[Record]:
     path = find_file(name, declared, roots)
-    records = read_evaluation_jsonl(path, fields=declared.fields, filter_by=declared.filter)[: declared.num_examples]
-    asking = asking_of(declared)
+    records = evaluation_records(
+        read_rows(path), form_of(declared), filter_by=declared.filter, place=f"data file {path}"
+    )[: declared.num_examples]
+    asking = asking_of(declared, node=name_of_set(name)[1])
     for record in records:
         asking.check(record, noun=f"evaluation set '{name}'", path=path)
     recorded = path.with_name(path.name + CHECKSUM_SUFFIX)
     if declared.sha256 is None and recorded.is_file():
-        digest, expected = evaluation_set(records, declared).digest, recorded.read_text().strip()
+        digest, expected = evaluation_set(records, declared, name=name).digest, recorded.read_text().strip()
         if digest != expected:
             raise RequestError(
                 f"evaluation set '{name}': {path} is not what was fetched (sha256 {digest[:12]}, recorded "

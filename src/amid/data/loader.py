@@ -93,4 +93,5 @@ def _collated(examples: Sequence[Example], *, pad_id: int) -> Batch:
         example_ids=[row.index for row in rows],
         pad_id=pad_id,
         source=[row.source for row in rows],
+        earlier=[row.earlier for row in rows],
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from amid.config import PlainTextCfg
-from amid.data.records import read_objects
+from amid.data.rows import read_objects
 from amid.errors import RequestError
 
 

@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerBase
 
 from amid.config import PlainTextCfg
 from amid.data.batch import SOURCES, Batch
+from amid.data.encoding import encode
 from amid.data.plain_documents import plain_documents
-from amid.data.tokenise import encode, eos_id
+from amid.data.tokenise import eos_id
 from amid.errors import RequestError
 
 log = logging.getLogger(__name__)

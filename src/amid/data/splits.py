@@ -6,8 +6,10 @@ import random
 from pathlib import Path
 
 from amid.config import DataCfg
-from amid.data.prompt import asking_of
-from amid.data.records import Record, read_jsonl, toy_records
+from amid.data.hub import split_of
+from amid.data.prompt import asking_of, form_of
+from amid.data.records import Record, records_of, toy_records
+from amid.data.rows import read_rows
 from amid.errors import RequestError
 
 
@@ -21,9 +23,9 @@ def training_records(data: DataCfg) -> tuple[list[Record], list[Record]]:
         corpus = toy_records(data)
         return corpus["train"], corpus["dev"]
     assert data.train is not None
-    train = _file_records(data, data.train)
+    train = _records(data, data.train)
     if data.dev is not None:
-        return train, _file_records(data, data.dev)[: data.num_dev]
+        return train, _records(data, data.dev)[: data.num_dev]
     assert data.num_dev is not None
     if data.num_dev >= len(train):
         raise RequestError(
@@ -46,10 +48,16 @@ def drawn(num_records: int, number: int | None, *, seed: int | None) -> list[int
     return sorted(positions[:number])
 
 
-def _file_records(data: DataCfg, name: str) -> list[Record]:
-    assert data.root is not None
-    path, asking = Path(data.root) / name, asking_of(data)
-    records = read_jsonl(path, fields=data.fields, templated=asking.template is not None)
+def _records(data: DataCfg, name: str) -> list[Record]:
+    """The records of a file, or of a split of a data set of the hub."""
+    asking = asking_of(data)
+    if data.source == "hub":
+        split = split_of(data, name)
+        records, place = records_of(split.rows(), form_of(data)), f"{split.name}, {name}"
+    else:
+        assert data.root is not None
+        path = Path(data.root) / name
+        records, place = records_of(read_rows(path), form_of(data)), str(path)
     for record in records:
-        asking.check(record, noun="data", path=path)
+        asking.check(record, noun="data", path=place)
     return records

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from transformers import PreTrainedTokenizerBase
 
 from amid.data.batch import Source
 from amid.data.chat import chat_texts
+from amid.data.conversations import rendered_records
+from amid.data.encoding import encode_pieces
 from amid.data.prompt import NAME_OF_DATA, Asking
 from amid.data.records import Record
 from amid.errors import RequestError
@@ -24,6 +27,8 @@ class Example:
     """One tokenised record. `index`: its position in the file, a stable id. `response_ids` ends with EOS unless cut.
 
     source: who wrote the response. beside: the same prompt with other responses, in the same batch.
+    earlier: (start, stop) of each earlier answer among the prompt's tokens, which are learnt as the response is; a
+    conversation's last answer is its response, and ends with the end of the turn.
     """
 
     index: int
@@ -32,6 +37,12 @@ class Example:
     references: tuple[str, ...]
     source: Source = "gold"
     beside: tuple[Example, ...] = ()
+    earlier: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def num_labels(self) -> int:
+        """How many of the tokens are learnt."""
+        return len(self.response_ids) + sum(stop - start for start, stop in self.earlier)
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.response_ids)
@@ -45,13 +56,15 @@ def tokenise_records(
     max_tokens: int,
     truncate_prompt: bool,
     asking: Asking = ALPACA,
+    counts: Counts | None = None,
 ) -> list[Example]:
     """Examples of the records, in order, asked as an evaluation set would ask them.
 
     A prompt of more than `max_prompt_tokens` tokens drops its record, or is cut with `truncate_prompt`; prompt and
-    response together are cut to `max_tokens` (a long response loses its EOS). Both are counted in the log.
+    response together are cut to `max_tokens` (a long response loses its EOS). A conversation is cut to the turns before
+    the first answer whose prompt is longer than `max_prompt_tokens`. Each is counted in the log, or in `counts`.
     """
-    counts = _Counts()
+    counts = counts or Counts()
     examples = _tokenised(
         records,
         tokenizer,
@@ -63,9 +76,7 @@ def tokenise_records(
     )
     _say(
         len(records),
-        (counts.long_prompts, f"prompts over {max_prompt_tokens} tokens {'cut' if truncate_prompt else 'dropped'}"),
-        (counts.cut, f"responses cut at {max_tokens} tokens"),
-        (counts.merged, "responses tokenised apart from their prompt (merge across the boundary)"),
+        *counts.said(max_prompt_tokens=max_prompt_tokens, max_tokens=max_tokens, truncate_prompt=truncate_prompt),
     )
     return examples
 
@@ -103,7 +114,7 @@ def check_enough(
 
     Tokenises no more records than it must. needed_by: the setting that needs them.
     """
-    counts, num_usable = _Counts(), 0
+    counts, num_usable = Counts(), 0
     for start in range(0, len(records), RECORDS_PER_LOOK):
         examples = _tokenised(
             records[start : start + RECORDS_PER_LOOK],
@@ -132,24 +143,23 @@ def check_enough(
     )
 
 
-def prompt_texts(records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, *, asking: Asking) -> list[str]:
-    """The prompt of each record as the tokenizer reads it. Raises RequestError for a chat that it cannot render."""
-    texts = [asking.text(record) for record in records]
-    noun, node = NAME_OF_DATA
-    return chat_texts(tokenizer, texts, noun=noun, node=node) if asking.chat else texts
+def record_texts(
+    records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, *, asking: Asking
+) -> list[tuple[str, str]]:
+    """The prompt of each record and what is learnt after it, as the tokenizer reads them.
+
+    Raises RequestError for a chat that it cannot render.
+    """
+    if asking.in_turns:
+        rendered, _ = rendered_records(records, tokenizer, asking=asking)
+        return [("".join(each.pieces[:-1]), each.pieces[-1]) for each in rendered]
+    prompts = _prompt_texts(records, tokenizer, asking=asking)
+    return [(prompt, record.outputs[0]) for prompt, record in zip(prompts, records, strict=True)]
 
 
 def tokenizer_texts(records: Sequence[Record]) -> list[str]:
     """What a tokenizer is trained on, besides the pieces of the template."""
-    return [f"{record.instruction}\n{record.input}\n{record.outputs[0]}" for record in records]
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, without special tokens, never truncated."""
-    if not texts:
-        return []
-    rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    return rows
+    return [_spoken(record) for record in records]
 
 
 def decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
@@ -165,13 +175,28 @@ def eos_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 @dataclass
-class _Counts:
-    """What happened to records, and the length of the shortest prompt."""
+class Counts:
+    """What happened to records, and the length of the shortest prompt.
+
+    shortened: conversations of which later turns did not fit. goes_on: those with turns after the last answer.
+    """
 
     long_prompts: int = 0
     cut: int = 0
     merged: int = 0
+    shortened: int = 0
+    goes_on: int = 0
     shortest_prompt: int | None = None
+
+    def said(self, *, max_prompt_tokens: int, max_tokens: int, truncate_prompt: bool) -> list[tuple[int, str]]:
+        """How often each happened, and what it is called."""
+        return [
+            (self.long_prompts, f"prompts over {max_prompt_tokens} tokens {'cut' if truncate_prompt else 'dropped'}"),
+            (self.shortened, f"conversations cut to the turns whose prompts have at most {max_prompt_tokens} tokens"),
+            (self.cut, f"responses cut at {max_tokens} tokens"),
+            (self.merged, "responses tokenised apart from their prompt (merge across the boundary)"),
+            (self.goes_on, "conversations go on after the assistant's last turn, which is left out"),
+        ]
 
 
 def _tokenised(
@@ -182,19 +207,19 @@ def _tokenised(
     max_tokens: int,
     truncate_prompt: bool,
     asking: Asking,
-    counts: _Counts,
+    counts: Counts,
 ) -> list[Example]:
     """As `tokenise_records`, adding to `counts` instead of the log."""
-    prompts = prompt_texts(records, tokenizer, asking=asking)
-    prompt_rows = encode(tokenizer, prompts)
-    full_rows = encode(tokenizer, [prompt + record.outputs[0] for prompt, record in zip(prompts, records, strict=True)])
+    if asking.in_turns:
+        limits = (max_prompt_tokens, max_tokens)
+        return _tokenised_turns(records, tokenizer, limits=limits, asking=asking, counts=counts)
+    prompts = _prompt_texts(records, tokenizer, asking=asking)
+    pieces = [(prompt, record.outputs[0]) for prompt, record in zip(prompts, records, strict=True)]
     examples: list[Example] = []
-    for index, (record, prompt_ids, full_ids) in enumerate(zip(records, prompt_rows, full_rows, strict=True)):
-        response_ids = full_ids[len(prompt_ids) :]
-        if full_ids[: len(prompt_ids)] != prompt_ids:
-            # A merge across the boundary: the response on its own keeps the prompt as it is at test time.
-            counts.merged += 1
-            response_ids = encode(tokenizer, [record.outputs[0]])[0]
+    rows = zip(records, encode_pieces(tokenizer, pieces), strict=True)
+    for index, (record, ((prompt_ids, response_ids), merged)) in enumerate(rows):
+        # A merge across the boundary: the response on its own keeps the prompt as it is at test time.
+        counts.merged += merged
         counts.shortest_prompt = min(len(prompt_ids), counts.shortest_prompt or len(prompt_ids))
         if len(prompt_ids) > max_prompt_tokens:
             counts.long_prompts += 1
@@ -206,6 +231,65 @@ def _tokenised(
         response_ids = response_ids[: max_tokens - len(prompt_ids)]
         examples.append(Example(index, tuple(prompt_ids), tuple(response_ids), record.outputs))
     return examples
+
+
+def _tokenised_turns(
+    records: Sequence[Record],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    limits: tuple[int, int],
+    asking: Asking,
+    counts: Counts,
+) -> list[Example]:
+    """Examples of conversations: the last answer that fits is the response, earlier ones are learnt in the prompt.
+
+    limits: most tokens of a prompt, and of all.
+    """
+    max_prompt_tokens, max_tokens = limits
+    rendered, template = rendered_records(records, tokenizer, asking=asking)
+    end = [] if template.end_id is not None else [eos_id(tokenizer)]
+    examples: list[Example] = []
+    rows = zip(rendered, encode_pieces(tokenizer, [each.pieces for each in rendered]), strict=True)
+    for index, (found, (pieces, merged)) in enumerate(rows):
+        counts.merged += merged
+        counts.goes_on += found.goes_on
+        starts = [0, *accumulate(map(len, pieces))]
+        shortest = starts[1]
+        counts.shortest_prompt = min(shortest, counts.shortest_prompt or shortest)
+        fitting = [place for place in range(1, len(pieces), 2) if starts[place] <= max_prompt_tokens]
+        if not fitting:
+            counts.long_prompts += 1
+            continue
+        last = fitting[-1]
+        counts.shortened += last < len(pieces) - 1
+        prompt_ids = [token for piece in pieces[:last] for token in piece]
+        response_ids = [*pieces[last], *end]
+        counts.cut += len(prompt_ids) + len(response_ids) > max_tokens
+        examples.append(
+            Example(
+                index,
+                tuple(prompt_ids),
+                tuple(response_ids[: max_tokens - len(prompt_ids)]),
+                references=(found.answers[last // 2],),
+                earlier=tuple((starts[place], starts[place + 1]) for place in fitting[:-1]),
+            )
+        )
+    return examples
+
+
+def _prompt_texts(records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, *, asking: Asking) -> list[str]:
+    """The prompt of each record as the tokenizer reads it. Raises RequestError for a chat that it cannot render."""
+    texts = [asking.text(record) for record in records]
+    noun, node = NAME_OF_DATA
+    return chat_texts(tokenizer, texts, noun=noun, node=node) if asking.chat else texts
+
+
+def _spoken(record: Record) -> str:
+    if record.turns:
+        return "\n".join(turn.content for turn in record.turns)
+    if record.prompt is not None:
+        return f"{record.prompt}\n{record.outputs[0]}"
+    return f"{record.instruction}\n{record.input}\n{record.outputs[0]}"
 
 
 def _within(example: Example, vocab_size: int) -> Example | None:

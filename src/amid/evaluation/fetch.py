@@ -12,7 +12,9 @@ from typing import Any
 
 from amid.config import EvaluationSetCfg, HubCfg
 from amid.data.evaluation_sets import CHECKSUM_SUFFIX, evaluation_set
-from amid.data.records import read_evaluation_jsonl
+from amid.data.prompt import form_of
+from amid.data.records import evaluation_records
+from amid.data.rows import read_rows
 from amid.digests.hub import hub_problem
 from amid.errors import RequestError, RunError, one_line
 from amid.store.files import replace_text, replacing
@@ -72,7 +74,9 @@ def _checked(declared: EvaluationSetCfg, path: Path) -> str:
 
 
 def _digest(declared: EvaluationSetCfg, path: Path) -> str:
-    records = read_evaluation_jsonl(path, fields=declared.fields, filter_by=declared.filter)
+    records = evaluation_records(
+        read_rows(path), form_of(declared), filter_by=declared.filter, place=f"data file {path}"
+    )
     return evaluation_set(records[: declared.num_examples], declared).digest
 
 

@@ -22,7 +22,7 @@ LATER_FIELDS = ("repetition_penalty", "stop")  # of Decoding: left out of a gene
 GREEDY_SUFFIX = "_greedy"  # after the name of a sampled set that is answered greedily too
 VALIDATION = "validation"  # the set name of the scores on the validation records
 # Part of every generation id, per kind of prompt. A chat's template belongs to the model and is named with it.
-PROMPT_VERSIONS: Mapping[str, int | str] = {"alpaca": PROMPT_VERSION, "chat": "chat 1"}
+PROMPT_VERSIONS: Mapping[str, int | str] = {"alpaca": PROMPT_VERSION, "chat": "chat 1", "verbatim": "verbatim 1"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class SetProtocol:
     decoding: what the sampler is given. precision: of the model while it answers.
     metric: the one in the table; it is one of `metrics`.
     twin_of: the sampled set of which this is the greedy decoding; None for a set that was declared.
+    chat_template: digest of the one it is asked in; None where that is the model's own, which is named with it.
     data: the texts; a protocol that comes from a manifest has none.
     """
 
@@ -46,18 +47,21 @@ class SetProtocol:
     precision: str = FULL_PRECISION
     version: int = 1
     twin_of: str | None = None
+    chat_template: str | None = None
     data: EvaluationSet | None = field(compare=False, repr=False, default=None)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What names the responses of one checkpoint and seed, besides these and the set's name."""
-        version = {} if self.version == 1 else {"version": self.version}
+        later: dict[str, Any] = {} if self.version == 1 else {"version": self.version}
+        if self.chat_template is not None:
+            later["chat_template"] = self.chat_template
         return {
             "set": self.digest,
             "prompt_version": PROMPT_VERSIONS[self.prompt],
             "max_prompt_tokens": self.max_prompt_tokens,
             "decoding": self._decoding_identity(),
-            **version,
+            **later,
         }
 
     def _decoding_identity(self) -> dict[str, Any]:
@@ -150,8 +154,9 @@ class Protocol:
         sets = {name: asdict(each) for name, each in self.sets.items()}
         for values in sets.values():
             del values["data"]
-            if values["twin_of"] is None:  # so that a sweep without twins is recorded as before there were any
-                del values["twin_of"]
+            for later in ("twin_of", "chat_template"):
+                if values[later] is None:  # so that a sweep without one is recorded as before there were any
+                    del values[later]
         teacher = {} if self.teacher is None else {"teacher": self.teacher}
         return {"sets": sets, "validation": None if self.validation is None else dict(self.validation), **teacher}
 
@@ -199,6 +204,8 @@ def set_protocols(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, SetProt
         if "comet" in metrics and find_spec("comet") is None:
             raise RequestError(f"evaluation set '{name}': comet needs an extra: pip install 'amid-lab[comet]'")
         _check_metrics(metrics, texts[name], set_name=name)
+        assert declared.prompt is not None  # null has got its value
+        template = texts[name].chat_template
         greedy = decoding.temperature == 0  # then every seed gives the same text
         protocols[name] = SetProtocol(
             digest=texts[name].digest,
@@ -210,6 +217,7 @@ def set_protocols(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, SetProt
             metrics=metrics,
             precision=evaluation.precision,
             version=declared.version,
+            chat_template=None if template is None else value_digest(template),
             data=texts[name],
         )
     return protocols | _greedy_twins(protocols) if evaluation.also_greedy else protocols

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.data.tokenise import decoder, eos_id
-from amid.evaluation.prompts import check_prompts, prompt_ids
+from amid.evaluation.prompts import answer_ends, check_prompts, cut_prompts, prompt_ids
 from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import eos_ids_of, generate
@@ -96,7 +96,7 @@ def generate_missing(
                 continue
             before = time.perf_counter()
             completions = _generate(models[each.precision], tokenizer, missing, each, batch_size=batch_size)
-            commit_rows(folder, _lines(tokenizer, missing, completions, stop=each.decoding.stop), check=check)
+            commit_rows(folder, _lines(tokenizer, missing, completions, each), check=check)
             total = Generated(
                 total.num_responses + len(missing),
                 total.num_tokens + sum(len(completion.token_ids) for completion in completions),
@@ -109,10 +109,19 @@ def generate_missing(
 
 
 def response_texts(
-    tokenizer: PreTrainedTokenizerBase, completions: Sequence[Completion], *, stop: Sequence[str] = ()
+    tokenizer: PreTrainedTokenizerBase,
+    completions: Sequence[Completion],
+    *,
+    stop: Sequence[str] = (),
+    end_ids: Collection[int] = (),
 ) -> list[str]:
-    """The response texts that are scored. Source: reference evaluate_main.py."""
-    texts = tokenizer.batch_decode([list(completion.token_ids) for completion in completions], skip_special_tokens=True)
+    """The response texts that are scored. Source: reference evaluate_main.py.
+
+    end_ids: tokens that are left out at the end of a response; special ones are everywhere.
+    """
+    rows = [list(completion.token_ids) for completion in completions]
+    rows = [row[:-1] if row and row[-1] in end_ids else row for row in rows]
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
     cut = [cut_at_stop(text, stop) for text in texts]
     return [text.split("<|endoftext|>")[0].replace("<n>", "\n").strip() for text in cut]
 
@@ -141,7 +150,7 @@ def _rows(
         num_cut = 0 if longest_prompt is None else sum(len(prompt) > longest_prompt for prompt in prompts)
         if num_cut:
             log.info("%s: %d of %d prompts cut to %d tokens", name, num_cut, len(prompts), longest_prompt)
-        prompts = [prompt[:longest_prompt] for prompt in prompts]
+        prompts = cut_prompts(prompts, each)
         check_prompts(prompts, each, set_name=name, sizes=sizes)
         for seed in each.decode_seeds:
             generation_id = protocol.generation_id(entry_id, name, seed)
@@ -166,7 +175,7 @@ def _generate(
         batch_size=batch_size,
         amp_dtype=torch.bfloat16 if each.precision == "bf16-mixed" else None,
         # A chat may end its turn with another token than the one texts end with; instruction prompts end as in training
-        other_eos_ids=eos_ids_of(model) if each.prompt == "chat" else (),
+        other_eos_ids={*eos_ids_of(model), *answer_ends(tokenizer, each)} if each.prompt == "chat" else (),
         decode=decoder(tokenizer),
     )
 
@@ -175,12 +184,12 @@ def _lines(
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[_Row],
     completions: Sequence[Completion],
-    *,
-    stop: Sequence[str],
+    each: SetProtocol,
 ) -> dict[str, list[dict[str, Any]]]:
     """Generation id -> the new rows of its file."""
     lines: dict[str, list[dict[str, Any]]] = {}
-    texts = response_texts(tokenizer, completions, stop=stop)
+    stop = each.decoding.stop
+    texts = response_texts(tokenizer, completions, stop=stop, end_ids=answer_ends(tokenizer, each))
     for row, completion, text in zip(rows, completions, texts, strict=True):
         item = {
             "index": row.index,

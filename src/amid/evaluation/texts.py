@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amid.data.evaluation_sets import EvaluationSet
-from amid.data.records import read_objects
+from amid.data.rows import read_objects
 from amid.errors import RequestError
 from amid.evaluation.own_metrics import metric_of
 from amid.metrics import Generations, Metric

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -32,11 +32,12 @@ def validation_rouge_l(
     batch_size: int,
     max_tokens: int,
     chat: bool = False,
+    end_ids: Collection[int] = (),
     ranks: Ranks = ALONE,
 ) -> float:
     """ROUGE-L of one response per validation example, drawn from generators of their own; ranks share the work.
 
-    chat: the prompts are chats, so that a token which ends the model's turn ends a response.
+    chat: the prompts are chats, so that a token which ends the model's turn ends a response. end_ids: others that do.
     """
     own = examples[ranks.rank :: ranks.size]
     completions = generate(
@@ -47,11 +48,13 @@ def validation_rouge_l(
         eos_id=eos_id(tokenizer),
         batch_size=batch_size,
         max_length=max_tokens,
-        other_eos_ids=eos_ids_of(model) if chat else (),
+        other_eos_ids={*eos_ids_of(model), *end_ids} if chat else (),
         decode=decoder(tokenizer),
     )
     texts = [""] * len(examples)
-    for rank, part in enumerate(ranks.gather(response_texts(tokenizer, completions, stop=decoding.stop))):
+    for rank, part in enumerate(
+        ranks.gather(response_texts(tokenizer, completions, stop=decoding.stop, end_ids=end_ids))
+    ):
         texts[rank :: ranks.size] = part
     return rouge_l(texts, [list(example.references) for example in examples])
 

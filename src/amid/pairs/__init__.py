@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amid.pairs.heads import hidden_states, output_head
 from amid.pairs.lora import add_lora, has_lora, load_lora, merge_lora
-from amid.pairs.models import end_texts_with, load_model, model_from_scratch, save_model
+from amid.pairs.models import also_end_texts_with, end_texts_with, load_model, model_from_scratch, save_model
 from amid.pairs.pair import Pair, shared_ids, shared_vocab_size
 from amid.pairs.sizes import Sizes, head_size, load_sizes, num_non_embedding_parameters
 from amid.pairs.surgery import keep_layers
@@ -22,6 +22,7 @@ __all__ = [
     "Pair",
     "Sizes",
     "add_lora",
+    "also_end_texts_with",
     "check_one_tokenizer",
     "end_texts_with",
     "has_lora",

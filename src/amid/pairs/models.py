@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,18 @@ def end_texts_with(model: PreTrainedModel, eos_id: int) -> None:
     model.config.eos_token_id = eos_id
     if model.generation_config is not None:
         model.generation_config.eos_token_id = eos_id
+
+
+def also_end_texts_with(model: PreTrainedModel, end_ids: Collection[int]) -> None:
+    """The model's own generation ends at these tokens too, also after saving."""
+    config = model.generation_config
+    if config is None or not end_ids:
+        return
+    known = config.eos_token_id if config.eos_token_id is not None else []
+    known = [known] if isinstance(known, int) else list(known)
+    new = sorted(set(end_ids) - set(known))
+    if new:
+        config.eos_token_id = [*known, *new]
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 from amid.cells.stage import Stage
 from amid.config import CorpusCfg, DataCfg, Role
 from amid.data.batch import Source
+from amid.data.conversations import end_ids
+from amid.data.prompt import asking_of
 from amid.data.tokenise import Example, decoder, eos_id, within_vocabulary
 from amid.errors import RunError
 from amid.evaluation.responses import BATCHES_PER_WRITE
@@ -103,7 +105,8 @@ def _examples_by(
     if lacking:
         raise RunError(f"{path} has no response to training record {lacking[0]}; remove {path.parent.parent}")
     found = [
-        replace(example, response_ids=tuple(rows[example.index]["token_ids"]), source=cast(Source, writer))
+        # What a model wrote is learnt, and not the data's earlier answers beside it
+        replace(example, response_ids=tuple(rows[example.index]["token_ids"]), source=cast(Source, writer), earlier=())
         for example in gold
     ]
     kept = within_vocabulary([example for example in found if example.response_ids], vocab_size)
@@ -137,7 +140,7 @@ def _written(
         batch_size=stages.materials.resources.generation_batch_size,
         max_length=data.max_tokens,
         vocab_size=vocab_size,
-        other_eos_ids=eos_ids_of(model) if data.prompt == "chat" else (),
+        other_eos_ids=({*eos_ids_of(model), *end_ids(tokenizer, asking_of(data))} if data.prompt == "chat" else ()),
         decode=decoder(tokenizer),
     )
     texts = tokenizer.batch_decode([list(each.token_ids) for each in completions], skip_special_tokens=True)

@@ -39,7 +39,8 @@ def fine_tuned(role: Role, start: Callable[[Stages], PreTrainedModel]) -> Builde
             model = trained(stages, stage)
             if role == "teacher":
                 model = _merged(model, stages.dtype_of(role))
-            write_model(model, stages.tokenizer(role), folder)
+            learnt = "sft" in stage.values
+            write_model(model, stages.written_as(model, role) if learnt else stages.tokenizer(role), folder)
 
     def trained(stages: Stages, stage: Stage) -> PreTrainedModel:
         model = start(stages)

@@ -5,6 +5,7 @@ How a kind is built is in a file of its own (`amid.stages.builders` lists them).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.cells.stage import Stage, keeps_model
 from amid.config import CorpusCfg, DataCfg, PairCfg, Role, TrainerCfg
+from amid.data.conversations import end_ids
+from amid.data.prompt import asking_of
 from amid.data.tokenise import eos_id
 from amid.digests.seals import check_folder
 from amid.errors import RequestError, RunError
 from amid.pairs import (
     add_lora,
+    also_end_texts_with,
     end_texts_with,
     head_size,
     load_lora,
@@ -143,7 +147,21 @@ class Stages:
         with _usable(self.store, entry):
             check_folder(folder, expected=self.store.status(entry).get("model"), remedy="put back what it held")
             load_lora(model, folder)
+        self.written_as(model, "student")
         return model
+
+    def written_as(self, model: PreTrainedModel, role: Role) -> PreTrainedTokenizerBase:
+        """The tokenizer that a model is saved with once it has learnt the data, and so their chat template.
+
+        The model names what ends a turn in it.
+        """
+        tokenizer, asking = self.tokenizer(role), asking_of(self.materials.data)
+        also_end_texts_with(model, end_ids(tokenizer, asking))
+        if asking.chat_template is None:
+            return tokenizer
+        own = copy.deepcopy(tokenizer)
+        own.chat_template = asking.chat_template
+        return own
 
     def _stored(self, stage: Stage) -> PreTrainedModel:
         """The whole model of a stage: its own, or the one that the pair names."""

@@ -88,4 +88,4 @@ class TokenisedData:
     def _one_form(self) -> bool:
         """Whether both tokenizers make the same text of a record: in a chat their templates may differ."""
         templates = [self._tokenizer(role).chat_template for role in ROLES]
-        return self._data.prompt != "chat" or templates[0] == templates[1]
+        return self._data.prompt != "chat" or self._data.chat_template is not None or templates[0] == templates[1]

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from amid.cells.cell import cell_of
-from amid.config import ROLES, SCRATCH, TEACHER, RunCfg
+from amid.config import ROLES, SCRATCH, TEACHER, DataCfg, EvaluationSetCfg, RunCfg, asks_in_turns
 from amid.data.plain_documents import check_readable
 from amid.data.prompt import NAME_OF_DATA, TEMPLATE_PIECES, name_of_set, no_chat_template
 from amid.data.splits import training_records
@@ -203,8 +203,9 @@ def _check_tokenizers(run: RunCfg, teacher: TokenizerFiles | None, student: Toke
 
 def _check_chats(run: RunCfg, teacher: TokenizerFiles | None) -> None:
     """Raises RequestError for data or a set in chat form that the teacher's tokenizer certainly cannot render."""
-    chats = [NAME_OF_DATA] if run.data.prompt == "chat" else []
-    chats += [name_of_set(name) for name, declared in run.evaluation.sets.items() if declared.prompt == "chat"]
+    asked: dict[tuple[str, str], DataCfg | EvaluationSetCfg] = {NAME_OF_DATA: run.data}
+    asked |= {name_of_set(name): declared for name, declared in run.evaluation.sets.items()}
     lacking = run.pair.teacher == SCRATCH or (teacher is not None and not teacher.has_chat_template)
-    if chats and lacking:
-        raise no_chat_template(*chats[0])
+    for name, declared in asked.items():
+        if declared.prompt == "chat" and declared.chat_template is None and lacking:
+            raise no_chat_template(*name, in_turns=asks_in_turns(declared))

@@ -20,7 +20,7 @@ from amid.data.plain_text import check_enough_chunks, chunks_of
 from amid.data.prompt import TEMPLATE_PIECES, asking_of
 from amid.data.records import Record
 from amid.data.splits import drawn, training_records
-from amid.data.tokenise import check_enough, prompt_texts, tokenizer_texts
+from amid.data.tokenise import check_enough, record_texts, tokenizer_texts
 from amid.errors import RequestError
 from amid.evaluation.prompts import check_sets
 from amid.evaluation.protocol import set_protocols
@@ -70,8 +70,8 @@ def try_pair(
     with_weights: load every model too, as the run would.
     """
     records, dev = training_records(run.data)
-    tokenizers = _tokenizers(run, records, tokenizer_folder)
-    sizes: dict[Role, Sizes] = {role: _sizes(run, role, tokenizers[role]) for role in ROLES}
+    tokenizers = tokenizers_of(run, records, tokenizer_folder)
+    sizes: dict[Role, Sizes] = {role: sizes_of_role(run, role, tokenizers[role]) for role in ROLES}
     for role in ROLES:
         name = _source(run, role)
         check_fits(largest_ordinary(tokenizers[role]), vocab_size=sizes[role].vocab_size, name=name)
@@ -102,24 +102,29 @@ def try_pair(
         _try_models(run)
 
 
-def _tokenizers(run: RunCfg, records: Sequence[Record], folder: Path | None) -> dict[Role, PreTrainedTokenizerBase]:
+def tokenizers_of(run: RunCfg, records: Sequence[Record], folder: Path | None) -> dict[Role, PreTrainedTokenizerBase]:
+    """The tokenizers of a pair, which read the first records alike; trained on all, where the pair's own is not there.
+
+    folder: of the tokenizer that was trained for it. Raises RequestError for two that are not one.
+    """
     pair = run.pair
     if pair.tokenizer_vocab_size is None:
         teacher, student = load_tokenizers(pair, cache=Path(run.paths.cache))
         first, asking = records[:RECORDS_COMPARED], asking_of(run.data)
-        prompts, others = (prompt_texts(first, tokenizer, asking=asking) for tokenizer in (teacher, student))
-        if prompts != others:
+        texts, others = (record_texts(first, tokenizer, asking=asking) for tokenizer in (teacher, student))
+        if texts != others:
+            way_out = "data.chat_template=NAME" if asking.in_turns else "data.prompt=alpaca data.template=null"
             raise RequestError(
                 f"teacher '{pair.teacher}' and student '{pair.student}' put a chat into different templates, and "
                 "distillation reads one text with both: give the student's folder the teacher's chat template, or take "
-                "it away, or set data.prompt=alpaca data.template=null"
+                f"it away, or set {way_out}"
             )
         check_one_tokenizer(
             teacher,
             student,
             names=(pair.teacher, pair.student),
             vocab_policy=pair.vocab_policy,
-            texts=[f"{prompt}{record.outputs[0]}" for prompt, record in zip(prompts, first, strict=True)],
+            texts=[f"{prompt}{response}" for prompt, response in texts],
         )
         return {"teacher": teacher, "student": student}
     if folder is not None:
@@ -132,7 +137,7 @@ def _tokenizers(run: RunCfg, records: Sequence[Record], folder: Path | None) -> 
     return {"teacher": trained, "student": trained}
 
 
-def _sizes(run: RunCfg, role: Role, tokenizer: PreTrainedTokenizerBase) -> Sizes:
+def sizes_of_role(run: RunCfg, role: Role, tokenizer: PreTrainedTokenizerBase) -> Sizes:
     """The sizes of a model before layers are taken out of it; raises RequestError for layers that it does not have."""
     pair, source = run.pair, _source(run, role)
     arch = getattr(pair, f"{role if getattr(pair, role) != TEACHER else 'teacher'}_arch")

@@ -9,8 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.config import TrainerCfg, ValidationCfg
+from amid.data.conversations import end_ids
 from amid.data.loader import StepBatches, validation_batches
 from amid.data.plain_text import PlainBatches
+from amid.data.prompt import asking_of
 from amid.data.tokenise import Example, eos_id
 from amid.evaluation.validation import validation_rouge_l
 from amid.generation.decoding import Decoding
@@ -130,6 +132,7 @@ def validator(
 ) -> Callable[[PreTrainedModel], float]:
     """The function from a student to its validation ROUGE-L; collective over the ranks given."""
     validation: ValidationCfg = plan.train.validation
+    answers_end_with = end_ids(tokenizer, asking_of(plan.data))
 
     def rouge_l_of(model: PreTrainedModel) -> float:
         return validation_rouge_l(
@@ -145,6 +148,7 @@ def validator(
             batch_size=resources.generation_batch_size,
             max_tokens=plan.data.max_tokens,
             chat=plan.data.prompt == "chat",
+            end_ids=answers_end_with,
             ranks=ranks,
         )
 

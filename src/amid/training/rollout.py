@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
 from amid.config import TrainerCfg
 from amid.data.batch import Batch, collate, collate_unshifted
+from amid.data.conversations import end_ids
+from amid.data.prompt import asking_of
 from amid.data.tokenise import decoder, eos_id
 from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import Mixture, eos_ids_of, generate
@@ -47,7 +49,8 @@ class Rollout:
     decoding: of the policies `student` and `mixture`. interleaving: of the policy `speculative`, None elsewhere.
     teacher_share: of the teacher in the policy `mixture`.
     max_tokens: most tokens of prompt and response. unshifted_labels: label as the reference does (collate_unshifted).
-    chat: a response also ends with the tokens that end a turn of its writers, as where chats are evaluated.
+    chat: a response also ends with the tokens that end a turn of its writers, as where chats are evaluated. end_ids:
+    other tokens that end one.
     last: the latest rollout.
     """
 
@@ -64,6 +67,7 @@ class Rollout:
         unshifted_labels: bool,
         teacher_share: float = 0.0,
         chat: bool = False,
+        end_ids: Collection[int] = (),
     ) -> None:
         self._pair = pair
         self._decoding = decoding
@@ -75,6 +79,7 @@ class Rollout:
         self._unshifted_labels = unshifted_labels
         self._teacher_share = teacher_share
         self._chat = chat
+        self._end_ids = frozenset(end_ids)
         self._tally = _Tally()
         self.last = Writing()
 
@@ -114,6 +119,7 @@ class Rollout:
         student, teacher = self._pair.student, self._pair.teacher
         writers = [student] if policy == "student" or teacher is None else [student, teacher]
         eos_ids = {eos_id for each in writers for eos_id in eos_ids_of(each)} if self._chat else set()
+        eos_ids |= self._end_ids
         if policy != "speculative":
             share = self._teacher_share if policy == "mixture" else 0.0
             return generate(
@@ -218,4 +224,5 @@ def rollout_of(plan: TrainingPlan, pair: Pair, resources: TrainerCfg) -> Rollout
         unshifted_labels=plan.compat.sgo_label_offset and options.name != "policy_gradient",
         teacher_share=options.teacher_share or 0.0,
         chat=data.prompt == "chat",
+        end_ids=end_ids(pair.tokenizer, asking_of(data)),
     )
