@@ -5,26 +5,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from amid.cells.cell import cell_of
-from amid.config import ROLES, SCRATCH, TEACHER, RunCfg
+from amid.cells.model_reference import local_folder
+from amid.config import ROLES, SCRATCH, SMOLLM2_PACKAGE, TEACHER, RunCfg
 from amid.data.plain_documents import check_readable
 from amid.data.prompt import NAME_OF_DATA, TEMPLATE_PIECES, name_of_set, no_chat_template
 from amid.data.splits import training_records
-from amid.digests.fingerprint import value_digest
+from amid.digests.fingerprint import hub_file, value_digest
 from amid.errors import RequestError, RunError
 from amid.evaluation.protocol import decoding_of
 from amid.model_folders import ModelFolder, TokenizerFiles, check_model
 from amid.model_folders.folder import check_full_attention, check_layers, check_positions
 from amid.model_folders.tokenizer import check_eos, check_one_vocabulary, other_eos
 from amid.store import Store
+from amid.sweep.memory import largest, line_of, made_roles
+from amid.sweep.remedies import shortage
 
+log = logging.getLogger(__name__)
 # A byte-level tokenizer has all bytes, the end of a text, and the pieces of the prompt template.
 BYTE_ALPHABET = 256 + 1 + len(TEMPLATE_PIECES)
+_said: set[str] = set()  # lines about memory that this process has said
 _tried: set[str] = set()  # pairs with their data and sets, by content, that this process has tried and found sound
 
 
@@ -94,12 +100,41 @@ def check_models(run: RunCfg) -> None:
         + [run.strategy.name, run.train.global_batch_size, asdict(run.evaluation)]
         + [run.data.root, run.data.num_eval, str(store.root), cell.values.get("plain_text")]
     )
+    _say_memory(run)
     if key in _tried:
         return
     tokenizer = cell.stages.get("tokenizer")
     folder = store.model_folder(tokenizer) if tokenizer is not None and store.state(tokenizer) == "done" else None
     try_pair(run, batches=_batches(run), tokenizer_folder=folder, with_weights=not made)
     _tried.add(key)
+
+
+def _say_memory(run: RunCfg) -> None:
+    """Says once what a run will need at most, and, where that is not free, which settings would make it fit."""
+    from amid.ranks import place
+    from amid.training.devices import device_of, free_memory
+
+    device = device_of(run.trainer.accelerator)
+    made = made_roles(run)
+    try:
+        for role in ROLES:
+            name = getattr(run.pair, role)
+            if name not in (SCRATCH, TEACHER, SMOLLM2_PACKAGE) and local_folder(name) is None:
+                hub_file(name, getattr(run.pair, f"{role}_revision"), "config.json")
+        phase = largest(run, accelerator=device.type != "cpu", made=made)
+    except RequestError as err:
+        log.info("memory of pair %s: not known (%s)", run.pair.name, err)  # if it is a fault, loading says so
+        return
+    line = line_of(run, phase)
+    if line in _said:
+        return
+    _said.add(line)
+    log.info("%s", line)
+    free = free_memory(device)
+    if free is not None and place(os.environ, slurm=run.trainer.devices > 1).leads:
+        short = shortage(run, phase, free=free, device=device.type, made=made)
+        if short is not None:
+            log.warning("%s", short)
 
 
 def check_writable(results: Path) -> None:
