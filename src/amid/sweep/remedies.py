@@ -40,14 +40,19 @@ def shortage(run: RunCfg, phase: Phase, *, free: int, device: str, made: Iterabl
             if bytes_of(change.apply(run)) <= free:
                 return f"{need}; {change.setting} would make it fit"
     chosen, changed, total = list[str](), run, phase.total
-    for values in changes:
+    while changes:
+        # What was of no use may be of use after another: each part of a run has its own
+        useful = [each for each in changes if bytes_of(each[-1].apply(changed)) < total]
+        if not useful:
+            break
+        values = useful[0]
+        changes.remove(values)
         for change in values:
             tried = change.apply(changed)
             if (less := bytes_of(tried)) <= free:
                 return f"{need}; {' '.join([*chosen, change.setting])} would make it fit"
-        if less < total:
-            changed, total = tried, less
-            chosen.append(change.setting)
+        changed, total = tried, less
+        chosen.append(change.setting)
     smallest = f"{' '.join(chosen)} would need {total / GIB:.2f} GiB" if chosen else "no setting needs less"
     return f"{need}; {smallest}: take smaller models or shorter texts (data.max_tokens)"
 
