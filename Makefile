@@ -98,6 +98,11 @@ bench-step: $(STAMP_SMOLLM2) ## Labelled tokens per second and memory of a train
 certify: $(STAMP) ## Check the objective against its oracle and write docs/certificate.md
 	$(BIN)/amid certify --output docs/certificate.md
 
+.PHONY: families
+families: $(STAMP) ## Try a small model of every family and write docs/families.md
+	PYTHONPATH=tests $(BIN)/python tests/families.py > docs/families.md.new
+	mv docs/families.md.new docs/families.md
+
 .PHONY: bench-generation
 bench-generation: $(STAMP_SMOLLM2) ## Tokens per second of generation beside transformers' generate
 	$(BIN)/python bench/generation.py
