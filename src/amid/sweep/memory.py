@@ -86,7 +86,8 @@ def model_of(run: RunCfg, role: Role) -> Model:
     pair = run.pair
     lora: LoraCfg = pair.student_lora
     if role == "teacher":
-        return Model(reference_shape(run, role), BYTES[pair.teacher_dtype], trains=False)
+        shape, bytes_each = reference_shape(run, role), BYTES[pair.teacher_dtype]
+        return Model(shape, bytes_each, trains=False, quantised=pair.teacher_quantisation)
     shape = reference_shape(run, role)
     added = factors(shape, rank=lora.rank, targets=lora.targets) if lora.rank else 0
     return Model(shape, BYTES[pair.student_dtype], trains=True, lora_rank=lora.rank, added=added)

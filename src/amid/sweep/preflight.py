@@ -9,11 +9,12 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 from amid.cells.cell import cell_of
 from amid.cells.model_reference import local_folder
-from amid.config import ROLES, SCRATCH, SMOLLM2_PACKAGE, TEACHER, RunCfg
+from amid.config import QUANTISATIONS, ROLES, SCRATCH, SMOLLM2_PACKAGE, TEACHER, RunCfg
 from amid.data.plain_documents import check_readable
 from amid.data.prompt import NAME_OF_DATA, TEMPLATE_PIECES, name_of_set, no_chat_template
 from amid.data.splits import training_records
@@ -65,6 +66,7 @@ def check_request(run: RunCfg) -> None:
 
     Writes nothing and asks no network: a hub model is checked as far as it has been downloaded.
     """
+    _check_quantisation(run)
     _check_data(run)
     _check_plain_text(run)
     _check_steps(run)
@@ -101,6 +103,7 @@ def check_models(run: RunCfg) -> None:
         + [run.data.root, run.data.num_eval, str(store.root), cell.values.get("plain_text")]
     )
     _say_memory(run)
+    _say_package(run)
     if key in _tried:
         return
     tokenizer = cell.stages.get("tokenizer")
@@ -137,6 +140,14 @@ def _say_memory(run: RunCfg) -> None:
             log.warning("%s", short)
 
 
+def _say_package(run: RunCfg) -> None:
+    """Says once that a model comes from weights of few bits."""
+    line = f"note: {SMOLLM2_PACKAGE} holds weights of 4 bits (GGUF), which are read into 16 or 32"
+    if SMOLLM2_PACKAGE in (run.pair.teacher, run.pair.student) and line not in _said:
+        _said.add(line)
+        log.info("%s", line)
+
+
 def check_writable(results: Path) -> None:
     """Raises RunError unless files can be made in the folder."""
     probe = results / f".probe.{os.getpid()}"
@@ -146,6 +157,15 @@ def check_writable(results: Path) -> None:
         probe.unlink()
     except OSError as err:
         raise RunError(f"results folder {results} cannot be written: {err.strerror}") from err
+
+
+def _check_quantisation(run: RunCfg) -> None:
+    """Raises RequestError where the package of the teacher's quantisation is not installed."""
+    kind = run.pair.teacher_quantisation
+    if kind is not None and find_spec(QUANTISATIONS[kind]) is None:
+        raise RequestError(
+            f"pair.teacher_quantisation={kind} needs {QUANTISATIONS[kind]}, an extra: pip install 'amid-lab[quantised]'"
+        )
 
 
 def _check_data(run: RunCfg) -> None:
