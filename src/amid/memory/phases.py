@@ -92,9 +92,11 @@ class Training:
         validated = Texts(min(self.micro_rows, self.step.rows), self.step.length, self.step.vocab_size)
         logits = validated.tokens * validated.vocab_size * 4 * VALIDATION_COPIES
         stepping = trained if self.accelerator else 0  # AdamW over all weights at once holds one more of each
+        # A tied weight's two gradients are there before they are one
+        twice = self.student.shape.head * 4 if self.student.shape.tied and self.student.head_trains else 0
         return [
             self._phase(self.name, {"gradients": gradients, **largest}),
-            self._phase(self.name, {"gradients": trained, "AdamW's step": stepping}),
+            self._phase(self.name, {"gradients": trained, "backward's end": max(stepping, twice)}),
             self._phase(f"{self.name}, in a validation", {"gradients": trained, "logits": logits}),
         ]
 
