@@ -98,9 +98,18 @@ bench-loss-all: $(STAMP) ## The same for every shape, in float32 and bfloat16 (h
 bench-step: $(STAMP_SMOLLM2) ## Labelled tokens per second and memory of a training step, and where its time goes
 	$(BIN)/python bench/step.py
 
+.PHONY: bench-memory
+bench-memory: $(STAMP_SMOLLM2) ## Peak memory of a training step in five settings beside its estimate
+	$(BIN)/python bench/memory.py
+
 .PHONY: certify
 certify: $(STAMP) ## Check the objective against its oracle and write docs/certificate.md
 	$(BIN)/amid certify --output docs/certificate.md
+
+.PHONY: families
+families: $(STAMP) ## Try a small model of every family and write docs/families.md
+	PYTHONPATH=tests $(BIN)/python tests/families.py > docs/families.md.new
+	mv docs/families.md.new docs/families.md
 
 .PHONY: bench-generation
 bench-generation: $(STAMP_SMOLLM2) ## Tokens per second of generation beside transformers' generate

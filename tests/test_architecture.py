@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "amid"
 FLOORS = (
     ("errors", "core", "metrics", "generation"),
     ("ranks", "digests", "config", "model_folders", "certificate"),
-    ("data", "pairs"),
+    ("data", "pairs", "memory"),
     ("cells", "strategies"),
     ("store",),
     ("evaluation",),
@@ -35,6 +35,7 @@ ONLY: dict[str, set[str]] = {
     "digests": {"errors"},
     "strategies": {"config", "core", "data", "ranks"},  # of core the names of what a term reads
     "certificate": {"core"},
+    "memory": {"errors", "model_folders"},
 }
 # Status and tables work on a login node. What of another room they need is named by file.
 TORCH_FREE = (
@@ -43,6 +44,7 @@ TORCH_FREE = (
     "digests",
     "metrics",
     "model_folders",
+    "memory",
     "cells",
     "store",
     "reports",

@@ -44,3 +44,12 @@ def test_the_closed_form_is_usable_in_every_position_of_a_real_pair():
     found = result_of("loss.py", "--shapes", "tiny", "--objectives", "ab", "--repeats", "1", *skipped)
     assert float(found["unusable_share"]) < 0.01
     assert float(found["fused_over_floor_real"]) > 0
+
+
+@pytest.mark.real
+def test_bench_memory_measures_near_what_is_estimated():
+    found = result_of("memory.py", "--tokens", "96", "--batch-size", "2", "--settings", "plain", "lora")
+    for setting in ("plain", "lora"):
+        measured, estimate = float(found[f"{setting}_gb"]), float(found[f"{setting}_estimate_gb"])
+        assert 0.5 < measured < 3.0
+        assert estimate == pytest.approx(measured, rel=0.25)

@@ -28,7 +28,7 @@ CALLED = {
 }
 # The extras that may be imported in a folder besides what everybody has. In src, only inside of functions.
 EXTRAS = {
-    "src": ("smollm2", "export", "comet", "pandas"),
+    "src": ("smollm2", "export", "comet", "pandas", "quantised"),
     "run.py": (),
     "examples": ("dev",),
     "bench": ("bench", "smollm2", "dev"),

@@ -51,7 +51,7 @@ from amid.training.trainer import FitResult
 
 log = logging.getLogger(__name__)
 CELL = "cell"  # announced to the other ranks; stages are announced by their role
-VALIDATION_BATCH_SIZE = 4  # examples whose logits are held at once when a finished model is validated
+VALIDATION_BATCH_SIZE = 4  # examples at most whose logits are held at once when a finished model is validated
 
 
 def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True) -> None:
@@ -340,7 +340,7 @@ class Experiment:
         validation, role = self.run.train.validation, self._role(entry)
         tokenizer = self.stages.tokenizer(role)
         dev = self.stages.tokenised.dev(role, self.stages.vocab_size(role, model))[: validation.num_examples]
-        batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=eos_id(tokenizer))
+        batches = validation_batches(dev, batch_size=self._compared_at_once, pad_id=eos_id(tokenizer))
         return validation_scores(
             self.protocol,
             entry_id=entry.id,
@@ -356,9 +356,13 @@ class Experiment:
         sizes = [stages.vocab_size("teacher", teacher), stages.vocab_size(role, model)]
         dev = stages.tokenised.dev("teacher", min(sizes))[: self.run.train.validation.num_examples]
         pad_id = eos_id(stages.tokenizer("teacher"))
-        batches = validation_batches(dev, batch_size=VALIDATION_BATCH_SIZE, pad_id=pad_id)
+        batches = validation_batches(dev, batch_size=self._compared_at_once, pad_id=pad_id)
         found = agreement(teacher, model, batches, vocab_size=min(sizes))
         return agreement_scores(self.protocol, entry_id=entry.id, found=found, num_samples=len(dev))
+
+    @property
+    def _compared_at_once(self) -> int:
+        return min(VALIDATION_BATCH_SIZE, self.run.trainer.micro_batch_size or VALIDATION_BATCH_SIZE)
 
     def _validated(self, entry: Entry) -> Validated | None:
         return validated(self.store.read([entry]), self.protocol.validation_id(entry.id))

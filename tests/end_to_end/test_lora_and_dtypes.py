@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +80,30 @@ def test_a_16_bit_teacher_says_nearly_what_it_said_and_is_half_as_large(
     student = experiment.store.model_folder(experiment.cell)
     assert {weight.dtype for weight in load_file(student / "model.safetensors").values()} == {torch.float32}
     assert json.loads((student / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="the extra quantised: torchao")
+def test_a_quantised_teacher_is_another_stage_whose_folder_keeps_its_weights_whole(
+    small_run: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = ("pair.student=teacher", "pair.student_arch=null")
+    caplog.set_level(logging.INFO)
+    run = small_run("pair.teacher_quantisation=int8", *own)
+    run_task(run)
+    experiment, whole = Experiment(run), Experiment(small_run(*own))
+    store, teacher = experiment.store, experiment.cell.stages["teacher"]
+    assert store.state(experiment.cell) == "done"
+    assert teacher.values["quantisation"] == "int8"
+    assert teacher.id != whole.cell.stages["teacher"].id
+    assert experiment.cell.id != whole.cell.id
+    saved = load_file(store.model_folder(teacher) / "model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.float32}
+    # What a student is a copy of is not quantised
+    student = load_file(store.model_folder(experiment.cell) / "model.safetensors")
+    assert {weight.dtype for weight in student.values()} == {torch.float32}
+    said = [record.message for record in caplog.records if record.message.startswith("teacher: int8 weights in ")]
+    assert len(said) == 1
+    assert "8 linear layers, 0.02 of " in said[0]
 
 
 def test_recomputed_activations_change_nothing(small_run: Compose, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ REQUESTS = cases([
     ("name-precision", "run.py train.precision=16", 2, ("train.precision '16' unknown", "32-true")),
     ("name-selection", "run.py train.validation.select=bleu", 2, "train.validation.select 'bleu' unknown"),
     ("name-reduction", "run.py objective.reduction=sum", 2, "objective.reduction 'sum' unknown"),
+    ("name-quantisation", "run.py pair.teacher_quantisation=int3", 2, ("pair.teacher_quantisation 'int3' unknown", "int4, int8, nf4")),
     ("name-vocab-policy", "run.py pair.vocab_policy=loose", 2, "pair.vocab_policy 'loose' unknown"),
     ("name-schedule", "run.py amid.alpha_schedule.name=square", 2, "schedule 'square' unknown"),
     ("name-metric", "run.py evaluation.metrics=[rouge]", 2, ("metric 'rouge' unknown", "did you mean 'rouge_l'")),

@@ -4,6 +4,7 @@ import math
 import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -302,3 +303,25 @@ def test_a_diverged_model_has_no_head_to_rely_on_and_stops_nobody(value):
     model.transformer.h[0].mlp.c_proj.weight.data[0, 0] = value
     assert value == 1e38 or output_head(model) is None
     output_head(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_weights_of_16_bits_round_and_are_no_other_reading(folders, kind, dtype):
+    deep = small_model(kind, vocab_size=SIZE, layers=24).to(dtype)
+    check_reads_left_to_right(deep, name="deep")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_that_reads_both_ways_is_noticed_in_16_bits_too(dtype):
+    common = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    both_ways = BertLMHeadModel(BertConfig(vocab_size=SIZE, initializer_range=0.2, **common)).to(dtype)
+    with pytest.raises(RequestError, match="reads text in both directions"):
+        check_reads_left_to_right(both_ways, name="bert")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_real_model_is_read_in_16_bits(dtype):
+    cache = Path(os.environ.get("AMID_CACHE") or Path.home() / ".cache" / "amid")
+    assert load_model(SMOLLM2_PACKAGE, revision=None, cache=cache, dtype=dtype).dtype == dtype

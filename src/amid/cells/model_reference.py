@@ -52,7 +52,7 @@ def local_folder(name: str) -> Path | None:
 
 
 def has_dropout(name: str, revision: str | None) -> bool:
-    """Whether a model drops anything at random while it trains, as its configuration says.
+    """Whether a model draws at random while it trains, as its configuration says: dropout, or noise on its router.
 
     Then the division of a step into micro-batches and ranks decides which masks are drawn.
     """
@@ -74,6 +74,11 @@ def _names_dropout(config: Any) -> bool:
         if isinstance(value, Mapping):
             if _names_dropout(value):
                 return True
-        elif "drop" in key and not key.startswith(_UNUSED_DROPOUT) and isinstance(value, int | float) and value > 0:
+        elif _draws(key) and isinstance(value, int | float) and value > 0:
             return True
     return False
+
+
+def _draws(key: str) -> bool:
+    """Whether a value of this name is a probability of dropping, or the size of a router's noise."""
+    return ("drop" in key or "jitter" in key) and not key.startswith(_UNUSED_DROPOUT)

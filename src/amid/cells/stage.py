@@ -132,7 +132,7 @@ def _teacher_values(asked: StageRequest) -> Mapping[str, Any]:
         "arch": None if pair.teacher_arch is None else asdict(pair.teacher_arch),
         "tokenizer": asked.id_of("tokenizer"),
         "eos": _eos_identity(pair, "teacher", asked.digests),
-        **_later_values(dtype=pair.teacher_dtype, lora=pair.teacher_lora),
+        **_later_values(dtype=pair.teacher_dtype, lora=pair.teacher_lora, quantisation=pair.teacher_quantisation),
         **_sft_identity(asked, pair.teacher_sft, scratch=pair.teacher == SCRATCH, drops=teacher_drops),
     }
 
@@ -151,9 +151,10 @@ def _student_values(asked: StageRequest) -> Mapping[str, Any]:
     }
 
 
-def _later_values(*, dtype: str, lora: LoraCfg) -> dict[str, Any]:
+def _later_values(*, dtype: str, lora: LoraCfg, quantisation: str | None = None) -> dict[str, Any]:
     """Values that came after the first stages, where they differ from what was so before: older ids stay."""
     values: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
+    values |= {} if quantisation is None else {"quantisation": quantisation}
     return {**values, "lora": asdict(lora)} if lora.rank else values
 
 

@@ -45,12 +45,15 @@ def plan(
     """
     from amid.sweep.carry_out import plan_lines
     from amid.sweep.compose import sweep_of_overrides
+    from amid.sweep.memory import lines_of
     from amid.sweep.preflight import check_requests
 
     sweep = sweep_of_overrides(overrides or [])
     check_requests(planned.run for planned in sweep.pending)
     for line in plan_lines(sweep):
         say(line)
+    for line in lines_of(planned.run for planned in sweep.pending):
+        say(f"  {line}")
     if sweep.pending:
         say("  before the first stage: models and tokenizers are tried, and nothing is written if they do not fit")
 

@@ -30,6 +30,7 @@ from amid.config.objective import (
 )
 from amid.config.pair import (
     DTYPES,
+    QUANTISATIONS,
     ROLES,
     SCRATCH,
     SMOLLM2_PACKAGE,
@@ -120,6 +121,7 @@ __all__ = [
     "ObjectiveCfg",
     "PRECISIONS",
     "PROMPTS",
+    "QUANTISATIONS",
     "PairCfg",
     "PathsCfg",
     "PlainTextCfg",

@@ -15,6 +15,7 @@ from amid.errors import RequestError
 Role = Literal["teacher", "student"]
 ROLES: tuple[Role, Role] = ("teacher", "student")
 VOCAB_POLICIES = ("strict", "shared_prefix")
+QUANTISATIONS = {"int8": "torchao", "int4": "torchao", "nf4": "bitsandbytes"}  # and the package each needs
 DTYPES = ("float32", "bfloat16", "float16")  # of weights
 SCRATCH = "scratch"  # a model reference: random weights of the given architecture
 TEACHER = "teacher"  # a student reference: a copy of the teacher
@@ -111,6 +112,7 @@ class PairCfg:
     teacher: str = MISSING
     student: str = MISSING
     teacher_dtype: str = "float32"  # of its weights, once it is fine-tuned: float32, bfloat16 or float16
+    teacher_quantisation: str | None = None  # of its linear layers when it is loaded: int8, int4 or nf4; null = none
     student_dtype: str = "float32"  # of the weights that stay under student_lora; what trains is float32
     teacher_revision: str | None = None  # hub commit, tag or branch
     student_revision: str | None = None
@@ -128,6 +130,8 @@ class PairCfg:
 
     def __post_init__(self) -> None:
         one_of("pair.teacher_dtype", self.teacher_dtype, DTYPES)
+        if self.teacher_quantisation is not None:
+            one_of("pair.teacher_quantisation", self.teacher_quantisation, tuple(QUANTISATIONS))
         one_of("pair.student_dtype", self.student_dtype, DTYPES)
         if self.student_dtype != "float32" and not self.student_lora.rank:
             raise RequestError(

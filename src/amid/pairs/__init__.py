@@ -6,6 +6,7 @@ from amid.pairs.heads import hidden_states, output_head
 from amid.pairs.lora import add_lora, has_lora, load_lora, merge_lora
 from amid.pairs.models import also_end_texts_with, end_texts_with, load_model, model_from_scratch, save_model
 from amid.pairs.pair import Pair, shared_ids, shared_vocab_size
+from amid.pairs.quantisation import Quantised, quantise
 from amid.pairs.sizes import Sizes, head_size, load_sizes, num_non_embedding_parameters
 from amid.pairs.surgery import keep_layers
 from amid.pairs.tokenizers import (
@@ -20,6 +21,7 @@ from amid.pairs.tokenizers import (
 __all__ = [
     "EOS",
     "Pair",
+    "Quantised",
     "Sizes",
     "add_lora",
     "also_end_texts_with",
@@ -39,6 +41,7 @@ __all__ = [
     "num_ids",
     "num_non_embedding_parameters",
     "output_head",
+    "quantise",
     "save_model",
     "shared_ids",
     "shared_vocab_size",

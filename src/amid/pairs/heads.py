@@ -33,23 +33,22 @@ def output_head(model: PreTrainedModel) -> Head | None:
     if not isinstance(layer, nn.Linear):
         return None
     config = model.config.get_text_config()
-    divisor = getattr(config, "logits_scaling", None) or 1.0
-    head = Head(
-        weight=layer.weight,
-        bias=layer.bias,
-        scale=(getattr(config, "logit_scale", None) or 1.0) / divisor,
-        softcap=getattr(config, "final_logit_softcapping", None),
-        lora=lora,
-    )
-    probe = torch.arange(min(8, head.width), device=layer.weight.device).unsqueeze(0)
+    factor, scaling = (getattr(config, name, None) or 1.0 for name in ("logit_scale", "logits_scaling"))
+    probe = torch.arange(min(8, layer.weight.shape[0]), device=layer.weight.device).unsqueeze(0)
     training = model.training
     model.eval()
     with torch.no_grad():
         expected = model(input_ids=probe, use_cache=False).logits.float()
-        found = head.logits(hidden_states(model, probe))
+        states = hidden_states(model, probe)
     model.train(training)
     # float32 products in another order; bf16 weights round the reference itself
     tolerance = 1e-4 if layer.weight.dtype == torch.float32 else 3e-2
-    scale = float(expected.abs().max().clamp(min=1.0))
-    is_close = (found - expected).abs() <= tolerance * scale  # False where a diverged model gives NaN
-    return head if bool(is_close.all()) else None
+    largest = float(expected.abs().max().clamp(min=1.0))
+    for scale in dict.fromkeys((factor / scaling, factor * scaling)):  # Granite divides by it, HyperCLOVA X multiplies
+        softcap = getattr(config, "final_logit_softcapping", None)
+        head = Head(weight=layer.weight, bias=layer.bias, scale=scale, softcap=softcap, lora=lora)
+        with torch.no_grad():
+            is_close = (head.logits(states) - expected).abs() <= tolerance * largest  # False where NaN
+        if bool(is_close.all()):
+            return head
+    return None

@@ -6,6 +6,7 @@ How a kind is built is in a file of its own (`amid.stages.builders` lists them).
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,12 +32,15 @@ from amid.pairs import (
     load_tokenizer,
     load_tokenizers,
     num_ids,
+    quantise,
 )
 from amid.ranks import Ranks
 from amid.stages.ensure import ensure_stage
 from amid.stages.tokenised import TokenisedData
 from amid.store import Entry, Store
 from amid.store.claims import Claim
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Stages:
         self.ranks = ranks
         self._stages = stages
         self._builders = builders
+        self._said = False  # how the teacher is quantised
         self._tokenizers: dict[Role, PreTrainedTokenizerBase] = {}
         strict = materials.pair.vocab_policy == "strict"
         self.tokenised = TokenisedData(materials.data, self.tokenizer, one_vocabulary=strict)
@@ -135,7 +140,17 @@ class Stages:
             model = self._stored(stage)
             add_lora(model, pair.student_lora, seed=pair.student_sft.seed)
             return model
-        return self._stored(stage)
+        model = self._stored(stage)
+        if stage.evaluated_as == "teacher" and pair.teacher_quantisation is not None:
+            found = quantise(model, pair.teacher_quantisation)
+            if not self._said:
+                log.info("teacher: %s weights in %s", pair.teacher_quantisation, found)
+            self._said = True
+        return model
+
+    def whole_teacher(self) -> PreTrainedModel:
+        """The teacher before any quantisation: what a student is a copy of."""
+        return self._stored(self.ensure("teacher"))
 
     def finished_student(self, entry: Entry) -> PreTrainedModel:
         """The trained student of a finished cell or stage: where it has LoRA, the student it started as, with them."""

@@ -16,7 +16,7 @@ def start(stages: Stages) -> PreTrainedModel:
     if pair.student == SCRATCH:
         model = from_scratch(stages, "student")
     elif pair.student == TEACHER:
-        model = stages.model("teacher")
+        model = stages.whole_teacher()
     else:
         model = stages.original("student", dtype=stages.dtype_of("student"))
     if pair.keep_layers is not None:

@@ -5,26 +5,43 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 from amid.cells.cell import cell_of
-from amid.config import ROLES, SCRATCH, TEACHER, DataCfg, EvaluationSetCfg, RunCfg, asks_in_turns
+from amid.cells.model_reference import local_folder
+from amid.config import (
+    QUANTISATIONS,
+    ROLES,
+    SCRATCH,
+    SMOLLM2_PACKAGE,
+    TEACHER,
+    DataCfg,
+    EvaluationSetCfg,
+    RunCfg,
+    asks_in_turns,
+)
 from amid.data.plain_documents import check_readable
 from amid.data.prompt import NAME_OF_DATA, TEMPLATE_PIECES, name_of_set, no_chat_template
 from amid.data.splits import training_records
-from amid.digests.fingerprint import value_digest
+from amid.digests.fingerprint import hub_file, value_digest
 from amid.errors import RequestError, RunError
 from amid.evaluation.protocol import decoding_of
 from amid.model_folders import ModelFolder, TokenizerFiles, check_model
 from amid.model_folders.folder import check_full_attention, check_layers, check_positions
 from amid.model_folders.tokenizer import check_eos, check_one_vocabulary, other_eos
 from amid.store import Store
+from amid.sweep.memory import largest, line_of, made_roles
+from amid.sweep.remedies import shortage
 
+log = logging.getLogger(__name__)
 # A byte-level tokenizer has all bytes, the end of a text, and the pieces of the prompt template.
 BYTE_ALPHABET = 256 + 1 + len(TEMPLATE_PIECES)
+_said: set[str] = set()  # lines about memory that this process has said
 _tried: set[str] = set()  # pairs with their data and sets, by content, that this process has tried and found sound
 
 
@@ -59,6 +76,7 @@ def check_request(run: RunCfg) -> None:
 
     Writes nothing and asks no network: a hub model is checked as far as it has been downloaded.
     """
+    _check_quantisation(run)
     _check_data(run)
     _check_plain_text(run)
     _check_steps(run)
@@ -94,12 +112,50 @@ def check_models(run: RunCfg) -> None:
         + [run.strategy.name, run.train.global_batch_size, asdict(run.evaluation)]
         + [run.data.root, run.data.num_eval, str(store.root), cell.values.get("plain_text")]
     )
+    _say_memory(run)
+    _say_package(run)
     if key in _tried:
         return
     tokenizer = cell.stages.get("tokenizer")
     folder = store.model_folder(tokenizer) if tokenizer is not None and store.state(tokenizer) == "done" else None
     try_pair(run, batches=_batches(run), tokenizer_folder=folder, with_weights=not made)
     _tried.add(key)
+
+
+def _say_memory(run: RunCfg) -> None:
+    """Says once what a run will need at most, and, where that is not free, which settings would make it fit."""
+    from amid.ranks import place
+    from amid.training.devices import device_of, free_memory
+
+    device = device_of(run.trainer.accelerator)
+    made = made_roles(run)
+    try:
+        for role in ROLES:
+            name = getattr(run.pair, role)
+            if name not in (SCRATCH, TEACHER, SMOLLM2_PACKAGE) and local_folder(name) is None:
+                hub_file(name, getattr(run.pair, f"{role}_revision"), "config.json")
+        phase = largest(run, accelerator=device.type != "cpu", made=made)
+    except RequestError as err:
+        log.info("memory of pair %s: not known (%s)", run.pair.name, err)  # if it is a fault, loading says so
+        return
+    line = line_of(run, phase)
+    if line in _said:
+        return
+    _said.add(line)
+    log.info("%s", line)
+    free = free_memory(device)
+    if free is not None and place(os.environ, slurm=run.trainer.devices > 1).leads:
+        short = shortage(run, phase, free=free, device=device.type, made=made)
+        if short is not None:
+            log.warning("%s", short)
+
+
+def _say_package(run: RunCfg) -> None:
+    """Says once that a model comes from weights of few bits."""
+    line = f"note: {SMOLLM2_PACKAGE} holds weights of 4 bits (GGUF), which are read into 16 or 32"
+    if SMOLLM2_PACKAGE in (run.pair.teacher, run.pair.student) and line not in _said:
+        _said.add(line)
+        log.info("%s", line)
 
 
 def check_writable(results: Path) -> None:
@@ -111,6 +167,15 @@ def check_writable(results: Path) -> None:
         probe.unlink()
     except OSError as err:
         raise RunError(f"results folder {results} cannot be written: {err.strerror}") from err
+
+
+def _check_quantisation(run: RunCfg) -> None:
+    """Raises RequestError where the package of the teacher's quantisation is not installed."""
+    kind = run.pair.teacher_quantisation
+    if kind is not None and find_spec(QUANTISATIONS[kind]) is None:
+        raise RequestError(
+            f"pair.teacher_quantisation={kind} needs {QUANTISATIONS[kind]}, an extra: pip install 'amid-lab[quantised]'"
+        )
 
 
 def _check_data(run: RunCfg) -> None:

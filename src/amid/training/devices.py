@@ -56,6 +56,17 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a CUDA device, or that the system can give a process on Linux; None elsewhere."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:") and device.type == "cpu":
+                return int(line.split()[1]) * 1024
+    return None
+
+
 def _is_there(kind: str) -> bool:
     if kind == "cuda":
         return torch.cuda.is_available()
