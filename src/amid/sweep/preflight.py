@@ -28,7 +28,8 @@ from amid.config import (
 from amid.data.plain_documents import check_readable
 from amid.data.prompt import NAME_OF_DATA, TEMPLATE_PIECES, name_of_set, no_chat_template
 from amid.data.splits import training_records
-from amid.digests.fingerprint import hub_file, value_digest
+from amid.digests.fingerprint import value_digest
+from amid.digests.hub import hub_file
 from amid.errors import RequestError, RunError
 from amid.evaluation.protocol import decoding_of
 from amid.model_folders import ModelFolder, TokenizerFiles, check_model
