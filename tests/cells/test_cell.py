@@ -200,6 +200,7 @@ WITHOUT_EFFECT = {"pair.name", "pair.teacher_revision", "pair.student_revision",
 WITHOUT_EFFECT |= {f"strategy.{field.name}" for field in fields(config.StrategyCfg) if field.name != "name"}
 WITHOUT_EFFECT |= {f"plain_text.{field.name}" for field in fields(config.PlainTextCfg)}  # without objective.lm_coef
 WITHOUT_EFFECT |= {"objective.lm_kd_ratio"}
+WITHOUT_EFFECT |= {"data.hub", "data.hub_config", "data.hub_revision"}  # where rows come from, not what they are
 WITHOUT_EFFECT |= {"data.template", "data.split_seed"}  # without prompt=chat, without num_train
 WITHOUT_EFFECT |= {f"corpus.{field.name}" for field in fields(config.CorpusCfg)} - {"corpus.writer", "corpus.beside"}
 WITHOUT_EFFECT |= {  # without a rank

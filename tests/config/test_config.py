@@ -199,7 +199,7 @@ def bad(node, values, *words):
         bad("ObjectiveCfg", {"lm_coef": -1.0}, "objective.lm_coef", "at least 0", "-1"),
         bad("ObjectiveCfg", {"lm_kd_ratio": 2.0}, "objective.lm_kd_ratio", "[0, 1]", "2"),
         bad("TrainCfg", {**TRAIN, "precision": "16"}, "train.precision", "'16'", "32-true, bf16-mixed"),
-        bad("EvaluationSetCfg", {"source": "hub"}, "evaluation set source 'hub'", "file, toy"),
+        bad("EvaluationSetCfg", {"source": "web"}, "evaluation set source 'web'", "file, hub, toy"),
         bad("EvaluationSetCfg", {}, "source=file needs files"),
         bad("EvaluationSetCfg", {**FILES, "prompt": "alpacca"}, "did you mean 'alpaca'"),
         bad("EvaluationSetCfg", {**FILES, "prompt": "chat"}, "template goes with prompt=chat"),

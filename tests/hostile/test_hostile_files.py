@@ -97,7 +97,7 @@ SETS = [
     ("chat-without-template", GOOD * 3, "prompt: chat, template: '{instruction}'", "has no chat template"),
     ("template-field-empty", GOOD * 3, "prompt: chat, template: '{input}'", "its template needs 'input'; record 1"),
     ("stop-empty", GOOD * 3, "stop: ['']", "stop must be non-empty texts"),
-    ("source", GOOD * 3, "source: hub", "evaluation set source 'hub' unknown"),
+    ("source", GOOD * 3, "source: web", "evaluation set source 'web' unknown"),
     ("num-examples", GOOD * 3, "num_examples: 1", "num_examples must be at least 2, got 1"),
     ("surrogate", rb'{"instruction": "\ud800", "output": "b"}' b"\n" * 3, "", r"data/test.jsonl:1: field 'instruction' holds \ud800"),
     ("unknown-key", GOOD * 3, "colour: red", "colour"),
