@@ -23,6 +23,7 @@ OPTIONS = [
 # What a person must give to make an option complete.
 NEEDS = {
     ("pair", "hf"): ["pair.teacher=gpt2-xl", "pair.student=gpt2"],
+    ("pair", "gpt2_xl"): ["pair.student=gpt2"],
     ("data", "dolly"): ["data.root={tmp}"],
     ("data", "jsonl"): ["data.root={tmp}"],
     ("data", "hub"): ["data.hub={tmp}"],

@@ -108,7 +108,7 @@ def test_there_is_one_line_for_every_pair_whatever_its_alpha(run, tmp_path):
         ["pair=hf", "pair.teacher=nobody/nothing", "pair.student=nobody/nothing", f"paths.results={tmp_path}"]
     )
     [line] = lines_of([unknown])
-    assert line.startswith("memory of pair hf: not known (model 'nobody/nothing' is not a local folder")
+    assert line.startswith("memory of pair hf: not known (model 'nobody/nothing' is not in the hub cache")
 
 
 def test_a_quantised_teacher_needs_less_by_as_much_as_its_layers(run, tmp_path, monkeypatch):
