@@ -62,7 +62,7 @@ def tokenise_records(
 
     A prompt of more than `max_prompt_tokens` tokens drops its record, or is cut with `truncate_prompt`; prompt and
     response together are cut to `max_tokens` (a long response loses its EOS). A conversation is cut to the turns before
-    the first answer whose prompt is longer than `max_prompt_tokens`. Each is counted in the log, or in `counts`.
+    the first answer whose prompt is longer than `max_prompt_tokens`. Each is counted in the log, and in `counts`.
     """
     counts = counts or Counts()
     examples = _tokenised(
@@ -81,20 +81,18 @@ def tokenise_records(
     return examples
 
 
-def within_vocabulary(examples: Sequence[Example], vocab_size: int) -> list[Example]:
+def within_vocabulary(examples: Sequence[Example], vocab_size: int, *, counts: Counts | None = None) -> list[Example]:
     """The examples as far as their tokens lie below `vocab_size`, in order.
 
     A prompt with another token drops its example; a response is cut before its first one (and loses its EOS), or drops
-    its example if it begins with it. Both are counted in the log.
+    its example if it begins with it. Both are counted in the log, and in `counts`.
     """
     within = [_within(example, vocab_size) for example in examples]
     kept = [example for example in within if example is not None]
-    num_cut = sum(new is not None and len(new) < len(old) for old, new in zip(examples, within, strict=True))
-    _say(
-        len(examples),
-        (len(examples) - len(kept), "examples dropped for a token that a model of the pair lacks"),
-        (num_cut, "responses cut before a token that a model of the pair lacks"),
-    )
+    found = counts or Counts()
+    found.lacking += len(examples) - len(kept)
+    found.cut_before += sum(new is not None and len(new) < len(old) for old, new in zip(examples, within, strict=True))
+    _say(len(examples), *found.said_of_vocabulary())
     return kept
 
 
@@ -186,6 +184,8 @@ class Counts:
     merged: int = 0
     shortened: int = 0
     goes_on: int = 0
+    lacking: int = 0
+    cut_before: int = 0
     shortest_prompt: int | None = None
 
     def said(self, *, max_prompt_tokens: int, max_tokens: int, truncate_prompt: bool) -> list[tuple[int, str]]:
@@ -196,6 +196,13 @@ class Counts:
             (self.cut, f"responses cut at {max_tokens} tokens"),
             (self.merged, "responses tokenised apart from their prompt (merge across the boundary)"),
             (self.goes_on, "conversations go on after the assistant's last turn, which is left out"),
+        ]
+
+    def said_of_vocabulary(self) -> list[tuple[int, str]]:
+        """As `said`, of examples with tokens that not both models have."""
+        return [
+            (self.lacking, "examples dropped for a token that a model of the pair lacks"),
+            (self.cut_before, "responses cut before a token that a model of the pair lacks"),
         ]
 
 

@@ -50,14 +50,8 @@ def part_of(
     whole = tokenise_records(
         records, tokenizer, **limits, truncate_prompt=truncate_prompt, asking=asking, counts=counts
     )
-    kept = within_vocabulary(whole, vocab_size)
-    lengths = {example.index: len(example) for example in whole}
-    num_cut = sum(len(example) < lengths[example.index] for example in kept)
-    changed = [
-        *counts.said(**limits, truncate_prompt=truncate_prompt),
-        (len(whole) - len(kept), "examples dropped for a token that a model of the pair lacks"),
-        (num_cut, "responses cut before a token that a model of the pair lacks"),
-    ]
+    kept = within_vocabulary(whole, vocab_size, counts=counts)
+    changed = [*counts.said(**limits, truncate_prompt=truncate_prompt), *counts.said_of_vocabulary()]
     return Part(len(records), kept, [(count, what) for count, what in changed if count])
 
 
