@@ -100,10 +100,13 @@ def test_several_settings_are_named_together_and_what_never_fits_is_said(run):
     assert said.endswith("take smaller models or shorter texts (data.max_tokens)")
 
 
-def test_there_is_one_line_for_every_pair_whatever_its_alpha(run, tmp_path):
-    runs = [run, real("amid.alpha=3", results=tmp_path), real("train.global_batch_size=16", results=tmp_path)]
+def test_there_is_one_line_for_every_pair_whatever_its_alpha(tmp_path):
+    results = f"paths.results={tmp_path}"
+    few, many = ("train.global_batch_size=8", "train.global_batch_size=4096")
+    runs = [run_of_overrides([results, *each]) for each in ([few], [few, "amid.alpha=3"], [many])]
+    assert largest(runs[2], accelerator=False).total > largest(runs[0], accelerator=False).total
     [line] = lines_of(runs)
-    assert line == f"memory of pair smollm2: {largest(runs[2], accelerator=False)}"
+    assert line == f"memory of pair tiny: {largest(runs[2], accelerator=False)}"
     unknown = run_of_overrides(
         ["pair=hf", "pair.teacher=nobody/nothing", "pair.student=nobody/nothing", f"paths.results={tmp_path}"]
     )
