@@ -42,7 +42,7 @@ from amid.sweep.remedies import shortage
 log = logging.getLogger(__name__)
 # A byte-level tokenizer has all bytes, the end of a text, and the pieces of the prompt template.
 BYTE_ALPHABET = 256 + 1 + len(TEMPLATE_PIECES)
-_said: set[str] = set()  # lines about memory that this process has said
+_said: set[str] = set()  # lines that this process has said
 _tried: set[str] = set()  # pairs with their data and sets, by content, that this process has tried and found sound
 
 
@@ -113,18 +113,18 @@ def check_models(run: RunCfg) -> None:
         + [run.strategy.name, run.train.global_batch_size, asdict(run.evaluation)]
         + [run.data.root, run.data.num_eval, str(store.root), cell.values.get("plain_text")]
     )
-    _say_memory(run)
+    memory = _memory_of(run)
+    if key not in _tried:
+        tokenizer = cell.stages.get("tokenizer")
+        folder = store.model_folder(tokenizer) if tokenizer is not None and store.state(tokenizer) == "done" else None
+        try_pair(run, batches=_batches(run), tokenizer_folder=folder, with_weights=not made)
+        _tried.add(key)
+    _say_once(memory)  # not before: of a request that is found bad nothing else is said
     _say_package(run)
-    if key in _tried:
-        return
-    tokenizer = cell.stages.get("tokenizer")
-    folder = store.model_folder(tokenizer) if tokenizer is not None and store.state(tokenizer) == "done" else None
-    try_pair(run, batches=_batches(run), tokenizer_folder=folder, with_weights=not made)
-    _tried.add(key)
 
 
-def _say_memory(run: RunCfg) -> None:
-    """Says once what a run will need at most, and, where that is not free, which settings would make it fit."""
+def _memory_of(run: RunCfg) -> str:
+    """What a run will need at most. Where that is not free it is said at once, with the settings that make it fit."""
     from amid.ranks import place
     from amid.training.devices import device_of, free_memory
 
@@ -137,24 +137,24 @@ def _say_memory(run: RunCfg) -> None:
                 hub_file(name, getattr(run.pair, f"{role}_revision"), "config.json")
         phase = largest(run, accelerator=device.type != "cpu", made=made)
     except RequestError as err:
-        log.info("memory of pair %s: not known (%s)", run.pair.name, err)  # if it is a fault, loading says so
-        return
-    line = line_of(run, phase)
-    if line in _said:
-        return
-    _said.add(line)
-    log.info("%s", line)
-    free = free_memory(device)
-    if free is not None and place(os.environ, slurm=run.trainer.devices > 1).leads:
+        return f"memory of pair {run.pair.name}: not known ({err})"  # if it is a fault, loading says so
+    line, free = line_of(run, phase), free_memory(device)
+    if line not in _said and free is not None and place(os.environ, slurm=run.trainer.devices > 1).leads:
         short = shortage(run, phase, free=free, device=device.type, made=made)
         if short is not None:
+            _say_once(line)  # before the models are loaded to be tried
             log.warning("%s", short)
+    return line
 
 
 def _say_package(run: RunCfg) -> None:
     """Says once that a model comes from weights of few bits."""
-    line = f"note: {SMOLLM2_PACKAGE} holds weights of 4 bits (GGUF), which are read into 16 or 32"
-    if SMOLLM2_PACKAGE in (run.pair.teacher, run.pair.student) and line not in _said:
+    if SMOLLM2_PACKAGE in (run.pair.teacher, run.pair.student):
+        _say_once(f"note: {SMOLLM2_PACKAGE} holds weights of 4 bits (GGUF), which are read into 16 or 32")
+
+
+def _say_once(line: str) -> None:
+    if line not in _said:
         _said.add(line)
         log.info("%s", line)
 
