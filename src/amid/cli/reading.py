@@ -1,4 +1,4 @@
-"""Verbs that read what is in the store: status, costs, table, compare."""
+"""Verbs that read what is in the store: sweeps, status, costs, table, compare."""
 
 from __future__ import annotations
 
@@ -9,47 +9,40 @@ import typer
 
 from amid.cli.options import Results, SweepName, known_style, store_at
 from amid.cli.printing import complain, say
-from amid.errors import one_line, unknown_name
+from amid.errors import RequestError, unknown_name
 from amid.reports.styles import COST_STYLES, STYLES
 
+EVERY_S = 5.0  # between two looks of amid status --watch
 
-def status(name: SweepName = None, results: Results = Path("results")) -> None:
+
+def sweeps(results: Results = Path("results")) -> None:
+    """List the sweeps and single runs that are here: when each was asked for, and how many of its cells are done."""
+    from amid.reports.overview import overview
+
+    say("\n".join(overview(store_at(results))))
+
+
+def status(
+    name: SweepName = None,
+    results: Results = Path("results"),
+    watch: Annotated[bool, typer.Option("--watch", help="Look again until every cell has ended, or Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two looks of --watch.")] = EVERY_S,
+) -> None:
     """Show the state of every cell of a sweep: absent, running, stopped, done, or failed or damaged and why."""
-    from amid.reports.columns import aligned
-    from amid.store.damage import damage_of, is_pruned
-    from amid.store.files import file_system_now
-    from amid.store.status import is_unverified, read_status, state_of, warnings_in
-    from amid.store.watch import owner_of
+    from amid.config.checks import at_least
+    from amid.reports.states import states_of
 
+    at_least("--every", every, 0.1)
+    if every != EVERY_S and not watch:
+        raise RequestError("--every says how often --watch looks; give --watch too")
     store = store_at(results)
     manifest = store.read_sweep(name)
-    folders = [
-        (f"{reference['kind']} {reference['id']}", store.layout.folder_of(reference["kind"], reference["id"]), "")
-        for reference in manifest["references"]
-    ]
-    for cell in manifest["cells"]:
-        labels = "  ".join(f"{key}={value}" for key, value in cell["labels"].items())
-        folders.append((cell["id"], store.layout.folder_of("cell", cell["id"]), labels))
-    say(f"sweep {manifest['name']} in {store.root}")
-    now = file_system_now(store.root)
-    lines = []
-    for title, folder, labels in folders:
-        details = read_status(folder)
-        state, damage = state_of(folder), damage_of(folder)
-        shown = "damaged" if damage else state
-        seconds = f"{details['seconds']:.0f} s" if "seconds" in details else ""
-        error = str(details.get("error", "")) if state in ("failed", "done") else ""
-        if error and state == "done":
-            error = f"its last evaluation failed: {error}"
-        owner = owner_of(folder, now=now) if state == "running" else ""
-        gone = "model gone: trained again when it is needed" if is_pruned(folder) else ""
-        warnings = warnings_in(details)
-        rest = filter(None, (labels, seconds, owner, error, gone, *warnings, *damage))
-        lines.append((one_line(title), f"{shown:<8}", "  ".join(map(one_line, rest))))
-    say("\n".join(aligned(lines)))
-    unverified = sum(is_unverified(folder) for _, folder, _ in folders)
-    if unverified:
-        say(f"unverified: {unverified} of {len(folders)} were written before digests were kept")
+    if not watch:
+        say("\n".join(states_of(manifest, store).lines))
+        return
+    from amid.cli.watching import watch_states
+
+    watch_states(lambda: states_of(manifest, store), every_s=every)
 
 
 def costs(

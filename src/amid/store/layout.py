@@ -61,6 +61,10 @@ class Layout:
         folders = [*self.root.glob("*"), *(self.root / "stages").glob("*")]
         return {path.name: path for path in folders if status_path(path).is_file() and not path.is_symlink()}
 
+    def cells(self) -> dict[str, Path]:
+        """Id -> folder of every cell there is."""
+        return {path.name: path for path in self.entries().values() if path.parent == self.root}
+
 
 def status_path(folder: Path) -> Path:
     """The state of the entry whose folder this is."""
@@ -105,6 +109,11 @@ def per_example_path(folder: Path, score_id: str) -> Path:
 def lineage_path(folder: Path) -> Path:
     """What names this training apart from others of the same cell, for trackers that remember names for ever."""
     return folder / "lineage"
+
+
+def identity_path(folder: Path) -> Path:
+    """The values that name an entry."""
+    return folder / "cell.yaml"
 
 
 def error_path(folder: Path) -> Path:
