@@ -13,6 +13,7 @@ from amid.cli.certifying import certify
 from amid.cli.evaluating import evaluate, fetch, score
 from amid.cli.exit_codes import exit_code
 from amid.cli.exporting import export
+from amid.cli.finding import best, show
 from amid.cli.planning import data, plan
 from amid.cli.reading import compare, costs, status, sweeps, table
 from amid.errors import EXIT_INTERRUPTED, RequestError
@@ -26,7 +27,11 @@ app = typer.Typer(
 UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 # In the order of the help.
-for _verb in (plan, data, sweeps, status, costs, table, evaluate, score, compare, fetch, export, certify):
+_VERBS = (
+    *(plan, data, sweeps, status, show, best, costs, table, compare),
+    *(evaluate, score, fetch, export, certify),
+)
+for _verb in _VERBS:
     app.command()(_verb)
 
 
