@@ -14,7 +14,7 @@ from amid.cli.evaluating import evaluate, fetch, score
 from amid.cli.exit_codes import exit_code
 from amid.cli.exporting import export
 from amid.cli.finding import best, show
-from amid.cli.keeping import gc
+from amid.cli.keeping import bundle, gc, merge
 from amid.cli.planning import data, plan
 from amid.cli.reading import compare, costs, status, sweeps, table
 from amid.errors import EXIT_INTERRUPTED, RequestError
@@ -30,7 +30,7 @@ UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__
 # In the order of the help.
 _VERBS = (
     *(plan, data, sweeps, status, show, best, costs, table, compare),
-    *(evaluate, score, fetch, export, gc, certify),
+    *(evaluate, score, fetch, export, bundle, merge, gc, certify),
 )
 for _verb in _VERBS:
     app.command()(_verb)

@@ -1,4 +1,4 @@
-"""The verb that removes what is in the store: gc."""
+"""Verbs that move and remove what is in the store: gc, merge, bundle."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amid.cli.options import Results, store_at
-from amid.cli.printing import say
-from amid.errors import RunError
+from amid.cli.printing import complain, say
+from amid.errors import RequestError, RunError
 
 if TYPE_CHECKING:
     from amid.store.garbage import Garbage
+    from amid.store.merge import Merged
 
 
 def gc(
@@ -45,6 +46,60 @@ def gc(
         _delete(found)
 
 
+def merge(
+    source: Annotated[Path, typer.Argument(help="A results folder of another machine, or a file of amid bundle.")],
+    results: Results = Path("results"),
+) -> None:
+    """Take over the results of another machine: what is new is checked and copied, what differs is shown and left.
+
+    Can be stopped at any moment and repeated.
+    """
+    from amid.config.names import expanded
+    from amid.store import Store
+    from amid.store.bundle import check_bundle, unpack_bundle
+    from amid.store.incoming import receiving
+    from amid.store.merge import check_source, merge_store
+
+    given = Path(expanded("STORE", str(source)))
+    store = store_at(results)
+    if given.is_file():
+        check_bundle(given)
+    else:
+        check_source(store, Store(given))
+    with receiving(store) as folder:
+        if given.is_file():
+            unpack_bundle(given, folder / "bundle")
+            given = folder / "bundle"
+        merged = merge_store(store, Store(given))
+    _say_merged(merged)
+
+
+def bundle(
+    sweep: Annotated[str, typer.Argument(help="Name of a sweep or single run.")],
+    file: Annotated[Path | None, typer.Argument(help="FILE.tar.gz or FILE.zip; SWEEP.tar.gz by default.")] = None,
+    models: Annotated[bool, typer.Option("--models", help="The models too; without, they are trained again.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+    results: Results = Path("results"),
+) -> None:
+    """Write a sweep into one file: all that is needed to read it or to run it again (amid merge FILE takes it in)."""
+    from amid.config.names import expanded
+    from amid.store.bundle import SUFFIXES, bundled_files, write_bundle
+    from amid.store.sizes import in_words
+
+    store = store_at(results)
+    name = str(store.read_sweep(sweep)["name"])
+    target = Path(f"{name}.tar.gz") if file is None else Path(expanded("FILE", str(file)))
+    if not target.name.endswith(SUFFIXES):
+        raise RequestError(f"{target}: a bundle is a file that ends in {', '.join(SUFFIXES)}")
+    if not target.parent.is_dir():
+        raise RequestError(f"{target}: there is no folder {target.parent}")
+    if target.is_dir() or (target.exists() and not overwrite):
+        raise RequestError(f"{target} is there already; --overwrite replaces a file")
+    files = bundled_files(store, name, models=models)
+    write_bundle(target, name, files)
+    say(f"{target}: {len(files)} files, {in_words(target.stat().st_size)}; elsewhere: amid merge {target.name}")
+
+
 def _delete(found: list[Garbage]) -> None:
     from amid.store import garbage
     from amid.store.sizes import in_words
@@ -58,3 +113,15 @@ def _delete(found: list[Garbage]) -> None:
     say(f"freed {in_words(freed)}")
     if left:
         raise RunError(f"{len(left)} of {len(found)} were left: {'; '.join(left)}")
+
+
+def _say_merged(merged: Merged) -> None:
+    from amid.store.merge import OUTCOMES
+
+    for noun, counts in merged.counts.items():
+        said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+        say(f"{noun + ':':<9} {said or 'none'}")
+    for text in merged.problems[1:]:
+        complain(text)
+    if merged.problems:
+        raise RunError(f"{merged.problems[0]} ({len(merged.problems)} left in all, the rest is merged)")

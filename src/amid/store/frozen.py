@@ -21,6 +21,7 @@ from amid.cells.model_reference import local_folder
 from amid.config import RunCfg, from_plain
 from amid.config.overrides import override
 from amid.digests.fingerprint import plain
+from amid.digests.seals import DamagedError
 from amid.errors import RequestError, RunError
 from amid.store import Store
 from amid.store.files import replace_text
@@ -75,6 +76,16 @@ def thaw(digest: str, store: Store) -> Request:
     run = from_plain(RunCfg, form["run"])
     run.paths.results = str(store.root)  # the folder may have moved since
     return Request(digest, str(form["cell"]), run)
+
+
+def check_frozen(path: Path) -> None:
+    """Raises DamagedError for the file of a request that is not what was frozen."""
+    try:
+        text = path.read_text()
+    except (OSError, ValueError):
+        text = ""
+    if _digest(text) != path.stem:
+        raise DamagedError(path, "it is not what was frozen", "remove it and plan its cell again")
 
 
 def latest_request(cell_id: str, store: Store) -> Request:
