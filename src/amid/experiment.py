@@ -33,7 +33,7 @@ from amid.stages.builders import BUILDERS
 from amid.stages.corpus import written_examples
 from amid.stages.ensure import write_model
 from amid.stages.stages import Materials, Stages
-from amid.store import Entry, Score, Store
+from amid.store import Entry, Score, State, Store
 from amid.store.claims import Claim, held
 from amid.store.failures import not_trained, recorded
 from amid.store.frozen import Request, check_same_cell, freeze
@@ -41,6 +41,7 @@ from amid.store.status import spent_in
 from amid.store.watch import Patience
 from amid.sweep.plan import is_evaluated, label, resolved_config
 from amid.sweep.preflight import check_run
+from amid.sweep.progress import progress_line
 from amid.sweep.single import record_single
 from amid.training.devices import device_of
 from amid.training.fit import fit_student, validator
@@ -146,14 +147,16 @@ class Experiment:
             return
         for text in cell.ignored:
             log.info("note: %s", text)
-        patience = Patience()
+        patience, before = Patience(), self.store.state(cell)
         while (claim := self.store.claim(cell)) is None:
             if self.store.state(cell) == "done":
+                self._say_progress("done")
                 self._evaluate_trained(prepare=True)
                 return
             if not self._may_look_again(patience):
                 return
         with held(claim), recorded(self.store, cell):
+            self._say_progress(before)
             if not self._checked:
                 check_run(self.run)
             self._prepare()
@@ -379,6 +382,11 @@ class Experiment:
         return (entry.evaluated_as if isinstance(entry, Stage) else None) or "student"
 
     # What a person sees
+
+    def _say_progress(self, before: State) -> None:
+        line = progress_line(self.store, self.run.sweep.name, self.cell.id, before=before)
+        if line is not None:
+            log.info("%s", line)
 
     def _label(self) -> str:
         amid, divergence, strategy = self.run.amid, self.run.divergence, self.run.strategy

@@ -17,6 +17,7 @@ from amid.cli.finding import best, show
 from amid.cli.keeping import bundle, gc, merge
 from amid.cli.planning import data, plan
 from amid.cli.reading import compare, costs, status, sweeps, table
+from amid.cli.retrying import retry
 from amid.errors import EXIT_INTERRUPTED, RequestError
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__
 
 # In the order of the help.
 _VERBS = (
-    *(plan, data, sweeps, status, show, best, costs, table, compare),
+    *(plan, data, sweeps, status, retry, show, best, costs, table, compare),
     *(evaluate, score, fetch, export, bundle, merge, gc, certify),
 )
 for _verb in _VERBS:

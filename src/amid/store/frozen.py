@@ -107,6 +107,23 @@ def latest_request(cell_id: str, store: Store) -> Request:
     return thaw(max(requests)[2], store)
 
 
+def request_of_sweep(cell_id: str, sweep: str, store: Store) -> Request:
+    """The request of a cell that was written last for that sweep; where none was, the latest of all.
+
+    Raises RequestError as `latest_request`.
+    """
+    latest = latest_request(cell_id, store)
+    if latest.run.sweep.name == sweep:
+        return latest
+    for path in sorted(store.layout.requests(), key=lambda path: path.stat().st_mtime, reverse=True):
+        head = _head(path)
+        if head.get("cell") == cell_id and head.get("task") != "prepare":
+            request = thaw(path.stem, store)
+            if request.run.sweep.name == sweep:
+                return request
+    return latest
+
+
 def selected(run: RunCfg, overrides: Sequence[str]) -> Request | None:
     """The request that `request=` or `cell=` names; None if neither is given.
 
