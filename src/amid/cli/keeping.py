@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amid.cli.options import Results, store_at
-from amid.cli.printing import complain, say
+from amid.cli.printing import say
 from amid.errors import RequestError, RunError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _say_merged(merged: Merged) -> None:
     for noun, counts in merged.counts.items():
         said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
         say(f"{noun + ':':<9} {said or 'none'}")
-    for text in merged.problems[1:]:
-        complain(text)
+    for text in merged.problems:
+        say(f"left: {text}")
     if merged.problems:
         raise RunError(f"{merged.problems[0]} ({len(merged.problems)} left in all, the rest is merged)")
