@@ -168,6 +168,7 @@ class Experiment:
         Raises RequestError if it is not trained, RunError if its model has changed since.
         """
         self.check_trained()
+        self._say_progress("done")
         self._evaluate_trained(prepare=False)
 
     def check_trained(self) -> None:
