@@ -24,7 +24,8 @@ def job(config: DictConfig) -> None:
         from amid.experiment import run_task  # imports torch: not before the request is known to be sound
 
         # The jobs of a sweep leave to other processes what those run; the sweep waits for it at its end.
-        run_task(asked.run, planned=asked.request, waits=HydraConfig.get().mode != RunMode.MULTIRUN)
+        waits = HydraConfig.get().mode != RunMode.MULTIRUN
+        run_task(asked.run, planned=asked.request, waits=waits, overrides=asked.overrides)
 
     run_job(task)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from amid.stages.builders import BUILDERS
 from amid.stages.corpus import written_examples
 from amid.stages.ensure import write_model
 from amid.stages.stages import Materials, Stages
-from amid.store import Entry, Score, Store
+from amid.store import Entry, Score, State, Store
 from amid.store.claims import Claim, held
 from amid.store.failures import not_trained, recorded
 from amid.store.frozen import Request, check_same_cell, freeze
@@ -40,6 +41,8 @@ from amid.store.status import spent_in
 from amid.store.watch import Patience
 from amid.sweep.plan import is_evaluated, label, resolved_config
 from amid.sweep.preflight import check_run
+from amid.sweep.progress import progress_line
+from amid.sweep.single import record_single
 from amid.training.devices import device_of
 from amid.training.fit import fit_student, validator
 from amid.training.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
@@ -54,10 +57,11 @@ CELL = "cell"  # announced to the other ranks; stages are announced by their rol
 VALIDATION_BATCH_SIZE = 4  # examples at most whose logits are held at once when a finished model is validated
 
 
-def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True) -> None:
+def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True, overrides: Sequence[str] = ()) -> None:
     """Carries out the task of one checked configuration.
 
-    planned: the frozen request it comes from, whose cell it must still name; otherwise the request is frozen now.
+    planned: the frozen request it comes from, whose cell it must still name; otherwise the request is frozen now, and
+    recorded as a single run. overrides: as that was asked for.
     waits: for a cell that another process runs; without, it is left to that process.
     Raises RequestError for what cannot be carried out, RunError for what failed (traceback in the cell's folder).
     """
@@ -70,12 +74,15 @@ def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True)
             check_run(run)  # as rank 0 does, so that nobody waits for a rank that has refused
             experiment.follow()
             return
-        if planned is None and not experiment.finished:
+        finished = planned is None and experiment.finished
+        if planned is None and not finished:
             if run.task == "evaluate":
                 experiment.check_trained()
             refuse_links(experiment.store.folder(experiment.cell))
             check_run(run)  # a bad request leaves nothing in the store
             freeze(run, experiment.cell, experiment.store)
+        if planned is None and (not finished or os.access(experiment.store.root, os.W_OK)):
+            record_single(run, experiment.cell, experiment.protocol, overrides, experiment.store)
         if run.task == "prepare":
             experiment.prepare()
         elif run.task == "evaluate":
@@ -140,14 +147,16 @@ class Experiment:
             return
         for text in cell.ignored:
             log.info("note: %s", text)
-        patience = Patience()
+        patience, before = Patience(), self.store.state(cell)
         while (claim := self.store.claim(cell)) is None:
             if self.store.state(cell) == "done":
+                self._say_progress("done")
                 self._evaluate_trained(prepare=True)
                 return
             if not self._may_look_again(patience):
                 return
         with held(claim), recorded(self.store, cell):
+            self._say_progress(before)
             if not self._checked:
                 check_run(self.run)
             self._prepare()
@@ -159,6 +168,7 @@ class Experiment:
         Raises RequestError if it is not trained, RunError if its model has changed since.
         """
         self.check_trained()
+        self._say_progress("done")
         self._evaluate_trained(prepare=False)
 
     def check_trained(self) -> None:
@@ -373,6 +383,11 @@ class Experiment:
         return (entry.evaluated_as if isinstance(entry, Stage) else None) or "student"
 
     # What a person sees
+
+    def _say_progress(self, before: State) -> None:
+        line = progress_line(self.store, self.run.sweep.name, self.cell.id, before=before)
+        if line is not None:
+            log.info("%s", line)
 
     def _label(self) -> str:
         amid, divergence, strategy = self.run.amid, self.run.divergence, self.run.strategy

@@ -20,6 +20,7 @@ from amid.digests.seals import DamagedError, seal
 from amid.errors import RequestError
 from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Decoding
+from amid.reports import states
 from amid.store import Score, Store, files, watch
 from amid.store.claims import held
 from amid.store.files import file_system_now
@@ -198,7 +199,7 @@ def test_in_a_store_that_cannot_be_written_the_last_sign_of_life_is_unknown(
 ) -> None:
     store.write_sweep("demo", manifest(["d" * 12]))
     foreign(store, "d" * 12, silent_s=3)
-    for module in (watch, files):
+    for module in (watch, files, states):
         monkeypatch.setattr(module, "file_system_now", lambda folder: None)
     assert "last sign of life: unknown" in said("status")[0][-1]
 

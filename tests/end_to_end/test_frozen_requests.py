@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from small import ROOT, SMALL, RunPy
 
+from amid.store import Store
+
 PLAN = """
 import sys
 from amid.store.frozen import freeze, request_overrides
@@ -76,6 +78,8 @@ def test_a_cell_can_be_named_by_its_id_and_its_latest_request_is_carried_out(run
     assert run_py("amid.alpha=-1", "evaluation.decode_seeds=[10]").returncode == 0
     (status,) = (tmp_path / "results").glob("*/status.json")
     cell_id = status.parent.name
+    single = Store(tmp_path / "results").read_sweep(cell_id[:5])  # recorded as the sweep of one cell that it is
+    assert single["name"] == f"run-{cell_id}" and "amid.alpha=-1" in single["cells"][0]["overrides"]
     shutil.rmtree(status.parent)
     again = run_py(f"cell={cell_id[:5]}")
     assert again.returncode == 0, again.stderr

@@ -36,3 +36,12 @@ def complain(text: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(f"amid: {one_line(text)}", file=sys.stderr)
+
+
+def log_to_stderr() -> None:
+    """Progress of a long command, apart from what it prints."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("httpx", "urllib3", "filelock", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

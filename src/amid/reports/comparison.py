@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import statistics
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from amid.digests.seals import DamagedError
-from amid.errors import RequestError, visible
+from amid.errors import RequestError
 from amid.metrics.uncertainty import PairedDifference, paired_bootstrap
 from amid.reports.columns import aligned, ruled
+from amid.reports.shortening import shortened
 from amid.store import PerExample, Score, Store
 from amid.store.generations import read_rows, rows_path
 from amid.store.layout import generations_path
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 RESAMPLING_SEED = 0  # the same two models give the same interval
 NOT_KEPT = "(not kept)"
 DAMAGED = "(damaged: {})"  # the file
-TEXT_WIDTH = 110
-TEXT_LINES = 8  # shown of a question or response
 
 
 @dataclass(frozen=True)
@@ -189,15 +187,5 @@ def _contrast_lines(each: SetComparison, contrast: Contrast) -> list[str]:
         ("left", contrast.responses[0]),
         ("right", contrast.responses[1]),
     ):
-        lines += [f"  {title}:", *(f"    {line}" for line in _shortened(text))]
+        lines += [f"  {title}:", *(f"    {line}" for line in shortened(text))]
     return lines
-
-
-def _shortened(text: str) -> list[str]:
-    lines = [part for line in visible(text).splitlines() for part in (textwrap.wrap(line, TEXT_WIDTH) or [""])] or [
-        "(empty)"
-    ]
-    if len(lines) <= TEXT_LINES:
-        return lines
-    half = TEXT_LINES // 2
-    return [*lines[:half], f"... ({len(lines) - TEXT_LINES} lines left out)", *lines[-half:]]

@@ -21,6 +21,7 @@ from amid.cells.model_reference import local_folder
 from amid.config import RunCfg, from_plain
 from amid.config.overrides import override
 from amid.digests.fingerprint import plain
+from amid.digests.seals import DamagedError
 from amid.errors import RequestError, RunError
 from amid.store import Store
 from amid.store.files import replace_text
@@ -77,6 +78,16 @@ def thaw(digest: str, store: Store) -> Request:
     return Request(digest, str(form["cell"]), run)
 
 
+def check_frozen(path: Path) -> None:
+    """Raises DamagedError for the file of a request that is not what was frozen."""
+    try:
+        text = path.read_text()
+    except (OSError, ValueError):
+        text = ""
+    if _digest(text) != path.stem:
+        raise DamagedError(path, "it is not what was frozen", "remove it and plan its cell again")
+
+
 def latest_request(cell_id: str, store: Store) -> Request:
     """The request of a cell, named by how its id begins, that was written last; one that only prepares counts last.
 
@@ -94,6 +105,23 @@ def latest_request(cell_id: str, store: Store) -> Request:
         raise RequestError(f"cell '{cell_id}' {what} in {folder}; one is written when the cell is first asked for")
     ((_, requests),) = found.items()
     return thaw(max(requests)[2], store)
+
+
+def request_of_sweep(cell_id: str, sweep: str, store: Store) -> Request:
+    """The request of a cell that was written last for that sweep; where none was, the latest of all.
+
+    Raises RequestError as `latest_request`.
+    """
+    latest = latest_request(cell_id, store)
+    if latest.run.sweep.name == sweep:
+        return latest
+    for path in sorted(store.layout.requests(), key=lambda path: path.stat().st_mtime, reverse=True):
+        head = _head(path)
+        if head.get("cell") == cell_id and head.get("task") != "prepare":
+            request = thaw(path.stem, store)
+            if request.run.sweep.name == sweep:
+                return request
+    return latest
 
 
 def selected(run: RunCfg, overrides: Sequence[str]) -> Request | None:

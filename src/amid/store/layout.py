@@ -18,6 +18,7 @@ from amid.cells.stage import Stage
 from amid.config.names import check_name, file_part
 
 Entry = Cell | Stage
+INCOMING = ".incoming"  # beside where it will lie: what is not whole yet, and no entry
 TEXTS_DIGITS = 16  # of a set's digest in its file name
 
 
@@ -60,6 +61,22 @@ class Layout:
         """Name -> folder of every cell, stage and model there is."""
         folders = [*self.root.glob("*"), *(self.root / "stages").glob("*")]
         return {path.name: path for path in folders if status_path(path).is_file() and not path.is_symlink()}
+
+    def rooms(self) -> list[Path]:
+        """The folders that hold entries or files of the whole store."""
+        return [self.root, *(self.root / name for name in ("stages", "sweeps", "requests", "texts"))]
+
+    def requests(self) -> list[Path]:
+        """The frozen requests."""
+        return sorted((self.root / "requests").glob("*.yaml"))
+
+    def all_texts(self) -> list[Path]:
+        """The questions and references of every evaluation set."""
+        return sorted((self.root / "texts").glob("*.jsonl"))
+
+    def cells(self) -> dict[str, Path]:
+        """Id -> folder of every cell there is."""
+        return {path.name: path for path in self.entries().values() if path.parent == self.root}
 
 
 def status_path(folder: Path) -> Path:
@@ -105,6 +122,11 @@ def per_example_path(folder: Path, score_id: str) -> Path:
 def lineage_path(folder: Path) -> Path:
     """What names this training apart from others of the same cell, for trackers that remember names for ever."""
     return folder / "lineage"
+
+
+def identity_path(folder: Path) -> Path:
+    """The values that name an entry."""
+    return folder / "cell.yaml"
 
 
 def error_path(folder: Path) -> Path:

@@ -71,7 +71,7 @@ def sift_scores(folder: Path) -> tuple[list[Score], list[DamagedError]]:
 
 def write_scores(folder: Path, scores: Iterable[Score], *, check: Callable[[], None]) -> None:
     """Adds scores; a score of the same texts, set, seed and metric is replaced, and damaged lines are dropped."""
-    known = {_key(score): score for score in [*sift_scores(folder)[0], *scores]}
+    known = {score_key(score): score for score in [*sift_scores(folder)[0], *scores]}
     lines = [seal(dict(sorted(asdict(known[key]).items()))) for key in sorted(known)]
     replace_text(scores_path(folder), "".join(f"{line}\n" for line in lines), check=check)
 
@@ -113,6 +113,7 @@ def read_texts(path: Path) -> list[dict[str, Any]]:
     )
 
 
-def _key(score: Score) -> tuple[str, str, int, str]:
+def score_key(score: Score) -> tuple[str, str, int, str]:
+    """What a score is the value of; another score of the same replaces it."""
     # Without the score id: a new version of a metric replaces the old number
     return (score.eval_set, score.metric, -1 if score.decode_seed is None else score.decode_seed, score.generation_id)

@@ -16,14 +16,13 @@ from typing import Any
 
 import yaml
 
-from amid.config.names import check_name
 from amid.digests.fingerprint import FileDigests
 from amid.digests.seals import DamagedError, check_folder, file_digest, seal, seal_folder
 from amid.errors import REASON_LENGTH, RequestError, RunError, TakenOverError, one_line
-from amid.store import layout, scores
+from amid.store import layout, manifests, scores
 from amid.store.claims import Claim, try_claim
 from amid.store.damage import damage_of, is_pruned
-from amid.store.files import read_object, replace_text
+from amid.store.files import replace_text
 from amid.store.layout import Entry, Layout
 from amid.store.provenance import record_attempt
 from amid.store.scores import PerExample, Score
@@ -31,9 +30,6 @@ from amid.store.status import REBUILT, State, read_status, state_of, write_statu
 from amid.store.watch import attempts, look, owner_of
 
 log = logging.getLogger(__name__)
-MANIFEST = ("name", "rows", "metric", "protocols", "references", "cells")
-REFERENCE = ("kind", "id", "pair", "protocol")
-CELL = ("id", "labels", "protocol")
 
 
 class Store:
@@ -302,8 +298,11 @@ class Store:
         ids = {key: key.rpartition("-")[2] for key in folders}
         found = [key for key in sorted(folders) if name and (key.startswith(name) or ids[key].startswith(name))]
         if len(found) != 1:
-            what = f"names {len(found)} entries ({', '.join(found)})" if found else "names no cell, stage or model"
-            raise RequestError(f"'{name}' {what} in {self.root}; valid: {', '.join(sorted(folders)) or 'none yet'}")
+            valid = manifests.listed(sorted(folders)) or "none yet"
+            what = (
+                f"names {len(found)} entries ({manifests.listed(found)})" if found else "names no cell, stage or model"
+            )
+            raise RequestError(f"'{one_line(name)}' {what} in {self.root}; valid: {valid}")
         return folders[found[0]]
 
     # Sweeps
@@ -322,43 +321,17 @@ class Store:
             raise RunError(f"results folder {self.root} cannot be written: {err.strerror}") from err
 
     def read_sweep(self, name: str | None) -> dict[str, Any]:
-        """The manifest of a sweep, the most recent one for None. Raises RequestError for none, or DamagedError."""
-        paths = {path.stem: path for path in self.layout.sweeps()}
-        others = sorted(paths)
-        if name is None:
-            if not paths:
-                raise RequestError(f"no sweep in {self.root}; start one with: python run.py -m amid.alpha=-1,0,1")
-            name = list(paths)[-1]
-        elif name not in paths:  # only what is there is read, so that no name leads elsewhere
-            check_name("sweep", name)
-            raise RequestError(f"sweep '{name}' is not in {self.root}; valid: {', '.join(others) or 'none yet'}")
-        remedy = "repeat the sweep: nothing is trained twice"
-        if len(others) > 1:
-            remedy += f"; others can be read by name: {', '.join(other for other in others if other != name)}"
-        manifest = read_object(paths[name], remedy=remedy, needs=MANIFEST)
-        if manifest is None or not _is_manifest(manifest):  # not by us, or unsealed and changed, or just removed
-            raise DamagedError(paths[name], "it does not describe a sweep", remedy)
-        return manifest
+        """The manifest of a sweep or single run, the most recent one for None; named as in `manifests.sweep_path`.
+
+        Raises RequestError for none, or DamagedError.
+        """
+        path = manifests.sweep_path(self.layout, name)
+        return manifests.read_manifest(path, others=[each.stem for each in self.layout.sweeps() if each != path])
 
 
 def _details(status: Mapping[str, Any]) -> dict[str, Any]:
     """What a status says besides the state itself."""
     return {key: value for key, value in status.items() if key not in ("state", "attempt", "at")}
-
-
-def _is_manifest(manifest: Mapping[str, Any]) -> bool:
-    rows, protocols = manifest["rows"], manifest["protocols"]
-    if not isinstance(rows, list) or not isinstance(protocols, dict):
-        return False
-    for name, needed in (("references", REFERENCE), ("cells", CELL)):
-        items = manifest[name]
-        if not isinstance(items, list) or not all(
-            isinstance(item, dict) and set(needed) <= set(item) for item in items
-        ):
-            return False
-        if not all(isinstance(protocols.get(item["protocol"]), dict) for item in items):
-            return False
-    return all(isinstance(item["labels"], dict) and set(rows) <= set(item["labels"]) for item in manifest["cells"])
 
 
 def _allow() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from amid.cells.cell import Cell
 from amid.cells.stage import Stage
@@ -21,8 +22,10 @@ log = logging.getLogger(__name__)
 Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
 
 
-def carry_out(sweep: Sweep, launch: Launch) -> None:
+def carry_out(sweep: Sweep, launch: Launch, *, recorded: Mapping[str, Any] | None = None) -> None:
     """Runs what is left of the sweep and prints its table.
+
+    recorded: the manifest of a sweep of which these are only some cells; it stays as it is, and its table is printed.
 
     launch: runs a batch of jobs given by their overrides, and says for each why it failed, None if it did not. What
     counts is what is in the store; the answers tell what a job could not write there.
@@ -36,7 +39,8 @@ def carry_out(sweep: Sweep, launch: Launch) -> None:
             raise not_trained(planned.cell)
     for line in plan_lines(sweep):
         log.info("%s", line)
-    store.write_sweep(sweep.name, manifest_of(sweep))
+    manifest = manifest_of(sweep) if recorded is None else recorded
+    store.write_sweep(sweep.name, manifest)
     store.notice([*sweep.evaluated_stages, *(planned.cell for planned in sweep.pending)])
     preparations = _unprepared(sweep, store)
     said: dict[str, str] = {}  # cell id -> why its job failed, in the launcher's words
@@ -48,7 +52,7 @@ def carry_out(sweep: Sweep, launch: Launch) -> None:
         said |= _launch_cells(sweep, store, launch)
     if not store.root.is_dir():
         raise RunError(f"results folder {store.root} was removed while the sweep ran; repeat the command to begin anew")
-    table = build_table(manifest_of(sweep), store)
+    table = build_table(manifest, store)
     log.info("\n%s", render(table, "text"))
     for text in table.damage:
         log.warning("%s", text)

@@ -20,10 +20,11 @@ from amid.sweep.plan import Overrides, Sweep, check_method, expand, plan_sweep
 
 @dataclass(frozen=True)
 class Job:
-    """What one process carries out, and the frozen request that it comes from, if it does."""
+    """What one process carries out, the frozen request that it comes from, if it does, and how it was asked for."""
 
     run: RunCfg
     request: Request | None
+    overrides: tuple[str, ...] = ()
 
 
 def job_of(composed: DictConfig) -> Job:
@@ -39,7 +40,7 @@ def job_of(composed: DictConfig) -> Job:
     if request is not None:
         return Job(request.run, request)
     check_method(run, overrides)
-    return Job(run, None)
+    return Job(run, None, tuple(overrides))
 
 
 def check_folders(hydra: Any) -> None:
