@@ -159,7 +159,7 @@ MARKDOWN = """\
 | none (r = q)    |        - |            - |            - |     - |         - |
 """
 LATEX = r"""% \usepackage{booktabs,siunitx}
-{\sisetup{separate-uncertainty=true}
+{\sisetup{separate-uncertainty=true,detect-weight=true}
 \begin{tabular}{lrrrrr}
 \toprule
 amid.alpha & Val. & dolly & self\_inst & Avg. & Self-BLEU \\

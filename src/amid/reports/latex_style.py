@@ -8,7 +8,7 @@ from amid.reports.table import Table
 
 PACKAGES = r"% \usepackage{booktabs,siunitx}"
 # Numbers of one column have the same digits, so that they stand under each other flush right, with \num or without.
-_SETUP = r"\sisetup{separate-uncertainty=true}"
+_SETUP = r"\sisetup{separate-uncertainty=true,detect-weight=true}"
 _SPECIAL = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
