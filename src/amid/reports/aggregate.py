@@ -6,15 +6,17 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from amid.evaluation.protocol import Protocol
 from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
 from amid.reports.layout import Choice, Member, Planned
 from amid.reports.reading import Reading
 from amid.reports.table import Value
+
+if TYPE_CHECKING:  # slow to import, and a table of which nothing is scored yet has no use for it
+    import numpy as np
+    import numpy.typing as npt
 
 VALIDATION_COLUMN, DIVERSITY_COLUMN = "Val.", "Self-BLEU"
 
@@ -104,8 +106,12 @@ def examples_of(
         if len(digests) > 1:
             return None
         if known:
-            means.append(np.mean([example.values for example in known], axis=0))
-    return (digests.pop(), np.mean(means, axis=0)) if means else None
+            means.append([example.values for example in known])
+    if not means:
+        return None
+    import numpy as np
+
+    return digests.pop(), np.mean([np.mean(each, axis=0) for each in means], axis=0)
 
 
 def best_by_validation(rows: Sequence[Planned], reading: Reading, *, rule: str) -> Choice:

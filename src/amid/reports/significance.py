@@ -10,15 +10,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from amid.metrics.paired import holm, paired_differences
 from amid.reports.table import Interval, Row, Value
 
+if TYPE_CHECKING:  # slow to import, and a table of which nothing is scored yet compares nothing
+    import numpy as np
+    import numpy.typing as npt
+
 LEVEL = 0.05
-Examples = Mapping[int, Mapping[str, npt.NDArray[np.float64]]]  # row -> set -> value per prompt [N]
+Examples: TypeAlias = "Mapping[int, Mapping[str, npt.NDArray[np.float64]]]"  # row -> set -> value per prompt [N]
 Pair = tuple[int, int]
 
 
@@ -102,6 +103,10 @@ def _mark(
 
 def _compare(pairs: Sequence[Pair], sets: Sequence[str], examples: Examples) -> dict[Pair, tuple[Interval, float]]:
     """Left minus right of every pair, with its interval and p; those of one left row at once."""
+    import numpy as np
+
+    from amid.metrics.paired import paired_differences
+
     found: dict[Pair, tuple[Interval, float]] = {}
     for left, group in itertools.groupby(pairs, key=lambda pair: pair[0]):
         rights = [right for _, right in group]
@@ -116,6 +121,8 @@ def _compare(pairs: Sequence[Pair], sets: Sequence[str], examples: Examples) -> 
 
 
 def _rejected(found: Mapping[Pair, tuple[Interval, float]]) -> set[Pair]:
+    from amid.metrics.paired import holm
+
     decided = holm([p for _, p in found.values()], level=LEVEL)
     return {pair for pair, rejected in zip(found, decided, strict=True) if rejected}
 
