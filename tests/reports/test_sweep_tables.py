@@ -288,6 +288,17 @@ def test_values_chosen_without_a_column_of_their_own_stand_behind_the_label(stor
     assert labels_of(build_table(made.manifest, store)) == ["amid (amid.alpha 3, train.lr 0.2)"]
 
 
+def test_what_no_candidate_has_otherwise_is_no_choice_and_is_not_said(store: Store) -> None:
+    made = Made(store, TWO_SETS, ["method"])
+    over = [ALPHA, "train.lr"]
+    cells = [made.add({"method": "amid", ALPHA: a, "train.lr": "0.1"}, mean=1.0, validation=1.0) for a in ("1", "3")]
+    alone = made.add({"method": "gkd", ALPHA: "1", "train.lr": "0.1"}, mean=1.0, validation=1.0)
+    made.manifest["groups"] = [
+        {"name": None, "select": {"by": "val", "over": over}, "cells": each} for each in (cells, [alone])
+    ]
+    assert labels_of(build_table(made.manifest, store)) == ["amid (1)", "gkd"]
+
+
 def test_a_chosen_row_that_is_also_a_row_of_its_own_does_not_differ_from_it(store: Store) -> None:
     made = chosen(store, scores={"-5": (24.0, 21.0), "-3": (25.0, 18.0)})
     every = [cell["id"] for cell in made.manifest["cells"]]

@@ -139,21 +139,23 @@ def _chosen(candidates: Sequence[Planned], group: Group, declared: Declaration, 
 
 def _best_of(rows: Sequence[Planned], group: Group, declared: Declaration, choice: Choice) -> Planned:
     row = rows[0 if choice.index is None else choice.index]
-    several = len(group.over) > 1
-    values = [f"{key} {row.raw.get(key, '')}" if several else row.raw.get(key, "") for key in group.over]
+    # What is the same for all candidates was no choice
+    chosen = [key for key in group.over if key in declared.rows or len({each.raw.get(key) for each in rows}) > 1]
+    values = [f"{key} {row.raw.get(key, '')}" if len(chosen) > 1 else row.raw.get(key, "") for key in chosen]
     said = ", ".join(values)
     if choice.index is None:
         said = f"of {len(rows)} none is validated yet"
     elif choice.num_known < len(rows):
-        said += f"; {choice.num_known} of {len(rows)} validated"
-    named = f"{group.name} ({said})" if group.name else f"chosen ({said})"
+        said += f"{'; ' * bool(said)}{choice.num_known} of {len(rows)} validated"
+    behind = f" ({said})" if said else ""
+    named = f"{group.name or 'chosen'}{behind}"
     labels, place = list(row.labels), None
     for index, key in enumerate(declared.rows):
         if key in group.over:
             labels[index] = "" if place is not None else named
             place = index if place is None else place
     if place is None:  # none of the chosen values has a column
-        labels[-1] = f"{labels[-1]} ({said})" if group.name is None else f"{labels[-1]} {named}"
+        labels[-1] = f"{labels[-1]}{behind}" if group.name is None else f"{labels[-1]} {named}"
     return Planned(
         labels=tuple(labels),
         members=row.members if choice.index is not None else (),
