@@ -1,6 +1,7 @@
 """Tables: means, spreads and gaps against numbers worked out by hand, in every style."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -185,7 +186,30 @@ initial student,absent,,,,0,,,0,,,0,,,0,,,0
 1,diverged,,,,0,,,0,,,0,,,0,,,0
 none (r = q),absent,,,,0,,,0,,,0,,,0,,,0
 """  # noqa: E501
+LEFT, RIGHT = (f'style="text-align: {side}"' for side in ("left", "right"))
+HTML = "\n".join(
+    [
+        '<table class="amid">',
+        "<thead>",
+        f"<tr><th {LEFT}>amid.alpha</th>"
+        + "".join(f"<th {RIGHT}>{head}</th>" for head in ("Val.", "dolly", "self_inst", "Avg.", "Self-BLEU"))
+        + "</tr>",
+        "</thead>",
+        "<tbody>",
+        *(
+            f"<tr><td {LEFT}>{label}</td>" + "".join(f"<td {RIGHT}>{cell}</td>" for cell in cells) + "</tr>"
+            for label, *cells in (re.split(r"\s\s+", line) for line in TEXT.splitlines()[2:])
+        ),
+        "</tbody>",
+        "<tfoot>",
+        f'<tr><td colspan="6">{NOTE}</td></tr>',
+        "</tfoot>",
+        "</table>",
+        "",
+    ]
+)
 EXPECTED = {
+    "html": HTML,
     "text": f"{TEXT}({NOTE})\n",
     "markdown": f"{MARKDOWN}\n{NOTE}.\n",
     "latex": f"{LATEX}% {NOTE}\n",
@@ -205,7 +229,13 @@ WARNINGS = ["worse than its initial student: validation ROUGE-L 26.00 -> 25.00",
 def test_a_student_that_ended_badly_is_marked_and_the_note_says_how(store, table, style):
     store.set_status(CELLS["a"], "done", warnings=WARNINGS)
     lines, before = (render(each, style).splitlines() for each in (build_table(MANIFEST, store), table))
-    marked = {"text": "-5 !  ", "markdown": "| -5 !  ", "latex": "-5 ! & ", "csv": f"-5,done,{WARNINGS[0]}; worse than"}
+    marked = {
+        "text": "-5 !  ",
+        "markdown": "| -5 !  ",
+        "latex": "-5 ! & ",
+        "html": f"<tr><td {LEFT}>-5 !<",
+        "csv": f"-5,done,{WARNINGS[0]}; worse than",
+    }
     changed = [line for line, old in zip(lines, before, strict=True) if line != old]
     assert changed[0].startswith(marked[style])
     assert "\x1b" not in changed[0]
