@@ -28,11 +28,11 @@ CALLED = {
 }
 # The extras that may be imported in a folder besides what everybody has. In src, only inside of functions.
 EXTRAS = {
-    "src": ("smollm2", "export", "comet", "pandas", "quantised"),
+    "src": ("smollm2", "export", "comet", "quantised"),
     "run.py": (),
     "examples": ("dev",),
     "bench": ("bench", "smollm2", "dev"),
-    "tests": ("dev", "smollm2", "lm-eval", "pandas"),
+    "tests": ("dev", "smollm2", "lm-eval"),
 }
 # Declared, though no file of ours imports them, because of what does.
 INDIRECT = {

@@ -145,7 +145,7 @@ def test_a_link_in_the_store_is_one_line_before_any_training(inside: str, hostil
     hostile(Case("", argv, 1, ("is a symbolic link to", "not followed")))
 
 
-@pytest.mark.parametrize("style", ["text", "markdown", "latex", "csv", "json"])
+@pytest.mark.parametrize("style", ["text", "markdown", "latex", "csv", "html", "json"])
 def test_no_label_of_a_table_reaches_the_terminal_as_a_command(style: str, folder: Path) -> None:
     manifest = manifest_of(folder)
     manifest["cells"][0]["labels"] = {"amid.alpha": f"{ESCAPES}|&%$#_{{}}~^\\\n"}  # type: ignore[index]

@@ -1,7 +1,5 @@
 """`amid.results`: the scores of a sweep as a DataFrame, against what was put into the store."""
 
-import sys
-
 import pytest
 from test_tables import CELLS, MANIFEST, STUDENT, TEACHER, put
 
@@ -46,9 +44,18 @@ def test_labels_that_are_no_numbers_stay_texts(store):
     assert set(frame[frame.kind == "cell"]["amid.alpha"]) == {"-5", "-1", "null"}
 
 
-def test_an_unknown_sweep_and_a_missing_pandas_are_said(store, monkeypatch):
+def test_every_label_is_a_column_and_training_seeds_are_not_averaged(store):
+    cells = [{**cell, "labels": {**cell["labels"], "seed": str(i)}} for i, cell in enumerate(MANIFEST["cells"][:2])]
+    table = {"blocks": ["divergence.name"], "average": ["seed"]}
+    cells[0]["labels"]["divergence.name"] = "kl"
+    store.write_sweep("labelled", {**MANIFEST, "cells": cells, "table": table})
+    frame = amid.results("labelled", results=store.root)
+    assert list(frame.columns[:3]) == ["amid.alpha", "seed", "divergence.name"]
+    cells = frame[frame.kind == "cell"].drop_duplicates("id")
+    assert cells["seed"].tolist() == [0, 1]
+    assert cells["divergence.name"].tolist() == ["kl", ""]
+
+
+def test_an_unknown_sweep_is_said_with_the_known_ones(store):
     with pytest.raises(RequestError, match="sweep 'dmo' is not in .*; valid: demo"):
         amid.results("dmo", results=store.root)
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"amid.results needs pandas: pip install 'amid-lab\[pandas\]'"):
-        amid.results(results=store.root)

@@ -1,6 +1,7 @@
 """Tables: means, spreads and gaps against numbers worked out by hand, in every style."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -37,7 +38,7 @@ MANIFEST = {
         {"kind": "student_init", "id": STUDENT.id, "pair": "tiny", "protocol": "p"},
     ],
     "cells": [
-        {"id": cell.id, "overrides": [], "labels": {"amid.alpha": alpha}, "protocol": "p"}
+        {"id": cell.id, "overrides": ["divergence.order=pr"], "labels": {"amid.alpha": alpha}, "protocol": "p"}
         for cell, alpha in zip(CELLS.values(), ("-5", "-1", "0", "1", "null"), strict=True)
     ],
 }
@@ -90,13 +91,13 @@ def test_a_mean_is_over_seeds_with_the_population_standard_deviation(table):
 
 
 def test_rows_are_teacher_initial_student_and_the_cells_in_their_order(table):
-    assert [row.labels[0] for row in table.rows] == ["teacher", "initial student", "-5", "-1", "0", "1", "null"]
-    assert [row.state for row in table.rows] == ["done", "absent", "done", "done", "done", "failed", "absent"]
+    assert [row.labels[0] for row in table.rows] == ["teacher", "initial student", "-5", "-1", "0", "1", "none (r = q)"]
+    assert [row.state for row in table.rows] == ["done", "absent", "done", "done", "done", "diverged", "absent"]
 
 
 def test_what_is_missing_is_never_a_number(table):
     by_label = {row.labels[0]: row.values for row in table.rows}
-    for label in ("initial student", "1", "null"):
+    for label in ("initial student", "1", "none (r = q)"):
         assert by_label[label] == (None,) * 5
 
 
@@ -137,40 +138,43 @@ def test_several_pairs_are_told_apart_in_their_reference_rows(store):
 
 NOTE = "rouge_l, mean ± std over 2 decode seeds; Val. selected the weights; Self-BLEU in [0, 1], lower is more diverse"
 TEXT = """\
-amid.alpha         Val.         dolly     self_inst   Avg.  Self-BLEU
----------------------------------------------------------------------
-teacher           30.00  30.00 ± 0.00  21.00 ± 1.00  25.50      0.375
-initial student       -             -             -      -          -
--5                25.00  22.00 ± 2.00  10.50 ± 0.50  16.25      0.375
--1                24.00   20.00 (1/2)   0.00 ± 0.00  10.00      0.000
-0                     -  22.00 ± 2.00             -      -          -
-1                failed             -             -      -          -
-null                  -             -             -      -          -
+amid.alpha           Val.         dolly     self_inst   Avg.  Self-BLEU
+-----------------------------------------------------------------------
+teacher             30.00  30.00 ± 0.00  21.00 ± 1.00  25.50      0.375
+initial student         -             -             -      -          -
+-5                  25.00  22.00 ± 2.00  10.50 ± 0.50  16.25      0.375
+-1                  24.00   20.00 (1/2)   0.00 ± 0.00  10.00      0.000
+0                       -  22.00 ± 2.00             -      -          -
+1                diverged             -             -      -          -
+none (r = q)            -             -             -      -          -
 """
 MARKDOWN = """\
-| amid.alpha      |   Val. |        dolly |    self_inst |  Avg. | Self-BLEU |
-| --------------- | -----: | -----------: | -----------: | ----: | --------: |
-| teacher         |  30.00 | 30.00 ± 0.00 | 21.00 ± 1.00 | 25.50 |     0.375 |
-| initial student |      - |            - |            - |     - |         - |
-| -5              |  25.00 | 22.00 ± 2.00 | 10.50 ± 0.50 | 16.25 |     0.375 |
-| -1              |  24.00 |  20.00 (1/2) |  0.00 ± 0.00 | 10.00 |     0.000 |
-| 0               |      - | 22.00 ± 2.00 |            - |     - |         - |
-| 1               | failed |            - |            - |     - |         - |
-| null            |      - |            - |            - |     - |         - |
+| amid.alpha      |     Val. |        dolly |    self_inst |  Avg. | Self-BLEU |
+| --------------- | -------: | -----------: | -----------: | ----: | --------: |
+| teacher         |    30.00 | 30.00 ± 0.00 | 21.00 ± 1.00 | 25.50 |     0.375 |
+| initial student |        - |            - |            - |     - |         - |
+| -5              |    25.00 | 22.00 ± 2.00 | 10.50 ± 0.50 | 16.25 |     0.375 |
+| -1              |    24.00 |  20.00 (1/2) |  0.00 ± 0.00 | 10.00 |     0.000 |
+| 0               |        - | 22.00 ± 2.00 |            - |     - |         - |
+| 1               | diverged |            - |            - |     - |         - |
+| none (r = q)    |        - |            - |            - |     - |         - |
 """
-LATEX = r"""\begin{tabular}{lrrrrr}
+LATEX = r"""% \usepackage{booktabs,siunitx}
+{\sisetup{separate-uncertainty=true,detect-weight=true}
+\begin{tabular}{lrrrrr}
 \toprule
 amid.alpha & Val. & dolly & self\_inst & Avg. & Self-BLEU \\
 \midrule
-teacher & 30.00 & 30.00 $\pm$ 0.00 & 21.00 $\pm$ 1.00 & 25.50 & 0.375 \\
+teacher & \num{30.00} & \num{30.00 +- 0.00} & \num{21.00 +- 1.00} & \num{25.50} & \num{0.375} \\
 initial student & - & - & - & - & - \\
--5 & 25.00 & 22.00 $\pm$ 2.00 & 10.50 $\pm$ 0.50 & 16.25 & 0.375 \\
--1 & 24.00 & 20.00 (1/2) & 0.00 $\pm$ 0.00 & 10.00 & 0.000 \\
-0 & - & 22.00 $\pm$ 2.00 & - & - & - \\
-1 & failed & - & - & - & - \\
-null & - & - & - & - & - \\
+-5 & \num{25.00} & \num{22.00 +- 2.00} & \num{10.50 +- 0.50} & \num{16.25} & \num{0.375} \\
+-1 & \num{24.00} & \num{20.00} (1/2) & \num{0.00 +- 0.00} & \num{10.00} & \num{0.000} \\
+0 & - & \num{22.00 +- 2.00} & - & - & - \\
+1 & diverged & - & - & - & - \\
+none (r = q) & - & - & - & - & - \\
 \bottomrule
 \end{tabular}
+}
 """
 CSV = """\
 amid.alpha,state,warnings,Val.,Val. std,Val. seeds,dolly,dolly std,dolly seeds,self_inst,self_inst std,self_inst seeds,Avg.,Avg. std,Avg. seeds,Self-BLEU,Self-BLEU std,Self-BLEU seeds
@@ -179,10 +183,33 @@ initial student,absent,,,,0,,,0,,,0,,,0,,,0
 -5,done,,25.0,,1,22.0,2.0,2,10.5,0.5,2,16.25,,1,0.375,,1
 -1,done,,24.0,,1,20.0,,1,0.0,0.0,2,10.0,,1,0.0,,1
 0,done,,,,0,22.0,2.0,2,,,0,,,0,,,0
-1,failed,,,,0,,,0,,,0,,,0,,,0
-null,absent,,,,0,,,0,,,0,,,0,,,0
+1,diverged,,,,0,,,0,,,0,,,0,,,0
+none (r = q),absent,,,,0,,,0,,,0,,,0,,,0
 """  # noqa: E501
+LEFT, RIGHT = (f'style="text-align: {side}"' for side in ("left", "right"))
+HTML = "\n".join(
+    [
+        '<table class="amid">',
+        "<thead>",
+        f"<tr><th {LEFT}>amid.alpha</th>"
+        + "".join(f"<th {RIGHT}>{head}</th>" for head in ("Val.", "dolly", "self_inst", "Avg.", "Self-BLEU"))
+        + "</tr>",
+        "</thead>",
+        "<tbody>",
+        *(
+            f"<tr><td {LEFT}>{label}</td>" + "".join(f"<td {RIGHT}>{cell}</td>" for cell in cells) + "</tr>"
+            for label, *cells in (re.split(r"\s\s+", line) for line in TEXT.splitlines()[2:])
+        ),
+        "</tbody>",
+        "<tfoot>",
+        f'<tr><td colspan="6">{NOTE}</td></tr>',
+        "</tfoot>",
+        "</table>",
+        "",
+    ]
+)
 EXPECTED = {
+    "html": HTML,
     "text": f"{TEXT}({NOTE})\n",
     "markdown": f"{MARKDOWN}\n{NOTE}.\n",
     "latex": f"{LATEX}% {NOTE}\n",
@@ -202,7 +229,13 @@ WARNINGS = ["worse than its initial student: validation ROUGE-L 26.00 -> 25.00",
 def test_a_student_that_ended_badly_is_marked_and_the_note_says_how(store, table, style):
     store.set_status(CELLS["a"], "done", warnings=WARNINGS)
     lines, before = (render(each, style).splitlines() for each in (build_table(MANIFEST, store), table))
-    marked = {"text": "-5 !  ", "markdown": "| -5 !  ", "latex": "-5 ! & ", "csv": f"-5,done,{WARNINGS[0]}; worse than"}
+    marked = {
+        "text": "-5 !  ",
+        "markdown": "| -5 !  ",
+        "latex": "-5 ! & ",
+        "html": f"<tr><td {LEFT}>-5 !<",
+        "csv": f"-5,done,{WARNINGS[0]}; worse than",
+    }
     changed = [line for line, old in zip(lines, before, strict=True) if line != old]
     assert changed[0].startswith(marked[style])
     assert "\x1b" not in changed[0]
@@ -225,7 +258,7 @@ def test_json_holds_every_number_and_null_for_every_gap(table):
             "Self-BLEU": {"mean": 0.375, "std": None, "seeds": 1},
         },
     }
-    assert found["rows"][5]["state"] == "failed"
+    assert found["rows"][5]["state"] == "diverged"
     assert set(found["rows"][5]["values"].values()) == {None}
 
 

@@ -170,9 +170,9 @@ def test_a_manifest_is_json_and_its_table_can_be_built_at_once(composed, run):
     assert manifest["rows"] == ["amid.alpha"]
     assert [cell["labels"] for cell in manifest["cells"]] == [{"amid.alpha": "null"}, {"amid.alpha": "0"}]
     table = build_table(manifest, Store(run.paths.results))
-    assert [row.labels for row in table.rows] == [("teacher",), ("initial student",), ("null",), ("0",)]
+    assert [row.labels for row in table.rows] == [("teacher",), ("initial student",), ("none",), ("0",)]
     assert {row.state for row in table.rows} == {"absent"}
-    assert [line.split()[0] for line in render(table, "text").splitlines()[2:6]] == ["teacher", "initial", "null", "0"]
+    assert [line.split()[0] for line in render(table, "text").splitlines()[2:6]] == ["teacher", "initial", "none", "0"]
 
 
 def test_a_cell_is_finished_only_with_every_score_of_the_protocol(composed, run):

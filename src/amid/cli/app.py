@@ -16,8 +16,9 @@ from amid.cli.exporting import export
 from amid.cli.finding import best, show
 from amid.cli.keeping import bundle, gc, merge
 from amid.cli.planning import data, plan
-from amid.cli.reading import compare, costs, status, sweeps, table
+from amid.cli.reading import compare, costs, status, sweeps
 from amid.cli.retrying import retry
+from amid.cli.tabulating import table
 from amid.errors import EXIT_INTERRUPTED, RequestError
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""Verbs that read what is in the store: sweeps, status, costs, table, compare."""
+"""Verbs that read what is in the store: sweeps, status, costs, compare."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from amid.cli.options import Results, SweepName, known_style, store_at
-from amid.cli.printing import complain, say
+from amid.cli.options import Results, SweepName, store_at
+from amid.cli.printing import say
 from amid.errors import RequestError, unknown_name
-from amid.reports.styles import COST_STYLES, STYLES
+from amid.reports.styles import COST_STYLES
 
 EVERY_S = 5.0  # between two looks of amid status --watch
 
@@ -57,26 +57,6 @@ def costs(
         raise unknown_name("style", style, COST_STYLES)
     store = store_at(results)
     say(render_costs(cost_rows(store.read_sweep(name), store), style), end="")
-
-
-def table(
-    name: SweepName = None,
-    results: Results = Path("results"),
-    style: Annotated[str, typer.Option(help=f"One of: {', '.join(STYLES)}.")] = "text",
-    metric: Annotated[str | None, typer.Option(help="Metric of the set columns; the sweep's own by default.")] = None,
-) -> None:
-    """Print the table of a sweep. Works while it runs: gaps are shown as gaps."""
-    from amid.config import check_metric
-    from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
-    from amid.reports.tables import build_table, render
-
-    known, store = known_style(style), store_at(results)
-    if metric is not None:
-        check_metric("metric", metric, valid=(*METRICS, *VALIDATION_METRICS, *TEACHER_METRICS))
-    found = build_table(store.read_sweep(name), store, metric=metric)
-    say(render(found, known), end="")
-    for text in found.damage:
-        complain(text)
 
 
 def compare(

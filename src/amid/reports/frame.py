@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
+from amid.reports.declaration import label_keys
 from amid.store import Store
 from amid.store.scores import sift_scores
 from amid.store.status import state_of
@@ -17,24 +18,22 @@ COLUMNS = ("kind", "id", "state", "eval_set", "metric", "unit", "decode_seed", "
 
 
 def results(sweep: str | None = None, *, results: str | Path = "results") -> pandas.DataFrame:
-    """Every score of a recorded sweep, a row each: the sweep's row labels, then COLUMNS.
+    """Every score of a recorded sweep, a row each: every label of its cells, training seeds included, then COLUMNS.
 
     sweep: its name; None for the one requested last. results: the results folder. Labels are numbers where all of them
     are, else texts as in the table; empty for teachers and initial students. A model without scores has no row.
-    Raises RequestError for an unknown sweep, with the known ones, and ImportError where pandas is missing.
+    Raises RequestError for an unknown sweep, with the known ones.
     """
-    try:
-        import pandas
-    except ImportError as err:
-        raise ImportError("amid.results needs pandas: pip install 'amid-lab[pandas]'") from err
+    import pandas  # slow to import, and a table as text does without
+
     store = Store(results)
     manifest = store.read_sweep(sweep)
-    labels = list(manifest["rows"])
+    labels = list(label_keys(manifest))
     rows: list[dict[str, Any]] = []
     for kind, entries in (("cell", manifest["cells"]), (None, manifest["references"])):
         for entry in entries:
             rows += _rows(
-                store, kind or entry["kind"], entry["id"], {key: entry["labels"][key] for key in labels if kind}
+                store, kind or entry["kind"], entry["id"], {key: entry["labels"].get(key, "") for key in labels if kind}
             )
     frame = pandas.DataFrame(rows, columns=[*labels, *COLUMNS])
     for key in labels:

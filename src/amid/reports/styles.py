@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-Style = Literal["text", "markdown", "latex", "csv", "json"]
-STYLES: tuple[Style, ...] = ("text", "markdown", "latex", "csv", "json")
+Style = Literal["text", "markdown", "latex", "csv", "html", "json"]
+STYLES: tuple[Style, ...] = ("text", "markdown", "latex", "csv", "html", "json")
 COST_STYLES: tuple[Style, ...] = ("text", "csv", "json")

@@ -1,0 +1,204 @@
+"""From scores to the numbers of a row: means over decode seeds, over training seeds, over sets. No torch here."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from amid.evaluation.protocol import Protocol
+from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
+from amid.reports.layout import Choice, Member, Planned
+from amid.reports.reading import Reading
+from amid.reports.table import Value
+
+if TYPE_CHECKING:  # slow to import, and a table of which nothing is scored yet has no use for it
+    import numpy as np
+    import numpy.typing as npt
+
+VALIDATION_COLUMN, DIVERSITY_COLUMN = "Val.", "Self-BLEU"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: over which sets its numbers are the mean (none: no set has them), and which direction is good."""
+
+    name: str
+    sets: tuple[str, ...] = ()
+    metric: str | None = None
+    higher_is_better: bool | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The columns of a table and the metric of each set. metric: the one asked for, None for each set's own."""
+
+    columns: tuple[Column, ...]
+    metric_of_set: Mapping[str, str]
+    metric: str | None
+
+
+def plan_of(protocols: Sequence[Protocol], *, metric: str | None) -> Plan:
+    """Val., the sets, their means by decoding, Self-BLEU: the columns of models under these protocols."""
+    by_set = {name: metric or each.metric for protocol in protocols for name, each in protocol.sets.items()}
+    averages: dict[str, list[str]] = {"Avg.": []}
+    for name in by_set:  # a mean over sampled and greedy texts would be neither's
+        averages.setdefault(_average_name(name, protocols), []).append(name)
+    columns = [Column(name, (name,), shown, _direction(shown)) for name, shown in by_set.items()]
+    for name, sets in averages.items():
+        shown = {by_set[each] for each in sets}
+        one = shown.pop() if len(shown) == 1 else None
+        columns.append(Column(name, tuple(sets) if one else (), one, _direction(one)))
+    if any(protocol.validation is not None for protocol in protocols):
+        columns.insert(0, Column(VALIDATION_COLUMN))
+    return Plan((*columns, Column(DIVERSITY_COLUMN)), by_set, metric)
+
+
+def twins_in(protocols: Sequence[Protocol]) -> set[str]:
+    """The names of the sets that are another decoding of a set."""
+    return {name for protocol in protocols for name, each in protocol.sets.items() if each.twin_of is not None}
+
+
+def _average_name(name: str, protocols: Sequence[Protocol]) -> str:
+    declared = next(protocol.sets[name] for protocol in protocols if name in protocol.sets)
+    if declared.twin_of is None:
+        return "Avg."
+    temperature = declared.decoding.temperature
+    return "Avg. greedy" if temperature == 0 else f"Avg. T={temperature:g}"
+
+
+def _direction(metric: str | None) -> bool | None:
+    known = {**METRICS, **VALIDATION_METRICS, **TEACHER_METRICS}
+    if metric is None:
+        return None
+    return known[metric].higher_is_better if metric in known else None  # of a user's own function nobody knows here
+
+
+def values_of(row: Planned, plan: Plan, reading: Reading) -> tuple[Value | None, ...]:
+    """One value per column of a row, the mean over its members; None = a gap."""
+    singles = [_single(member, plan, reading) for member in row.members]
+    if not singles:
+        return (None,) * len(plan.columns)
+    return tuple(_over_trainings(values, expected=len(row.members)) for values in zip(*singles, strict=True))
+
+
+def examples_of(
+    row: Planned, set_name: str, metric: str, reading: Reading
+) -> tuple[str, npt.NDArray[np.float64]] | None:
+    """The digest of a set's texts and a value per example [N], the mean over decode and training seeds.
+
+    None if one of the scores has none, or nothing is scored.
+    """
+    means, digests = [], set()
+    for member in row.members:
+        each, scores = member.protocol.sets.get(set_name), reading.of(member.folder).scores
+        if each is None:
+            continue
+        ids = [member.protocol.generation_id(member.id, set_name, seed) for seed in each.decode_seeds]
+        found = [scores[key].score_id for id_ in ids if (key := (id_, metric)) in scores]
+        examples = [reading.per_example(member.folder, score_id) for score_id in found]
+        known = [example for example in examples if example is not None]
+        if len(known) < len(examples):
+            return None
+        digests |= {f"{example.texts} {len(example.values)}" for example in known}
+        if len(digests) > 1:
+            return None
+        if known:
+            means.append([example.values for example in known])
+    if not means:
+        return None
+    import numpy as np
+
+    return digests.pop(), np.mean([np.mean(each, axis=0) for each in means], axis=0)
+
+
+def best_by_validation(rows: Sequence[Planned], reading: Reading, *, rule: str) -> Choice:
+    """The candidate with the best mean validation score over its training seeds; the first of equals.
+
+    rule: `rouge_l` (highest) or `loss` (lowest), as it selected the weights. Those that lack a training seed are
+    chosen only where all do.
+    """
+    found = []
+    for index, row in enumerate(rows):
+        scores = [_validation(member, rule, reading) for member in row.members]
+        known = [value.mean for value in scores if value is not None]
+        if known:
+            mean = statistics.fmean(known)
+            found.append((len(known) == len(scores), mean if rule == "loss" else -mean, index))
+    complete = [each for each in found if each[0]]
+    best = min(complete or found, key=lambda each: each[1:], default=None)
+    return Choice(None if best is None else best[2], len(complete))
+
+
+def _single(member: Member, plan: Plan, reading: Reading) -> list[Value | None]:
+    protocol, scores = member.protocol, reading.of(member.folder).scores
+    by_set: dict[str, Value | None] = {}
+    for name, metric in plan.metric_of_set.items():
+        each = protocol.sets.get(name)
+        by_set[name] = None
+        if each is not None:
+            ids = [protocol.generation_id(member.id, name, seed) for seed in each.decode_seeds]
+            by_set[name] = _over_decode_seeds([(id_, metric) for id_ in ids], reading, member)
+    values: list[Value | None] = []
+    for column in plan.columns:
+        if column.name == VALIDATION_COLUMN and not column.sets:
+            values.append(_validation(member, plan.metric or "rouge_l", reading))
+        elif column.name == DIVERSITY_COLUMN and not column.sets:
+            pooled = [
+                scores.get((protocol.pooled_id(member.id, name), "self_bleu"))
+                for name, each in protocol.sets.items()
+                if "self_bleu" in each.metrics and len(each.decode_seeds) > 1
+            ]
+            mean = _over_sets([None if score is None else score.value for score in pooled])
+            values.append(None if mean is None else replace(mean, digits=3))
+        elif column.name in by_set and column.sets == (column.name,):
+            values.append(by_set[column.name])
+        else:
+            values.append(_over_sets([None if (v := by_set[name]) is None else v.mean for name in column.sets]))
+    return values
+
+
+def _validation(member: Member, metric: str, reading: Reading) -> Value | None:
+    """The validation score of one model; one that is compared with the teacher is kept under an id of its own."""
+    protocol = member.protocol
+    if protocol.validation is None:
+        return None
+    compared = metric in TEACHER_METRICS and protocol.teacher is not None
+    id_ = protocol.comparison_id(member.id) if compared else protocol.validation_id(member.id)
+    return _over_decode_seeds([(id_, metric)], reading, member)
+
+
+def _over_decode_seeds(keys: Sequence[tuple[str, str]], reading: Reading, member: Member) -> Value | None:
+    scores = reading.of(member.folder).scores
+    found = [scores[key].value for key in keys if key in scores]
+    if not found:
+        return None
+    std = statistics.pstdev(found) if len(found) > 1 else None  # of one seed: unknown, not 0
+    return Value(statistics.fmean(found), std, len(found), len(keys))
+
+
+def _over_sets(means: Sequence[float | None]) -> Value | None:
+    """The unweighted mean of the set means, as the paper's Avg.; a gap if a set is missing."""
+    known = [mean for mean in means if mean is not None]
+    return Value(statistics.fmean(known), None, 1, 1) if known and len(known) == len(means) else None
+
+
+def _over_trainings(values: Sequence[Value | None], *, expected: int) -> Value | None:
+    """The mean over training seeds, with the spread of their means apart from the spread of their decode seeds."""
+    found = [value for value in values if value is not None]
+    if not found or expected == 1:
+        return found[0] if found else None
+    means, stds = [value.mean for value in found], [value.std for value in found if value.std is not None]
+    missing = (expected - len(found)) * max(value.expected_seeds for value in found)
+    return Value(
+        mean=statistics.fmean(means),
+        std=math.sqrt(statistics.fmean(std**2 for std in stds)) if len(stds) == len(found) else None,
+        num_seeds=sum(value.num_seeds for value in found),
+        expected_seeds=sum(value.expected_seeds for value in found) + missing,
+        trainings=len(found),
+        expected_trainings=expected,
+        train_std=statistics.stdev(means) if len(means) > 1 else None,
+        digits=found[0].digits,
+    )

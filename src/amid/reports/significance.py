@@ -1,0 +1,160 @@
+"""What can be told apart: marks for the best rows of a block, by tests over prompts, or by the means alone. No torch.
+
+Every row is a mean per prompt over its decode and training seeds; two rows are compared prompt by prompt. The best row
+of a block is chosen by the numbers themselves, so Holm's correction is over all pairs of the column, not only over
+those with the best one: then a block of equal models has a row marked as worse in at most 5 % of all columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from amid.reports.table import Interval, Row, Value
+
+if TYPE_CHECKING:  # slow to import, and a table of which nothing is scored yet compares nothing
+    import numpy as np
+    import numpy.typing as npt
+
+LEVEL = 0.05
+Examples: TypeAlias = "Mapping[int, Mapping[str, npt.NDArray[np.float64]]]"  # row -> set -> value per prompt [N]
+Pair = tuple[int, int]
+
+
+def blocks_in(rows: Sequence[Row]) -> list[list[int]]:
+    """The numbers of the rows of every block; teachers and initial students are in none."""
+    blocks: dict[tuple[str, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        if not row.is_reference:
+            blocks.setdefault(row.block, []).append(index)
+    return list(blocks.values())
+
+
+def marked_by_tests(
+    rows: Sequence[Row],
+    columns: Sequence[tuple[Sequence[str], bool | None]],
+    examples: Examples,
+    baselines: Mapping[int, int],
+) -> list[Row]:
+    """The rows with marks on every value that can be tested.
+
+    columns: for each its sets, and whether higher is better (None: neither). A value is tested where its row has
+    values per prompt of all these sets, and marked where two or more rows of its block do.
+    baselines: row -> the row without an assistant that it is compared with.
+    """
+    values = [list(row.values) for row in rows]
+    for block in blocks_in(rows):
+        for column, (sets, higher) in enumerate(columns):
+            if not sets or higher is None:
+                continue
+            tested = [i for i in block if values[i][column] is not None and _has(examples.get(i, {}), sets)]
+            if len(tested) > 1:
+                _mark(values, column, tested, sets, higher, examples, baselines)
+    return [replace(row, values=tuple(each)) for row, each in zip(rows, values, strict=True)]
+
+
+def marked_by_means(rows: Sequence[Row], higher_is_better: Sequence[bool | None]) -> list[Row]:
+    """The rows with the highest mean of every block marked as best and the next one as second, all of equals."""
+    values = [list(row.values) for row in rows]
+    for block in blocks_in(rows):
+        for column, higher in enumerate(higher_is_better):
+            means = {i: value.mean for i in block if (value := values[i][column]) is not None}
+            if higher is None or len(means) < 2:
+                continue
+            ranked = sorted(set(means.values()), reverse=higher)
+            for i, mean in means.items():
+                _set(values, i, column, best=mean == ranked[0], second=mean in ranked[1:2])
+    return [replace(row, values=tuple(each)) for row, each in zip(rows, values, strict=True)]
+
+
+def _has(examples: Mapping[str, object], sets: Sequence[str]) -> bool:
+    return all(name in examples for name in sets)
+
+
+def _mark(
+    values: list[list[Value | None]],
+    column: int,
+    tested: Sequence[int],
+    sets: Sequence[str],
+    higher: bool,
+    examples: Examples,
+    baselines: Mapping[int, int],
+) -> None:
+    means = {i: value.mean for i in tested if (value := values[i][column]) is not None}
+    ranked = sorted(tested, key=lambda i: -means[i] if higher else means[i])  # stable: the first of equals leads
+    best, second = ranked[0], ranked[1]
+    found = _compare(list(itertools.combinations(tested, 2)), sets, examples)
+    told_apart = _rejected(found)
+    for i in tested:
+        pair = (min(i, best), max(i, best))
+        interval = None if i == best else _oriented(found, (i, best))
+        _set(values, i, column, best=i == best or pair not in told_apart, second=i == second, to_best=interval)
+    own = {
+        (i, baselines[i]): found[min(i, baselines[i]), max(i, baselines[i])]
+        for i in tested
+        if i in baselines and baselines[i] in tested
+    }
+    differing = _rejected(own)
+    for i, baseline in own:
+        _set(values, i, column, differs=(i, baseline) in differing, to_none=_oriented(found, (i, baseline)))
+
+
+def _compare(pairs: Sequence[Pair], sets: Sequence[str], examples: Examples) -> dict[Pair, tuple[Interval, float]]:
+    """Left minus right of every pair, with its interval and p; those of one left row at once."""
+    import numpy as np
+
+    from amid.metrics.paired import paired_differences
+
+    found: dict[Pair, tuple[Interval, float]] = {}
+    for left, group in itertools.groupby(pairs, key=lambda pair: pair[0]):
+        rights = [right for _, right in group]
+        each = paired_differences(
+            [examples[left][name][None] for name in sets],
+            [np.stack([examples[right][name] for right in rights]) for name in sets],
+        )
+        for k, right in enumerate(rights):
+            interval = Interval(float(each.difference[k]), float(each.low[k]), float(each.high[k]))
+            found[left, right] = (interval, float(each.p[k]))
+    return found
+
+
+def _rejected(found: Mapping[Pair, tuple[Interval, float]]) -> set[Pair]:
+    from amid.metrics.paired import holm
+
+    decided = holm([p for _, p in found.values()], level=LEVEL)
+    return {pair for pair, rejected in zip(found, decided, strict=True) if rejected}
+
+
+def _oriented(found: Mapping[Pair, tuple[Interval, float]], pair: Pair) -> Interval:
+    if pair in found:
+        return found[pair][0]
+    turned = found[pair[1], pair[0]][0]
+    return Interval(-turned.difference, -turned.high, -turned.low)
+
+
+def _set(values: list[list[Value | None]], row: int, column: int, **marks: object) -> None:
+    value = values[row][column]
+    assert value is not None
+    values[row][column] = replace(value, **marks)  # type: ignore[arg-type]  # marks of Value by name
+
+
+def comparable(
+    rows: Sequence[int], names: Sequence[str], of: Callable[[int, str], tuple[str, npt.NDArray[np.float64]] | None]
+) -> dict[int, dict[str, npt.NDArray[np.float64]]]:
+    """Row -> set -> value per prompt, of the rows that were asked the same texts of a set as the first one that has it.
+
+    of: the digest of the texts and the values of a row on a set. Sets of fewer than 2 prompts are left out.
+    """
+    found: dict[int, dict[str, npt.NDArray[np.float64]]] = {row: {} for row in rows}
+    for name in names:
+        first: str | None = None
+        for row in rows:
+            each = of(row, name)
+            if each is None or len(each[1]) < 2:
+                continue
+            first = first or each[0]
+            if each[0] == first:
+                found[row][name] = each[1]
+    return found
