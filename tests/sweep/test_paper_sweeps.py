@@ -90,9 +90,8 @@ def test_the_default_strategy_and_the_pretraining_loss_are_named_in_the_file(on_
 
 
 def test_the_tables_have_the_paper_s_lambda_and_orders(on_tiny):
-    orders = {
-        name: {(p.run.divergence.name, p.run.divergence.order) for p in on_tiny[name].cells} for name in NUM_CELLS
-    }
+    runs = {name: [planned.run for planned in sweep.cells] for name, sweep in on_tiny.items()}
+    orders = {name: {(run.divergence.name, run.divergence.order) for run in of_name} for name, of_name in runs.items()}
     assert orders["table3"] == {("kl", "pr"), ("kl", "rp"), ("ab", "pr")}
     assert orders["table7"] == {("kl", "qr")}
     assert orders["table2"] == orders["table4"] == orders["figure5"] == {("ab", "pr")}

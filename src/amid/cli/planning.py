@@ -24,9 +24,11 @@ def plan(
     """
     from amid.sweep.carry_out import plan_lines
     from amid.sweep.compose import sweep_of_overrides
+    from amid.sweep.cost import estimate, lines_of_estimate
     from amid.sweep.invalid import InvalidCellsError
     from amid.sweep.memory import lines_of
     from amid.sweep.preflight import refuse_invalid
+    from amid.sweep.resolution import line_of_resolution
 
     try:
         sweep = sweep_of_overrides(_named_sweep(overrides or []), keep_invalid=True)
@@ -40,6 +42,10 @@ def plan(
         say(line)
     for line in lines_of(planned.run for planned in sweep.pending):
         say(f"  {line}")
+    found = estimate(sweep)
+    for line in [] if found is None else lines_of_estimate(found):
+        say(f"  {line}")
+    say(f"  {line_of_resolution(sweep)}")
     if sweep.pending:
         say("  before the first stage: models and tokenizers are tried, and nothing is written if they do not fit")
 

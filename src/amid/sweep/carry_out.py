@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -102,6 +103,9 @@ def plan_lines(sweep: Sweep) -> list[str]:
     """What will be done, one line for the sweep and one per cell."""
     finished = len(sweep.cells) - len(sweep.pending)
     todo = f"{len(sweep.pending)} to run" if sweep.pending else "nothing to run"
+    kinds = Counter(_what(planned) for planned in sweep.pending)
+    if set(kinds) - {"train"}:
+        todo += " (" + ", ".join(f"{number} {what}" for what, number in kinds.items()) + ")"
     again = f", {sweep.duplicates} named twice" if sweep.duplicates else ""
     lines = [f"sweep {sweep.name}: {len(sweep.cells)} cells, {finished} finished{again}, {todo}"]
     for planned, overrides in zip(sweep.cells, distinct_overrides(sweep), strict=True):

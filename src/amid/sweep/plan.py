@@ -105,7 +105,7 @@ def plan_sweep(
             run, overrides = _of_its_method(given, compose, swept, notes)
             if run.request is not None or run.cell is not None:
                 raise RequestError("request= and cell= name one cell, planned already; leave out -m")
-            cell = cell_of(run)
+            cell = cell_of(run, digests=planner.digests(run))
             if cell.id not in planned:
                 planned[cell.id] = planner.planned(overrides, run, cell)
             ids.append(cell.id)
@@ -139,6 +139,12 @@ class _Planner:
         self._protocols: dict[str, Protocol] = {}
         self._digests: dict[str, FileDigests] = {}
 
+    def digests(self, run: RunCfg) -> FileDigests:
+        """The digests of files that are remembered in the cache of a run."""
+        if run.paths.cache not in self._digests:
+            self._digests[run.paths.cache] = FileDigests(Path(run.paths.cache))
+        return self._digests[run.paths.cache]
+
     def planned(self, overrides: Overrides, run: RunCfg, cell: Cell) -> PlannedCell:
         """The cell with its protocol and its state in the store."""
         teacher = cell.stages["teacher"].id
@@ -148,8 +154,7 @@ class _Planner:
                 set_protocols(run.data, run.evaluation), run.train.validation, cell.values["data"], teacher=teacher
             )
         protocol, store = self._protocols[key], Store(run.paths.results)
-        memory = self._digests.setdefault(run.paths.cache, FileDigests(Path(run.paths.cache)))
-        state = store.checked_state(cell, memory)
+        state = store.checked_state(cell, self.digests(run))
         return PlannedCell(overrides, run, cell, protocol, state, is_evaluated(store, cell, protocol))
 
 
