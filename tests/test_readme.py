@@ -83,6 +83,11 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / task).parent.mkdir()
         asked = {"instruction": "1?", "input": "Hi.", "output": "#### 1", "eng_Latn": "Hi.", "deu_Latn": "Hallo."}
         (tmp_path / f"{task}.jsonl").write_text(f"{json.dumps(asked)}\n" * 2)
+    for name in ("gsm8k/train", "gsm8k/dev", "dialogsum/train", "dialogsum/dev", "flores200/dev"):
+        (tmp_path / f"{name}.jsonl").write_text(f"{json.dumps(asked)}\n" * 1000)
+    for name in ("self-inst", "vicuna", "sinst/11_", "uinst/11_"):  # the sets of the paper
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "valid.jsonl").write_text(f"{json.dumps({**said, 'in_minillm_subset': True})}\n" * 4)
     (tmp_path / "hub").mkdir()
     for name in ("train", "dev", "test"):
         (tmp_path / "hub" / f"{name}.jsonl").write_text(record * 4)
@@ -106,13 +111,17 @@ def test_every_run_py_command_names_cells(command, folder):
 
 def num_requested(words):
     """How many cells a command names: the product of its lists of values, and of the grid or sweep file it names."""
-    number = 1
+    number, given = 1, {word.partition("=")[0] for word in words}
     for word in words:
         key, _, value = word.partition("=")
         if key in ("alpha_grid", "sweeps"):
             file = ROOT / (f"conf/alpha_grid/{value}.yaml" if key == "alpha_grid" else f"sweeps/{value}.yaml")
-            params = yaml.safe_load(file.read_text())["hydra"]["sweeper"]["params"]
-            number *= math.prod(len(values.split(",")) for values in params.values())
+            declared = yaml.safe_load(file.read_text())
+            params = declared["hydra"]["sweeper"]["params"]
+            number *= math.prod(len(values.split(",")) for name, values in params.items() if name not in given)
+            union = declared.get("sweep", {}).get("union", [{"axes": {}}])
+            products = [[values for name, values in each["axes"].items() if name not in given] for each in union]
+            number *= sum(math.prod(map(len, values)) for values in products)
         elif "-m" in words and not value.startswith(("[", "{")):
             number *= len(value.split(","))
     return number
@@ -121,6 +130,8 @@ def num_requested(words):
 def stand_ins(words, folder):
     """A folder for each model of a named pair that is on a hub, or in a package that is an extra."""
     names = [word.removeprefix("pair=") for word in words if word.startswith("pair=")]
+    if not names and any(word.startswith(("sweeps=table", "sweeps=figure")) for word in words):
+        names = ["gpt2_xl_to_base"]  # the sweep's own pair, whose models are on a hub too
     given = {word.partition("=")[0] for word in words}
     found = {}
     for name in names:

@@ -39,7 +39,8 @@ from amid.store.failures import not_trained, recorded
 from amid.store.frozen import Request, check_same_cell, freeze
 from amid.store.status import spent_in
 from amid.store.watch import Patience
-from amid.sweep.plan import is_evaluated, label, resolved_config
+from amid.sweep.labels import label
+from amid.sweep.plan import is_evaluated, resolved_config
 from amid.sweep.preflight import check_run
 from amid.sweep.progress import progress_line
 from amid.sweep.single import record_single

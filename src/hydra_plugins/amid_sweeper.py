@@ -5,7 +5,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -36,8 +35,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="amid", node=AmidSweepe
 class AmidSweeper(Sweeper):
     """A sweep of cells; results are what is in the store, whatever the launcher says."""
 
-    def __init__(self, params: dict[str, str]) -> None:
-        self._params = params
+    def __init__(self, params: dict[str, str]) -> None:  # read where the sweep is expanded, with the union
         self._config: DictConfig | None = None
         self._context: HydraContext | None = None
         self._launcher: Launcher | None = None
@@ -52,20 +50,16 @@ class AmidSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Carries out the sweep. Raises RequestError before the first cell, RunError after the last."""
         from amid.sweep.carry_out import carry_out
-        from amid.sweep.compose import check_folders
-        from amid.sweep.plan import Overrides, expand, plan_sweep
+        from amid.sweep.compose import check_folders, planned_of
+        from amid.sweep.expand import Overrides
 
         assert self._config is not None and self._context is not None and self._launcher is not None
         loader = self._context.config_loader
         parser = OverridesParser.create(config_loader=loader)
-        swept = [f"{key}={value}" for key, value in self._params.items()]
-        jobs = expand(parser.parse_overrides([*swept, *arguments]))
         master = self._config
 
-        def compose(overrides: Overrides) -> Any:
-            from amid.config import run_config
-
-            return run_config(loader.load_sweep_config(master, list(overrides)))
+        def compose(overrides: Overrides) -> DictConfig:
+            return loader.load_sweep_config(master, list(overrides))
 
         first_job = 0
 
@@ -82,7 +76,7 @@ class AmidSweeper(Sweeper):
 
         OmegaConf.resolve(master.hydra.sweep)
         check_folders(master.hydra)
-        sweep = plan_sweep(jobs, compose)
+        sweep = planned_of(master, arguments, compose, parser, keep_invalid=True)
         devices = max(planned.run.trainer.devices for planned in sweep.cells)
         if devices > 1 and str(master.hydra.launcher._target_).endswith(LOCAL_LAUNCHERS):
             raise RequestError(

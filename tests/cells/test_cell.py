@@ -24,7 +24,7 @@ from amid.digests.seals import DamagedError
 from amid.errors import RequestError
 from amid.evaluation.protocol import set_protocols
 from amid.sweep.compose import run_of_overrides
-from amid.sweep.plan import flatten
+from amid.sweep.labels import flatten
 
 GOLDEN = json.loads((Path(__file__).resolve().parents[1] / "golden" / "ids.json").read_text())
 
@@ -192,7 +192,7 @@ def test_every_neutral_value_belongs_to_a_field(run):
 
 
 # Leaves of the identity nodes without effect on the default request: labels, and names that its models do not read.
-WITHOUT_EFFECT = {"pair.name", "pair.teacher_revision", "pair.student_revision", "data.num_eval"} | {
+WITHOUT_EFFECT = {"pair.name", "data.name", "pair.teacher_revision", "pair.student_revision", "data.num_eval"} | {
     "data.root",
     "data.train",
     "data.dev",

@@ -309,7 +309,7 @@ def test_every_option_states_what_it_is_in_its_first_lines():
 
 def jobs_of(monkeypatch, *overrides):
     """The jobs of a multirun, without composing each."""
-    monkeypatch.setattr(requests, "plan_sweep", lambda jobs, compose: jobs)
+    monkeypatch.setattr(requests, "plan_sweep", lambda jobs, *_, **__: jobs)
     return requests.sweep_of_overrides(overrides)
 
 
@@ -326,7 +326,8 @@ def test_every_alpha_grid_is_a_sweep_of_distinct_cells(monkeypatch, run, name):
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((config_root() / "sweeps").glob("*.yaml"))])
 def test_every_shipped_sweep_composes_under_its_own_name(monkeypatch, tmp_path, name):
-    jobs = jobs_of(monkeypatch, f"sweeps={name}", f"paths.results={tmp_path}", f"paths.cache={tmp_path}")
+    folders = (f"paths.results={tmp_path}", f"paths.cache={tmp_path}")
+    jobs = jobs_of(monkeypatch, f"sweeps={name}", "pair=tiny", "data=toy", *folders)
     assert len(jobs) > 1
     run = run_of_overrides(jobs[0])
     assert run.sweep.name == name

@@ -8,13 +8,17 @@ import time
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from amid.config import SelectCfg, TableCfg
 from amid.digests.seals import seal
 from amid.errors import RequestError
 from amid.reports.tables import build_table, render
 from amid.store import PerExample, Score, Store
 from amid.store.layout import status_path
 from amid.sweep.carry_out import plan_lines
-from amid.sweep.plan import differing_keys, expand, is_evaluated, label, manifest_of, plan_sweep
+from amid.sweep.expand import JobGroup, expand
+from amid.sweep.invalid import InvalidCellsError
+from amid.sweep.labels import differing_keys, label
+from amid.sweep.plan import is_evaluated, manifest_of, plan_sweep
 
 
 def jobs_of(*overrides):
@@ -168,7 +172,7 @@ def test_a_manifest_is_json_and_its_table_can_be_built_at_once(composed, run):
     sweep = plan_sweep(jobs_of("amid.alpha=null,0"), composed)
     manifest = json.loads(json.dumps(manifest_of(sweep), allow_nan=False))
     assert manifest["rows"] == ["amid.alpha"]
-    assert [cell["labels"] for cell in manifest["cells"]] == [{"amid.alpha": "null"}, {"amid.alpha": "0"}]
+    assert [cell["labels"]["amid.alpha"] for cell in manifest["cells"]] == ["null", "0"]
     table = build_table(manifest, Store(run.paths.results))
     assert [row.labels for row in table.rows] == [("teacher",), ("initial student",), ("none",), ("0",)]
     assert {row.state for row in table.rows} == {"absent"}
@@ -243,9 +247,8 @@ def test_a_table_over_methods_says_method_and_seed_and_not_what_follows_from_the
     assert manifest("method=amid,kd", "amid.alpha=-1,0")["rows"] == ["method", "amid.alpha"]
     assert manifest("method=amid,kd")["rows"] == ["method"]
     several = manifest("method=kd", "seed=10,11")
-    assert (several["rows"], several["shared"]) == (["seed"], {"method": "kd"})
-    table = build_table(several, Store(run.paths.results))
-    assert table.note.startswith("method kd; ")
+    assert (several["rows"], several["table"]["average"]) == (["method"], ["seed"])
+    assert [cell["labels"] for cell in several["cells"]] == [{"method": "kd", "seed": seed} for seed in ("10", "11")]
     assert build_table(manifest("method=amid,kd"), Store(run.paths.results)).note.startswith("seed 10; ")
 
 
@@ -275,3 +278,65 @@ def test_a_request_is_no_axis_of_a_sweep(run, selector):
     setattr(run, selector, "0" * 16)
     with pytest.raises(RequestError, match="name one cell, planned already; leave out -m"):
         plan_sweep([()], lambda overrides: run)
+
+
+def test_a_manifest_says_the_products_and_how_their_rows_are_chosen(composed, run):
+    run.sweep.table = TableCfg(rows=["amid.alpha"], blocks=["amid.lam"], paper="table4", note="ours")
+    jobs = jobs_of("amid.alpha=-1,1,-5,0", "amid.lam=0.1")
+    chosen = JobGroup((2, 3, 0), "others", SelectCfg(over=["amid.alpha"]))
+    manifest = manifest_of(plan_sweep(jobs, composed, [JobGroup((0, 1)), chosen]))
+    ids = [cell["id"] for cell in manifest["cells"]]
+    assert manifest["groups"] == [
+        {"name": None, "select": None, "cells": ids[:2]},
+        {"name": "others", "select": {"by": "val", "over": ["amid.alpha"]}, "cells": [ids[2], ids[3], ids[0]]},
+    ]
+    note = manifest["table"].pop("note")
+    assert manifest["table"] == {"blocks": ["amid.lam"], "average": ["seed"], "columns": [], "paper": "table4"}
+    assert note == "ours; strategy fixed; pretraining loss x 0; toy texts stand in for the paper's data"
+    assert manifest["cells"][0]["labels"] == {"amid.alpha": "-1", "amid.lam": "0.1", "seed": "10"}
+
+
+def test_cells_that_the_declared_rows_do_not_tell_apart_have_more_rows(composed, run):
+    run.sweep.table = TableCfg(rows=["amid.alpha"])
+    jobs = jobs_of("amid.alpha=-1,1", "amid.lam=0.1,0.2")
+    assert manifest_of(plan_sweep(jobs, composed))["rows"] == ["amid.alpha", "amid.lam"]
+    chosen = [JobGroup((0, 1, 2, 3), None, SelectCfg(over=["amid.lam"]))]
+    assert manifest_of(plan_sweep(jobs, composed, chosen))["rows"] == ["amid.alpha"]
+
+
+@pytest.mark.parametrize("place", ["rows", "blocks", "columns", "average"])
+def test_a_key_of_the_table_that_no_run_has_is_refused_with_the_nearest(composed, run, place):
+    run.sweep.table = TableCfg(**{place: ["amid.alhpa"]})
+    with pytest.raises(RequestError, match=f"sweep.table.{place}: 'amid.alhpa' is no key of a run; did you mean 'amid"):
+        plan_sweep(jobs_of("amid.alpha=0,1"), composed)
+
+
+def test_every_cell_that_cannot_be_carried_out_is_named_with_its_reason(composed):
+    jobs = jobs_of("amid.alpha=1,2", "amid.lam=0.1,1,0")
+    with pytest.raises(InvalidCellsError) as caught:
+        plan_sweep(jobs, composed)
+    assert [each.overrides for each in caught.value.invalid] == jobs_of("amid.alpha=1,2", "amid.lam=1")
+    assert str(caught.value).startswith("2 of 6 cells cannot be carried out: amid.lam=1 makes")
+    assert str(caught.value).endswith("(amid.alpha=1 amid.lam=1, amid.alpha=2 amid.lam=1)")
+    first, second = caught.value.lines
+    assert first.startswith("  invalid  amid.alpha=1 amid.lam=1: amid.lam=1 makes")
+    assert second.startswith("  invalid  amid.alpha=2 amid.lam=1: amid.lam=1 makes")
+    kept = plan_sweep(jobs, composed, keep_invalid=True)
+    assert len(kept.cells) + len(kept.invalid) + kept.duplicates == len(jobs)
+    assert kept.invalid == caught.value.invalid
+
+
+def test_one_reason_against_all_cells_is_said_once(composed):
+    with pytest.raises(InvalidCellsError) as caught:
+        plan_sweep(jobs_of("amid.alpha=1,2", "amid.lam=1"), composed, keep_invalid=True)
+    assert str(caught.value).startswith("amid.lam=1 makes")
+    assert len(caught.value.lines) == 2
+
+
+def test_an_adaptive_strategy_that_looks_too_seldom_is_noted(run):
+    run.data.num_records, run.data.num_eval = 64, 4
+    run.strategy.name, run.train.validation.rounds = "adaptive_off_policy", 3
+    (note,) = plan_sweep([()], lambda _: run).notes
+    assert note.startswith("strategy=adaptive_off_policy looks at 3 validations, in the paper at 10 to 20")
+    run.train.validation.rounds = 10
+    assert plan_sweep([()], lambda _: run).notes == ()

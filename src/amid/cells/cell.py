@@ -62,14 +62,15 @@ class Cell:
         return {role: stage for role, stage in self.stages.items() if stage.evaluated_as is not None}
 
 
-def cell_of(run: RunCfg, *, read_again: bool = False) -> Cell:
+def cell_of(run: RunCfg, *, read_again: bool = False, digests: FileDigests | None = None) -> Cell:
     """The cell that a checked configuration names.
 
     Reads the data files and model folders it names, for their digests; those that it remembers only with `read_again`.
+    digests: those remembered, where many cells are named at once; by default they are read anew.
     Raises RequestError for a degenerate point, a missing file or a model that cannot be identified, and DamagedError
     for a file that has changed although its size and times have not.
     """
-    digests = FileDigests(Path(run.paths.cache), again=read_again)
+    digests = digests or FileDigests(Path(run.paths.cache), again=read_again)
     ignored = ignored_optimisation(run.train)
     data = data_identity(run.data, digests)
     stages = stages_of(run, data, digests)

@@ -32,8 +32,8 @@ from amid.stages.builders import BUILDERS
 from amid.stages.stages import Materials, Stages, own_model, own_tokenizer
 from amid.store import Store
 from amid.store.frozen import Request, check_same_cell
+from amid.sweep.labels import label
 from amid.sweep.naming import overrides_of
-from amid.sweep.plan import label
 
 MB = 10**6
 

@@ -18,6 +18,7 @@ from typing import NoReturn
 import yaml
 
 from amid.cli.printing import complain
+from amid.config.messages import hydra_message, yaml_message
 from amid.errors import (
     EXIT_BAD_REQUEST,
     EXIT_BROKEN_PIPE,
@@ -32,7 +33,6 @@ from amid.errors import (
     one_line,
     place_of,
     reason_of,
-    unknown_name,
 )
 
 # Raised from within these, an error is their answer to the request, not a bug of ours.
@@ -166,54 +166,6 @@ def check_arguments(arguments: Sequence[str]) -> None:
         refuse("--package goes with --cfg")
     if given.experimental_rerun is not None:
         refuse("--experimental-rerun is not supported: the same command runs a cell again")
-
-
-def hydra_message(err: BaseException) -> str:
-    """One line for an error of Hydra or OmegaConf, with the nearest valid name where there are valid names."""
-    from hydra.errors import OverrideParseException
-
-    if isinstance(err, OverrideParseException):
-        return one_line(
-            f"cannot read '{err.override}': a value with blanks, quotes or brackets of its own goes into quotes that "
-            "the shell leaves in place, as in 'KEY=\"a value\"'"
-        )
-    text = str(err)
-    option = re.search(
-        r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'.*Available options[^:]*:(?P<valid>.*)", text, re.S
-    )
-    if option:
-        valid = [line.strip() for line in option["valid"].splitlines() if line.strip() and "Config search" not in line]
-        return str(
-            unknown_name(
-                option["group"], option["name"], [name for name in valid if "/" not in name and " " not in name]
-            )
-        )
-    several = re.search(r"Ambiguous value for argument '(.*?)'\n", text, re.S)
-    if several:
-        key = several[1].partition("=")[0]
-        return one_line(
-            f"{several[1]} names several values: add -m to sweep over them; one value that is a list is {key}=[...]"
-        )
-    missing = re.search(r"Could not override '([^']+)'", text)
-    cause = err.__cause__
-    if missing and (cause is None or "not in" in str(cause)):
-        full = re.search(r"full_key: (\S+)", str(cause))
-        key = full[1] if full else missing[1]
-        from amid.config import RunCfg, explain_unknown
-
-        return explain_unknown(key, RunCfg) or f"unknown key '{key}'; every key is listed by: python run.py --cfg job"
-    text = text.partition("Config search path:")[0]  # provider by provider: nothing a person can choose
-    if cause is not None and str(cause):
-        text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}"
-    return one_line(text)
-
-
-def yaml_message(err: yaml.YAMLError) -> str:
-    """One line for a YAML file that cannot be read: file, line, and what is wrong there."""
-    mark = getattr(err, "problem_mark", None)
-    problem = getattr(err, "problem", None) or str(err)
-    where = "a YAML file" if mark is None else f"{mark.name}:{mark.line + 1}"
-    return one_line(f"{where} is no valid YAML: {problem}")
 
 
 def _raised_within(err: BaseException, packages: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -11,26 +12,49 @@ from amid.cli.printing import say
 
 
 def plan(
-    overrides: Annotated[list[str] | None, typer.Argument(help="As for run.py -m, e.g. amid.alpha=-1,0,1")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="A name in sweeps/, as table3, and overrides as for run.py -m, e.g. amid.alpha=-1,0,1"),
+    ] = None,
 ) -> None:
-    """Show the cells that `python run.py -m OVERRIDES` would run, and what is already done. Runs nothing.
+    """Show the cells of a sweep, or those that `python run.py -m OVERRIDES` would run, and what is done. Runs nothing.
 
-    Overrides that begin with a minus sign go after `--`. What the run would refuse is refused here, as far as files
-    show it; models and tokenizers themselves are tried by the run, before its first stage.
+    Overrides that begin with a minus sign go after `--`. Every cell is checked, as far as files show it, and every one
+    that cannot be carried out is named; models and tokenizers themselves are tried by the run, before its first stage.
     """
     from amid.sweep.carry_out import plan_lines
     from amid.sweep.compose import sweep_of_overrides
+    from amid.sweep.cost import estimate, lines_of_estimate
+    from amid.sweep.invalid import InvalidCellsError
     from amid.sweep.memory import lines_of
-    from amid.sweep.preflight import check_requests
+    from amid.sweep.preflight import refuse_invalid
+    from amid.sweep.resolution import line_of_resolution
 
-    sweep = sweep_of_overrides(overrides or [])
-    check_requests(planned.run for planned in sweep.pending)
-    for line in plan_lines(sweep):
+    try:
+        sweep = sweep_of_overrides(_named_sweep(overrides or []), keep_invalid=True)
+        lines = plan_lines(sweep)
+        refuse_invalid(sweep)
+    except InvalidCellsError as err:
+        for line in err.lines:
+            say(line)
+        raise
+    for line in lines:
         say(line)
     for line in lines_of(planned.run for planned in sweep.pending):
         say(f"  {line}")
+    found = estimate(sweep)
+    for line in [] if found is None else lines_of_estimate(found):
+        say(f"  {line}")
+    say(f"  {line_of_resolution(sweep)}")
     if sweep.pending:
         say("  before the first stage: models and tokenizers are tried, and nothing is written if they do not fit")
+
+
+def _named_sweep(arguments: list[str]) -> list[str]:
+    """The arguments as overrides: a first word without a sign is the name of a sweep."""
+    if arguments and re.fullmatch(r"[\w.-]+", arguments[0]):
+        return [f"sweeps={arguments[0]}", *arguments[1:]]
+    return arguments
 
 
 def data(

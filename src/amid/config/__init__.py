@@ -49,13 +49,12 @@ from amid.config.resources import (
     WANDB_MODES,
     LoggerCfg,
     PathsCfg,
-    SweepCfg,
-    TableCfg,
     TrainerCfg,
 )
 from amid.config.run import (
     TASKS,
     RunCfg,
+    check_whole,
     config_root,
     register,
     run_config,
@@ -68,6 +67,7 @@ from amid.config.strategy import (
     STRATEGY_OPTIONS,
     StrategyCfg,
 )
+from amid.config.sweep import LAYOUT, GroupCfg, SelectCfg, SweepCfg, TableCfg
 from amid.config.terms import (
     KINDS,
     DivergenceTermCfg,
@@ -107,9 +107,11 @@ __all__ = [
     "FIELDS_OF_FORMAT",
     "FORMATS",
     "GENERATION_PRECISIONS",
+    "GroupCfg",
     "HubCfg",
     "KINDS",
     "LOGGERS",
+    "LAYOUT",
     "LabelsTermCfg",
     "MaxTermCfg",
     "PolicyGradientTermCfg",
@@ -138,6 +140,7 @@ __all__ = [
     "OF_ADVANTAGES",
     "STRATEGY_OPTIONS",
     "ScheduleCfg",
+    "SelectCfg",
     "SftCfg",
     "StrategyCfg",
     "SweepCfg",
@@ -153,6 +156,7 @@ __all__ = [
     "WRITERS",
     "asks_in_turns",
     "check_metric",
+    "check_whole",
     "compiled_terms",
     "config_root",
     "explain_unknown",

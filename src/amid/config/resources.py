@@ -1,4 +1,4 @@
-"""Where and how to run, and what to show: never results."""
+"""Where and how to run: never results."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from amid.config.checks import at_least, one_of
-from amid.config.evaluation import check_metric
-from amid.config.names import check_name, expanded
-from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
+from amid.config.names import expanded
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 LOGGERS = ("wandb", "csv", "none")
@@ -65,27 +63,3 @@ class PathsCfg:
 
     def __post_init__(self) -> None:
         self.results, self.cache = expanded("paths.results", self.results), expanded("paths.cache", self.cache)
-
-
-@dataclass
-class TableCfg:
-    """How the scores of a sweep are laid out."""
-
-    rows: list[str] = field(default_factory=list)  # keys that name a row; empty = the keys that differ between cells
-    metric: str | None = None  # of the set columns; null = each set's own
-
-    def __post_init__(self) -> None:
-        if self.metric is not None:
-            check_metric("sweep.table.metric", self.metric, valid=(*METRICS, *VALIDATION_METRICS, *TEACHER_METRICS))
-
-
-@dataclass
-class SweepCfg:
-    """The name under which a multirun is recorded; null = derived from its cells."""
-
-    name: str | None = None
-    table: TableCfg = field(default_factory=TableCfg)
-
-    def __post_init__(self) -> None:
-        if self.name is not None:
-            check_name("sweep.name", self.name)  # it names a file of the store

@@ -18,8 +18,9 @@ from amid.config.method import MethodCfg
 from amid.config.objective import AmidCfg, DivergenceCfg, ObjectiveCfg
 from amid.config.pair import PairCfg
 from amid.config.plain_text import PlainTextCfg
-from amid.config.resources import LoggerCfg, PathsCfg, SweepCfg, TrainerCfg
+from amid.config.resources import LoggerCfg, PathsCfg, TrainerCfg
 from amid.config.strategy import StrategyCfg
+from amid.config.sweep import SweepCfg
 from amid.config.terms import DivergenceTermCfg, LabelsTermCfg, PolicyGradientTermCfg, TermCfg, compiled_terms
 from amid.config.train import CompatCfg, DataCfg, TrainCfg
 from amid.errors import RequestError, one_line
@@ -122,6 +123,12 @@ def run_config(composed: DictConfig) -> RunCfg:
     except OmegaConfBaseException as err:
         raise RequestError(one_line(str(err))) from err
     assert isinstance(run, RunCfg)
+    check_whole(run)
+    return run
+
+
+def check_whole(run: RunCfg) -> None:
+    """Raises RequestError for values that are sound by themselves and do not go together."""
     # A list of terms is refused here, as every other value is
     terms = compiled_terms(run.objective, run.divergence, run.amid)
     if any(isinstance(term, PolicyGradientTermCfg) for term in terms) and run.strategy.name != "policy_gradient":
@@ -135,7 +142,6 @@ def run_config(composed: DictConfig) -> RunCfg:
             f"objective.lm_coef={run.objective.lm_coef:g} needs plain text: plain_text=files plain_text.root=DIR "
             "plain_text.files=[FILE], or plain_text=toy; objective.lm_coef=0 trains without the pretraining loss"
         )
-    return run
 
 
 def _check_sources(run: RunCfg, terms: Sequence[TermCfg]) -> None:

@@ -21,6 +21,7 @@ LR_SCHEDULES = ("cosine", "linear", "constant")
 class DataCfg:
     """The training data: a generated toy corpus, or files of instructions, messages or prompts (docs/data.md)."""
 
+    name: str | None = None  # label in tables, as pair.name; not part of the identity
     source: str = MISSING  # toy | jsonl | files (JSONL, parquet or CSV by their names) | hub
     root: str | None = None  # files: their folder
     train: str | None = None  # file of training records, relative to root; hub: the split
@@ -53,6 +54,7 @@ class DataCfg:
     stop: list[str] = field(default_factory=list)  # a written response ends at the first of these texts
 
     def __post_init__(self) -> None:
+        not_empty("data.name", self.name)
         one_of("data.source", self.source, DATA_SOURCES)
         check_asking("data", self, noun="data")
         one_of("data.turns", self.turns, TURNS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,9 @@ from amid.store import Store
 from amid.store.failures import not_trained
 from amid.store.frozen import freeze, request_overrides
 from amid.store.watch import Patience
-from amid.sweep.plan import Overrides, PlannedCell, Sweep, distinct_overrides, is_evaluated, manifest_of
-from amid.sweep.preflight import check_runs
+from amid.sweep.expand import Overrides
+from amid.sweep.plan import PlannedCell, Sweep, distinct_overrides, is_evaluated, manifest_of
+from amid.sweep.preflight import check_sweep
 
 log = logging.getLogger(__name__)
 Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
@@ -33,7 +35,7 @@ def carry_out(sweep: Sweep, launch: Launch, *, recorded: Mapping[str, Any] | Non
     """
     store = Store(sweep.cells[0].run.paths.results)
     tasks = {planned.run.task for planned in sweep.cells}
-    check_runs([planned.run for planned in sweep.pending])
+    check_sweep(sweep)
     for planned in sweep.pending:
         if planned.run.task == "evaluate" and planned.state != "done":
             raise not_trained(planned.cell)
@@ -105,6 +107,9 @@ def plan_lines(sweep: Sweep) -> list[str]:
     """What will be done, one line for the sweep and one per cell."""
     finished = len(sweep.cells) - len(sweep.pending)
     todo = f"{len(sweep.pending)} to run" if sweep.pending else "nothing to run"
+    kinds = Counter(_what(planned) for planned in sweep.pending)
+    if set(kinds) - {"train"}:
+        todo += " (" + ", ".join(f"{number} {what}" for what, number in kinds.items()) + ")"
     again = f", {sweep.duplicates} named twice" if sweep.duplicates else ""
     lines = [f"sweep {sweep.name}: {len(sweep.cells)} cells, {finished} finished{again}, {todo}"]
     for planned, overrides in zip(sweep.cells, distinct_overrides(sweep), strict=True):
@@ -140,7 +145,7 @@ def _unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
 
 def _frozen(planned: PlannedCell, store: Store, sweep: Sweep, *, task: str) -> Overrides:
     """What a job is given: the request, frozen as it was checked. W&B groups the runs by the sweep's name."""
-    named = replace(planned.run.sweep, name=sweep.name)
+    named = replace(planned.run.sweep, name=sweep.name, union=[], gives_way={})  # a job is one cell
     return request_overrides(freeze(replace(planned.run, task=task, sweep=named), planned.cell, store), store)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,16 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from amid.config import RunCfg, register, run_config
-from amid.errors import RequestError
+from amid.config import RunCfg, SweepCfg, register, run_config
+from amid.config.keys import check_keys
+from amid.errors import RequestError, one_line
 from amid.store.frozen import Request, selected
-from amid.sweep.plan import Overrides, Sweep, check_method, expand, plan_sweep
+from amid.sweep.composer import Composer
+from amid.sweep.expand import Overrides, expand_sweep
+from amid.sweep.plan import Sweep, check_method, plan_sweep
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ def job_of(composed: DictConfig) -> Job:
     request = selected(run, overrides)
     if request is not None:
         return Job(request.run, request)
+    if run.sweep.union:
+        raise RequestError("sweep.union declares several cells: add -m to carry them out")
     check_method(run, overrides)
     return Job(run, None, tuple(overrides))
 
@@ -61,21 +67,47 @@ def run_of_overrides(overrides: Sequence[str]) -> RunCfg:
         return run
 
 
-def sweep_of_overrides(overrides: Sequence[str]) -> Sweep:
-    """The sweep of `python run.py -m OVERRIDES`, planned but not run. Raises RequestError or Hydra's errors."""
+def sweep_of_overrides(overrides: Sequence[str], *, keep_invalid: bool = False) -> Sweep:
+    """The sweep of `python run.py -m OVERRIDES`, planned but not run. Raises RequestError or Hydra's errors.
+
+    keep_invalid: cells that cannot be carried out are kept in its `invalid`, unless none can.
+    """
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(register()), version_base="1.3"):
         parser = OverridesParser.create()
         given = parser.parse_overrides(list(overrides))
-        # Swept values do not choose groups of their own here: only what every cell shares composes the parameters.
+        # Swept values do not choose groups of their own here: only what every cell shares composes what is declared.
         shared = [override.input_line for override in given if not override.is_sweep_override()]
-        params = compose(
-            "config", overrides=[text for text in shared if text], return_hydra_config=True
-        ).hydra.sweeper.params
-        swept = [f"{key}={value}" for key, value in params.items()]
-        jobs = expand(parser.parse_overrides([*swept, *overrides]))
+        declared = compose("config", overrides=[text for text in shared if text], return_hydra_config=True)
 
-        def composed(job: Overrides) -> RunCfg:
-            return run_config(compose("config", overrides=list(job)))
+        def composed(job: Overrides) -> DictConfig:
+            return compose("config", overrides=list(job))
 
-        return plan_sweep(jobs, composed)
+        return planned_of(declared, overrides, composed, parser, keep_invalid=keep_invalid)
+
+
+def planned_of(
+    declared: DictConfig,
+    arguments: Sequence[str],
+    compose_job: Callable[[Overrides], DictConfig],
+    parser: OverridesParser,
+    *,
+    keep_invalid: bool = False,
+) -> Sweep:
+    """The sweep that a configuration declares, with the values that the arguments give.
+
+    declared: composed of what all cells share, Hydra's own node among it. Raises as `plan_sweep`.
+    """
+    expansion = expand_sweep(declared.hydra.sweeper.params, _declared_sweep(declared), arguments, parser)
+    composer = Composer(compose_job, expansion.jobs)
+    return plan_sweep(expansion.jobs, composer, expansion.groups, keep_invalid=keep_invalid)
+
+
+def _declared_sweep(declared: DictConfig) -> SweepCfg:
+    try:
+        check_keys(OmegaConf.to_container(declared.sweep), SweepCfg, prefix="sweep.")  # type: ignore[arg-type]  # a dict
+        found = OmegaConf.to_object(declared.sweep)
+    except OmegaConfBaseException as err:
+        raise RequestError(one_line(str(err))) from err
+    assert isinstance(found, SweepCfg)
+    return found

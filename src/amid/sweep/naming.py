@@ -58,7 +58,7 @@ def _differences(base: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
             continue
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
             found += _differences(base[key], value, prefix=f"{prefix}{key}.")
-        elif f"{prefix}{key}" != "pair.name":
+        elif f"{prefix}{key}" not in ("pair.name", "data.name"):
             added = "" if key in base else "+"  # to a mapping that is open
             found.append(f"{added}{prefix}{key}={_text(value)}")
     return found

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from amid.cells.canonical import ID_DIGITS
-from amid.cells.cell import IDENTITY_NODES, Cell, cell_of
+from amid.cells.cell import Cell, cell_of
 from amid.cells.stage import Stage
-from amid.config import RunCfg, TableCfg, fixed_overrides
+from amid.config import LAYOUT, RunCfg, SelectCfg, TableCfg, fixed_overrides
+from amid.config.messages import hydra_message
 from amid.digests.fingerprint import FileDigests, plain, value_digest
 from amid.errors import RequestError, near_match
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.store import State, Store
+from amid.sweep.expand import JobGroup, Overrides, swept_keys
+from amid.sweep.invalid import InvalidCell, InvalidCellsError
+from amid.sweep.labels import differing_keys, flat_of, label
 
-Overrides = tuple[str, ...]
+PAPER_ROUNDS = 10  # the paper validates after each of 10 to 20 epochs
 SHARED = ("method", "seed")  # said of a whole table where they are the same for all its cells
 
 
@@ -41,6 +45,15 @@ class PlannedCell:
 
 
 @dataclass(frozen=True)
+class CellGroup:
+    """One product of a sweep: ids of its cells, and which one of several is shown."""
+
+    cells: tuple[str, ...]
+    name: str | None = None
+    select: SelectCfg | None = None
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A declared set of distinct cells and how to lay out their scores."""
 
@@ -49,6 +62,9 @@ class Sweep:
     table: TableCfg
     duplicates: int  # requests that named a cell which another one had already named
     notes: tuple[str, ...] = ()  # what was left out of a request, each once
+    groups: tuple[CellGroup, ...] = ()  # the products it is the union of
+    invalid: tuple[InvalidCell, ...] = ()  # requests that cannot be carried out
+    num_jobs: int = 0  # requests in all
 
     @property
     def pending(self) -> tuple[PlannedCell, ...]:
@@ -67,63 +83,100 @@ class Sweep:
         return (*self.notes, *dict.fromkeys(text for planned in self.cells for text in planned.cell.ignored))
 
 
-def expand(overrides: Sequence[Override]) -> list[Overrides]:
-    """The product of all swept values, in the order given; a later override of a key replaces an earlier one.
-
-    Raises RequestError for a sweep that is not a list, such as interval().
-    """
-    choices: dict[str, list[str]] = {}
-    for override in overrides:
-        key = override.get_key_element()
-        if override.is_delete() and override.value() is None:
-            choices[key] = [key]  # `~KEY`: with a value it would mean "delete it if it has this value"
-        elif override.is_sweep_override():
-            if not override.is_discrete_sweep():
-                raise RequestError(f"'{override.input_line}' is no list of values; valid: {key}=V1,V2,...")
-            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            choices[key] = [f"{key}={override.get_value_element_as_str()}"]
-    return [tuple(product) for product in itertools.product(*choices.values())]
-
-
-def plan_sweep(jobs: Sequence[Overrides], compose: Callable[[Overrides], RunCfg]) -> Sweep:
+def plan_sweep(
+    jobs: Sequence[Overrides],
+    compose: Callable[[Overrides], RunCfg],
+    groups: Sequence[JobGroup] = (),
+    *,
+    keep_invalid: bool = False,
+) -> Sweep:
     """The sweep that the jobs name: every one composed, checked and identified before anything runs.
 
-    Raises RequestError for the first job that cannot be carried out.
+    groups: the products that the jobs come from, if there are several. Raises InvalidCellsError, with every job that
+    cannot be carried out; with `keep_invalid` only if none can.
     """
     planned: dict[str, PlannedCell] = {}
-    protocols: dict[str, Protocol] = {}
     notes: dict[str, None] = {}
-    digests: dict[str, FileDigests] = {}
-    swept = _swept_keys(jobs)
+    invalid: list[InvalidCell] = []
+    ids: list[str | None] = []  # of each job, None if it is invalid
+    swept, planner = swept_keys(jobs), _Planner()
     for given in jobs:
-        run, overrides = _of_its_method(given, compose, swept, notes)
-        if run.request is not None or run.cell is not None:
-            raise RequestError("request= and cell= name one cell, planned already; leave out -m")
-        cell = cell_of(run)
-        if cell.id in planned:
-            continue
-        teacher = cell.stages["teacher"].id
-        key = value_digest([asdict(run.data), asdict(run.evaluation), asdict(run.train.validation), teacher])
-        if key not in protocols:
-            protocols[key] = protocol_of(
-                set_protocols(run.data, run.evaluation), run.train.validation, cell.values["data"], teacher=teacher
-            )
-        protocol, store = protocols[key], Store(run.paths.results)
-        memory = digests.setdefault(run.paths.cache, FileDigests(Path(run.paths.cache)))
-        state = store.checked_state(cell, memory)
-        planned[cell.id] = PlannedCell(overrides, run, cell, protocol, state, is_evaluated(store, cell, protocol))
+        try:
+            run, overrides = _of_its_method(given, compose, swept, notes)
+            if run.request is not None or run.cell is not None:
+                raise RequestError("request= and cell= name one cell, planned already; leave out -m")
+            cell = cell_of(run, digests=planner.digests(run))
+            if cell.id not in planned:
+                planned[cell.id] = planner.planned(overrides, run, cell)
+            ids.append(cell.id)
+        except (RequestError, HydraException, OmegaConfBaseException) as err:
+            reason = str(err) if isinstance(err, RequestError) else hydra_message(err)
+            invalid.append(InvalidCell(given, reason))
+            ids.append(None)
+    if invalid and not (keep_invalid and planned):
+        raise InvalidCellsError(invalid, jobs)
     cells = tuple(planned.values())
     first = cells[0].run
     name = first.sweep.name or f"sweep-{value_digest(sorted(planned), digits=ID_DIGITS)}"
-    _check_rows(first)
-    return Sweep(name, cells, first.sweep.table, duplicates=len(jobs) - len(cells), notes=tuple(notes))
+    found = tuple(_cell_group(group, ids) for group in groups or [JobGroup(tuple(range(len(jobs))))])
+    _check_layout(first, found)
+    return Sweep(
+        name,
+        cells,
+        first.sweep.table,
+        duplicates=len(jobs) - len(cells) - len(invalid),
+        notes=(*notes, *_few_rounds(cells)),
+        groups=tuple(group for group in found if group.cells),
+        invalid=tuple(invalid),
+        num_jobs=len(jobs),
+    )
 
 
-def _swept_keys(jobs: Sequence[Overrides]) -> set[str]:
-    """The keys that do not have the same value in all jobs."""
-    common = set(jobs[0]).intersection(*jobs)
-    return {override.partition("=")[0] for job in jobs for override in job if override not in common}
+class _Planner:
+    """What is known of each cell; what many cells share is worked out once."""
+
+    def __init__(self) -> None:
+        self._protocols: dict[str, Protocol] = {}
+        self._digests: dict[str, FileDigests] = {}
+
+    def digests(self, run: RunCfg) -> FileDigests:
+        """The digests of files that are remembered in the cache of a run."""
+        if run.paths.cache not in self._digests:
+            self._digests[run.paths.cache] = FileDigests(Path(run.paths.cache))
+        return self._digests[run.paths.cache]
+
+    def planned(self, overrides: Overrides, run: RunCfg, cell: Cell) -> PlannedCell:
+        """The cell with its protocol and its state in the store."""
+        teacher = cell.stages["teacher"].id
+        key = repr((run.data, run.evaluation, run.train.validation, teacher))
+        if key not in self._protocols:
+            self._protocols[key] = protocol_of(
+                set_protocols(run.data, run.evaluation), run.train.validation, cell.values["data"], teacher=teacher
+            )
+        protocol, store = self._protocols[key], Store(run.paths.results)
+        state = store.checked_state(cell, self.digests(run))
+        return PlannedCell(overrides, run, cell, protocol, state, is_evaluated(store, cell, protocol))
+
+
+def _cell_group(group: JobGroup, ids: Sequence[str | None]) -> CellGroup:
+    cells = dict.fromkeys(id_ for job in group.jobs if (id_ := ids[job]) is not None)
+    return CellGroup(tuple(cells), group.name, group.select)
+
+
+def _few_rounds(cells: Sequence[PlannedCell]) -> list[str]:
+    """Says it where an adaptive strategy looks at fewer validations than in the paper."""
+    few = {
+        rounds
+        for run in (planned.run for planned in cells)
+        if run.strategy.name == "adaptive_off_policy"
+        and (rounds := run.train.validation.rounds or (run.train.validation.every_steps is None and run.train.epochs))
+        and rounds < PAPER_ROUNDS
+    }
+    return [
+        f"strategy=adaptive_off_policy looks at {rounds} validations, in the paper at {PAPER_ROUNDS} to 20: "
+        f"train.validation.rounds={PAPER_ROUNDS}"
+        for rounds in sorted(few)
+    ]
 
 
 def _of_its_method(
@@ -154,21 +207,17 @@ def check_method(run: RunCfg, overrides: Sequence[str]) -> None:
         )
 
 
-def _check_rows(run: RunCfg) -> None:
-    known = _flat(run)
-    for key in run.sweep.table.rows:
-        if key not in known:
-            near = near_match(key, known)
-            hint = f"did you mean '{near}'? " if near else ""
-            raise RequestError(
-                f"sweep.table.rows: '{key}' is no key of a run; {hint}every key: python run.py --cfg job"
-            )
-
-
-def _flat(run: RunCfg) -> dict[str, Any]:
-    """The whole configuration with dotted keys; the name of its method as `method`."""
-    flat = flatten(asdict(run))
-    return {"method": run.method.name, **{key: value for key, value in flat.items() if not key.startswith("method.")}}
+def _check_layout(run: RunCfg, groups: Sequence[CellGroup]) -> None:
+    """Raises RequestError for a key of the table, or of a selection, that no run has."""
+    known, table = flat_of(run), run.sweep.table
+    places = {f"sweep.table.{place}": getattr(table, place) for place in LAYOUT}
+    places |= {f"sweep.union[{i}].select.over": each.select.over for i, each in enumerate(groups) if each.select}
+    for place, keys in places.items():
+        for key in keys:
+            if key not in known:
+                near = near_match(key, known)
+                hint = f"did you mean '{near}'? " if near else ""
+                raise RequestError(f"{place}: '{key}' is no key of a run; {hint}every key: python run.py --cfg job")
 
 
 def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
@@ -183,8 +232,11 @@ def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
 
 def manifest_of(sweep: Sweep) -> dict[str, Any]:
     """Everything a table needs to know of the sweep, as plain data; protocols are named by their digest."""
-    flat = [_flat(planned.run) for planned in sweep.cells]
-    rows = sweep.table.rows or differing_keys(flat)
+    flat = {planned.cell.id: flat_of(planned.run) for planned in sweep.cells}
+    rows, table = rows_of(sweep, flat), sweep.table
+    over = [key for group in sweep.groups if group.select for key in group.select.over]
+    shown = (*rows, *table.blocks, *table.columns, *over)
+    labelled = tuple(dict.fromkeys([*shown, *table.averaged]))
     protocols = {value_digest(planned.protocol.manifest()): planned.protocol.manifest() for planned in sweep.cells}
     references: dict[tuple[str, str, str], dict[str, str]] = {}
     for planned in sweep.cells:
@@ -194,75 +246,82 @@ def manifest_of(sweep: Sweep) -> dict[str, Any]:
                 (stage.kind, stage.id, protocol),
                 {"kind": stage.kind, "id": stage.id, "pair": planned.run.pair.name, "protocol": protocol},
             )
+    values = list(flat.values())
     return {
         "name": sweep.name,
         "rows": list(rows),
-        "metric": sweep.table.metric,
-        "shared": {key: label(flat[0][key]) for key in SHARED if _is_shared(key, flat, rows)},
+        "metric": table.metric,
+        "table": {
+            "blocks": list(table.blocks),
+            "average": list(table.averaged),
+            "columns": list(table.columns),
+            "paper": table.paper,
+            "note": note_of(sweep),
+        },
+        "groups": [
+            {
+                "name": group.name,
+                "select": None if group.select is None else {"by": group.select.by, "over": list(group.select.over)},
+                "cells": list(group.cells),
+            }
+            for group in sweep.groups
+        ],
+        "shared": {key: label(values[0][key]) for key in SHARED if _is_shared(key, values, shown)},
         "protocols": protocols,
         "references": list(references.values()),
         "cells": [
             {
                 "id": planned.cell.id,
                 "overrides": list(planned.overrides),
-                "labels": {key: label(values.get(key)) for key in rows},
+                "labels": {key: label(flat[planned.cell.id].get(key)) for key in labelled},
                 "protocol": value_digest(planned.protocol.manifest()),
                 **({"corpora": list(planned.cell.corpora)} if planned.cell.corpora else {}),
             }
-            for planned, values in zip(sweep.cells, flat, strict=True)
+            for planned in sweep.cells
         ],
     }
 
 
+def rows_of(sweep: Sweep, flat: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """The keys that name a row: those declared, else those that differ; and what else tells cells apart.
+
+    flat: id of a cell -> its configuration.
+    """
+    table = sweep.table
+    elsewhere = [*table.blocks, *table.columns, *table.averaged]
+    rows = table.rows or [key for key in differing_keys(list(flat.values())) if key not in elsewhere]
+    has_method = any(values.get("method") is not None for values in flat.values())
+    rows = list(rows) or ["method" if has_method else "amid.alpha"]
+    for group in sweep.groups:
+        known = [*rows, *elsewhere, *(group.select.over if group.select else ())]
+        alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+        for id_ in group.cells:
+            alike.setdefault(tuple(label(flat[id_].get(key)) for key in known), []).append(flat[id_])
+        for values in alike.values():
+            if len(values) > 1:
+                rows += [key for key in differing_keys(values) if key not in (*known, *rows) and _differs(key, values)]
+    return tuple(rows)
+
+
+def _differs(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
+    return len({label(values.get(key)) for values in flat}) > 1
+
+
+def note_of(sweep: Sweep) -> str | None:
+    """The declared note; beside the paper's numbers also how cells were trained, and what stands in for its data."""
+    table, runs = sweep.table, [planned.run for planned in sweep.cells]
+    parts = [] if table.note is None else [table.note]
+    if table.paper is not None:
+        strategies = dict.fromkeys(run.strategy.name for run in runs)
+        weights = dict.fromkeys(f"{run.objective.lm_coef:g}" for run in runs)
+        parts.append(f"strategy {', '.join(strategies)}; pretraining loss x {', '.join(weights)}")
+        if any(run.data.source == "toy" for run in runs):
+            parts.append("toy texts stand in for the paper's data")
+    return "; ".join(parts) or None
+
+
 def _is_shared(key: str, flat: Sequence[Mapping[str, Any]], rows: Sequence[str]) -> bool:
     return key not in rows and flat[0][key] is not None and len({values[key] for values in flat}) == 1
-
-
-def differing_keys(flat: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys of identity whose values differ between the runs; `amid.alpha` if none does.
-
-    Options that follow from the name of their method, strategy or divergence are left out: the name says it all.
-    """
-    keys = [
-        key
-        for key in dict.fromkeys(itertools.chain.from_iterable(flat))
-        if key.split(".")[0] in (*IDENTITY_NODES, "method") and len({str(values.get(key)) for values in flat}) > 1
-    ]
-    return [key for key in keys if not _follows_from_name(key, flat)] or ["amid.alpha"]
-
-
-def _follows_from_name(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
-    """True for an option of a named thing that is the same wherever the name is the same."""
-    names = ["method"] if any(values.get("method") is not None for values in flat) else []
-    if key.startswith(("strategy.", "divergence.params.")):
-        names.append(f"{key.split('.')[0]}.name")
-    for name in names:
-        pairs = {(str(values.get(name)), str(values.get(key))) for values in flat}
-        if key != name and len(pairs) == len({named for named, _ in pairs}) > 1:
-            return True
-    return False
-
-
-def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """The same values with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, prefix=f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def label(value: Any) -> str:
-    """A value as a person writes it: -5, 0.1, null, kl."""
-    if value is None:
-        return "null"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(label(item) for item in value) + "]"
-    return str(value)
 
 
 def distinct_overrides(sweep: Sweep) -> list[str]:

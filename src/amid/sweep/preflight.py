@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,7 +35,9 @@ from amid.model_folders import ModelFolder, TokenizerFiles, check_model
 from amid.model_folders.folder import check_full_attention, check_layers, check_positions
 from amid.model_folders.tokenizer import check_eos, check_one_vocabulary, other_eos
 from amid.store import Store
+from amid.sweep.invalid import InvalidCell, InvalidCellsError
 from amid.sweep.memory import largest, line_of, made_roles
+from amid.sweep.plan import Sweep
 from amid.sweep.remedies import shortage
 
 log = logging.getLogger(__name__)
@@ -48,28 +49,48 @@ _tried: set[str] = set()  # pairs with their data and sets, by content, that thi
 
 def check_run(run: RunCfg) -> None:
     """Raises RequestError for a request that cannot be carried out, RunError if the results cannot be written."""
-    check_runs([run])
+    check_writable(Path(run.paths.results))
+    check_request(run)
+    check_models(run)
 
 
-def check_runs(runs: Sequence[RunCfg]) -> None:
-    """Raises as `check_run` does for the first of the requests that fails."""
+def check_sweep(sweep: Sweep) -> None:
+    """Raises as `check_run` does; of requests that cannot be carried out every one is named."""
+    runs = [planned.run for planned in sweep.pending]
     for results in dict.fromkeys(run.paths.results for run in runs):
         check_writable(Path(results))
-    check_requests(runs)
+    refuse_invalid(sweep)
     for run in runs:
         check_models(run)
 
 
-def check_requests(runs: Iterable[RunCfg]) -> None:
-    """Checks each with `check_request`, once for those that differ only in what it does not look at, such as alpha."""
-    for run in {
-        repr(
+def refuse_invalid(sweep: Sweep) -> None:
+    """Raises InvalidCellsError for the cells that cannot be carried out, as far as can be known without torch.
+
+    What differs only in what `check_request` does not look at, such as alpha, is checked once.
+    """
+    invalid, reasons = list(sweep.invalid), dict[str, str | None]()
+    for planned in sweep.pending:
+        run = planned.run
+        key = repr(
             (run.data, run.pair, run.train, run.strategy, run.evaluation, run.trainer.devices)
             + ((run.plain_text,) if run.objective.lm_coef > 0.0 else ())
-        ): run
-        for run in runs
-    }.values():
+        )
+        if key not in reasons:
+            reasons[key] = _reason_against(run)
+        if (reason := reasons[key]) is not None:
+            invalid.append(InvalidCell(planned.overrides, reason))
+    if invalid:
+        asked = [*(each.overrides for each in sweep.cells), *(each.overrides for each in sweep.invalid)]
+        raise InvalidCellsError(invalid, asked)
+
+
+def _reason_against(run: RunCfg) -> str | None:
+    try:
         check_request(run)
+    except RequestError as err:
+        return str(err)
+    return None
 
 
 def check_request(run: RunCfg) -> None:

@@ -1,0 +1,110 @@
+"""What a sweep is said to cost, and the smallest difference its table can tell."""
+
+import copy
+import random
+import statistics
+
+import pytest
+import yaml
+
+from amid.store import PerExample, Score, Store
+from amid.sweep import cost, resolution
+from amid.sweep.plan import plan_sweep
+
+TRAIN_S, ALL_S, WRITING_S = 100.0, 150.0, 20.0
+
+
+@pytest.fixture
+def planned(run):
+    """A sweep of one cell for each learning rate."""
+    run.data.num_records, run.data.num_eval, run.train.global_batch_size = 64, 4, 8
+
+    def of(*rates):
+        def compose(job):
+            changed = copy.deepcopy(run)
+            changed.train.lr = float(job[0].partition("=")[2])
+            return changed
+
+        return plan_sweep([(f"train.lr={rate}",) for rate in rates], compose)
+
+    return of
+
+
+def finish(sweep, run, **spent):
+    """Writes what a finished cell leaves of its costs."""
+    store = Store(run.paths.results)
+    for each in sweep.cells:
+        store.folder(each.cell).mkdir(parents=True)
+        (store.folder(each.cell) / "cell.yaml").write_text(yaml.safe_dump(dict(each.cell.values)))
+        spent = {"steps": 10, "generated_tokens": 400, "generation_seconds": WRITING_S, **spent}
+        store.set_status(each.cell, "done", train_seconds=TRAIN_S, seconds=ALL_S, spent=spent)
+        store.write(each.cell, [score(each, "in_distribution", seed) for seed in (10, 20)])
+
+
+def score(planned, name, seed, *, number=25):
+    protocol, entry = planned.protocol, planned.cell.id
+    generation = protocol.generation_id(entry, name, seed)
+    named = {"entry_id": entry, "eval_set": name, "generation_id": generation, "score_id": f"{generation[:11]}x"}
+    group = protocol.group_id(name)
+    return Score(**named, decode_seed=seed, metric="rouge_l", value=1.0, num_samples=number, group_id=group, main=True)
+
+
+def test_without_finished_cells_the_default_is_stated_and_grows_with_the_work(planned, run):
+    one, two = cost.estimate(planned(1e-3)), cost.estimate(planned(1e-3, 2e-3))
+    assert two.cell_seconds == pytest.approx(2 * one.cell_seconds)
+    assert two.stage_seconds == one.stage_seconds > 0.0, "stages are shared"
+    assert one.stages == {"tokenizer": 1, "teacher": 1, "initial student": 1}
+    assert "no finished cell to learn from: 2e+10 operations a second" in "\n".join(cost.lines_of_estimate(one))
+
+
+def test_seconds_are_learned_from_finished_cells_of_the_same_student(planned, run):
+    finish(planned(1e-3), run)
+    sweep = planned(2e-3)
+    found = cost.estimate(sweep)
+    (each,) = cost.measured(Store(run.paths.results))
+    assert each.per_sequence == (TRAIN_S - WRITING_S) / (10 * 8)
+    assert (each.per_token, each.per_answer) == (WRITING_S / 400, (ALL_S - TRAIN_S) / 50)
+    sequences, answers = cost.num_steps(sweep.cells[0].run) * 8, cost.num_answers(sweep.cells[0])
+    assert found.cell_seconds == pytest.approx(sequences * TRAIN_S / 80 + answers * (ALL_S - TRAIN_S) / 50)
+    assert found.learned == 1
+    assert "from 1 finished cells" in cost.lines_of_estimate(found)[0]
+
+
+def test_a_cell_that_says_nothing_of_its_costs_teaches_nothing(planned, run):
+    sweep = planned(1e-3)
+    store = Store(run.paths.results)
+    store.folder(sweep.cells[0].cell).mkdir(parents=True)
+    store.set_status(sweep.cells[0].cell, "done")
+    assert cost.measured(store) == []
+    (store.folder(sweep.cells[0].cell) / "cell.yaml").write_text("{[")
+    assert cost.measured(store) == []
+
+
+def test_the_variance_of_a_difference_is_taken_apart_into_prompts_and_seeds():
+    rng = random.Random(0)
+    between, within, num_seeds = 3.0, 2.0, 5
+    prompts = [rng.gauss(0.0, between) for _ in range(4000)]
+    left = [[prompt + rng.gauss(0.0, within) for _ in range(num_seeds)] for prompt in prompts]
+    right = [[0.0] * num_seeds for _ in prompts]
+    found = resolution.variances(left, right)
+    assert found == pytest.approx((between**2, within**2), rel=0.08)  # 4,000 prompts: 2 % and 1 % are one deviation
+    assert resolution.variances([[1.0], [3.0]], [[0.0], [0.0]]) == (2.0, 0.0)
+
+
+def test_the_smallest_difference_falls_with_prompts_and_is_not_said_without_two_cells(planned, run):
+    sweep = planned(1e-3, 2e-3)
+    assert resolution.resolution(sweep) is None
+    assert "not known before two cells are finished" in resolution.line_of_resolution(sweep)
+    store, name = Store(run.paths.results), "in_distribution"
+    number = cost.num_prompts(sweep.cells[0].protocol.sets[name].data)
+    for side, each in enumerate(sweep.cells):
+        store.folder(each.cell).mkdir(parents=True)
+        store.set_status(each.cell, "done")
+        scores = [score(each, name, seed, number=number) for seed in (10, 20)]
+        values = [tuple(float(side * (i + 1)) for i in range(number))] * 2
+        kept = [PerExample(s.score_id, "0", v) for s, v in zip(scores, values, strict=True)]
+        store.write(each.cell, scores, kept)
+    found = resolution.resolution(sweep)
+    sd = statistics.stdev(range(1, number + 1))
+    assert found.by_set == {name: pytest.approx(1.96 * sd / number**0.5)}
+    assert found.num_pairs == 1
