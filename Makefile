@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 STAMP_SMOLLM2 := $(VENV)/.installed-smollm2
 KILLED_SWEEPS ?= 1
 FLIPS ?= 20
+KILLS ?= 10
+CELLS ?= 8
+KILL_SEED ?= 1
 PROMPTS ?= 48
 SHARE ?= 1
 
@@ -48,7 +51,7 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs and not sweep_kills'
 
 .PHONY: test-long
 test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes longer: SHARE=4 runs a quarter of the cases
@@ -61,6 +64,10 @@ test-hostile: $(STAMP) ## Bad requests, files, names and environments: one line 
 .PHONY: test-kill
 test-kill: $(STAMP) ## Kill and resume real sweeps: KILLED_SWEEPS=1 SHARE=1
 	AMID_SHARE="$(SHARE)" AMID_KILLED_SWEEPS="$(KILLED_SWEEPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m kill
+
+.PHONY: test-sweep-kills
+test-sweep-kills: $(STAMP) ## Kill a sweep again and again; its tables stay: KILLS=10 CELLS=8 (a multiple of 4) KILL_SEED=1
+	AMID_KILLS="$(KILLS)" AMID_CELLS="$(CELLS)" AMID_KILL_SEED="$(KILL_SEED)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -m sweep_kills
 
 .PHONY: test-flips
 test-flips: $(STAMP) ## Change single bits of a finished and of a half-trained store: FLIPS=20 of each
@@ -82,6 +89,7 @@ test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: DOLLY=FOLDER [D
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
 	$(MAKE) lint type test test-long test-hostile test-pairs test-wheel
 	$(MAKE) test-kill KILLED_SWEEPS=5
+	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200
 	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)" PROMPTS=320)
 	$(MAKE) certify

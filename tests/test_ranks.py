@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from torch import distributed
 
-from amid.errors import RequestError
-from amid.ranks import ALONE, Ranks, joined, place
+from amid.errors import RequestError, RunError
+from amid.ranks import ALONE, LEADER_SPEAKS, LOST, Ranks, joined, place
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
 SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}
@@ -27,6 +28,19 @@ def test_only_rank_0_leads_and_a_lone_process_agrees_with_itself() -> None:
     assert ALONE.leads and not Ranks(1, 2).leads
     assert ALONE.broadcast("value") == "value"
     assert ALONE.gather("value") == ["value"]
+
+
+def test_a_broken_connection_is_another_rank_that_is_gone_and_a_bug_is_a_bug() -> None:
+    broken = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+    assert Ranks(0, 2).failure_elsewhere(broken) == LOST
+    assert Ranks(0, 2).failure_elsewhere(distributed.DistBackendError("NCCL error")) == LOST
+    assert Ranks(0, 2).failure_elsewhere(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    board = distributed.HashStore()
+    others = [Ranks(rank, 3, board=board) for rank in range(3)]
+    board.set(LEADER_SPEAKS, "")
+    assert not others[2].speaks(ValueError("what failed first"))
+    assert not others[1].speaks(RunError(LOST))
+    assert others[0].failure_elsewhere(broken) == "rank 2: ValueError: what failed first"
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,14 @@ from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import some_responses, summary_of
 from amid.evaluation.validation import validation_loss, validation_scores
+from amid.evaluation.writer import Job
 from amid.metrics import TEACHER_METRICS, VALIDATION_METRICS
 from amid.pairs import Pair, shared_vocab_size
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages.builders import BUILDERS
 from amid.stages.corpus import written_examples
 from amid.stages.ensure import write_model
+from amid.stages.following import CELL, Following, name_among_ranks
 from amid.stages.stages import Materials, Stages
 from amid.store import Entry, Score, State, Store
 from amid.store.claims import Claim, held
@@ -54,7 +56,6 @@ from amid.training.tracking import last_step
 from amid.training.trainer import FitResult
 
 log = logging.getLogger(__name__)
-CELL = "cell"  # announced to the other ranks; stages are announced by their role
 VALIDATION_BATCH_SIZE = 4  # examples at most whose logits are held at once when a finished model is validated
 
 
@@ -220,10 +221,17 @@ class Experiment:
     # Training
 
     def follow(self) -> None:
-        """Takes part in every training that rank 0 announces, until it says that it has finished."""
+        """Takes part in whatever rank 0 announces, trainings and prompts, until it says that it has finished."""
+        following = Following(self.stages, self.cell)
         while (announced := self._ranks.broadcast(None)) is not None:
+            if isinstance(announced, Job):
+                following.answer(announced)
+                continue
+            following.drop()
             if announced == CELL:
-                self._fit(self._pair(), mirrors=())
+                pair = self._pair()
+                self._fit(pair, mirrors=())
+                following.hold(CELL, pair.student)
             else:
                 self.stages.take_part(announced)
 
@@ -328,7 +336,7 @@ class Experiment:
         log.info("%s %s: %s", stage.title, stage.id, summary_of(scores, self.protocol))
 
     def _evaluate(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        model = model.to(device_of(self.run.trainer.accelerator))  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
+        model = model.to(device_of(self.run.trainer.accelerator, self._ranks))  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
         validation_id = self.protocol.validation_id(entry.id)
         expected = self.protocol.expected(entry.id)
         known = [score for score in self.store.read([entry]) if score.score_id in expected]
@@ -344,18 +352,21 @@ class Experiment:
             entry=entry,
             store=self.store,
             batch_size=self.run.trainer.generation_batch_size,
+            ranks=self._ranks,
+            known_as=name_among_ranks(self.cell, entry.id),
         )
         return [score for score in self.store.read([entry]) if score.score_id in expected]
 
     def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         validation, role = self.run.train.validation, self._role(entry)
+        ranks, known_as = self._ranks, name_among_ranks(self.cell, entry.id)
         tokenizer = self.stages.tokenizer(role)
         dev = self.stages.tokenised.dev(role, self.stages.vocab_size(role, model))[: validation.num_examples]
         batches = validation_batches(dev, batch_size=self._compared_at_once, pad_id=eos_id(tokenizer))
         return validation_scores(
             self.protocol,
             entry_id=entry.id,
-            rouge=validator(self._plan, self.run.trainer, tokenizer, dev)(model),
+            rouge=validator(self._plan, self.run.trainer, tokenizer, dev, ranks=ranks, known_as=known_as)(model),
             loss=validation_loss(model, batches),
             num_samples=len(dev),
         )

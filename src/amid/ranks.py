@@ -1,7 +1,7 @@
 """The processes that train one cell together, one per device: who this one is, and how they agree.
 
 They are started from outside (`torchrun`, `srun`), each with the same command. Rank 0 leads: it alone claims, writes,
-evaluates and speaks; the others join in whenever it trains.
+scores and speaks; the others join in whenever it trains or has prompts to be answered.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from amid.errors import SPEAKS, RequestError, reason_of
+from amid.errors import SPEAKS, RequestError, RunError, reason_of
 
-# Followers wait while rank 0 evaluates; a process that has died ends the others through the one that started them.
+# Followers wait while rank 0 works alone; a process that has died ends the others through the one that started them.
 TIMEOUT = timedelta(days=7)
 # Keys of the board.
 FIRST_REASON, LEADER_SPEAKS, FOLLOWER_SPOKE = "amid/first_reason", "amid/leader_speaks", "amid/follower_spoke"
 LEADER_HAS_S = 5.0  # to say why all of them end
 POLL_S = 0.1
+LOST = "another of the processes that run this together has ended without a word; the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,27 @@ class Ranks:
         if self.size == 1:
             return value
         box = [value]
-        distributed.broadcast_object_list(box, src=0)
+        with self._answered():
+            distributed.broadcast_object_list(box, src=0)
         return box[0]
 
-    def failure_elsewhere(self) -> str | None:
-        """Why another rank failed first; None if none has. A broken connection says only that one did."""
-        if self.board is None or not _is_there(self.board, FIRST_REASON):
-            return None
-        return self.board.get(FIRST_REASON).decode()
+    def failure_elsewhere(self, err: Exception) -> str | None:
+        """Why another rank failed first, as far as that is known, where this one met an error; None if none has.
+
+        A broken connection says only that one did.
+        """
+        if self.board is not None and _is_there(self.board, FIRST_REASON):
+            return self.board.get(FIRST_REASON).decode()
+        broken = isinstance(err, distributed.DistError) or (isinstance(err, RuntimeError) and "gloo" in str(err))
+        return LOST if broken else None
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """Raises RunError, with the reason, where another rank does not answer any more."""
+        try:
+            yield
+        except RuntimeError as err:
+            raise RunError(self.failure_elsewhere(err) or LOST) from err
 
     def speaks(self, err: BaseException) -> bool:
         """Whether this rank, which ends with an error, says so: one of them does, rank 0 if it ends too."""
@@ -64,8 +78,8 @@ class Ranks:
         if self.leads:
             self.board.set(LEADER_SPEAKS, "")
             return not _is_there(self.board, FOLLOWER_SPOKE)
-        # Before the connection breaks, so that rank 0 finds it when that makes it fail.
-        self.board.set(FIRST_REASON, f"rank {self.rank}: {reason_of(err)}")
+        # Before the connection breaks, so that the others find it when that makes them fail; the first reason stays.
+        self.board.compare_set(FIRST_REASON, "", f"rank {self.rank}: {reason_of(err)}")
         for _ in range(round(LEADER_HAS_S / POLL_S)):
             if _is_there(self.board, LEADER_SPEAKS):
                 return False
@@ -77,7 +91,8 @@ class Ranks:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value)
+        with self._answered():
+            distributed.all_gather_object(values, value)
         return values
 
 

@@ -15,7 +15,7 @@ from amid.data.prompt import render_prompt
 from amid.data.records import Record
 from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
-from amid.evaluation import responses
+from amid.evaluation import responses, writer
 from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.evaluation.responses import generate_missing
@@ -290,13 +290,13 @@ def test_a_run_killed_in_any_chunk_ends_with_the_bytes_of_an_undisturbed_one(
 
 def test_rows_share_the_batches_of_an_undisturbed_run_after_a_kill(generate, path, tmp_path, monkeypatch):
     batches = []
-    original = responses.generate
+    original = writer.generate
 
     def recorded(model, prompts, **options):
         batches.append(list(options["keys"]))
         return original(model, prompts, **options)
 
-    monkeypatch.setattr(responses, "generate", recorded)
+    monkeypatch.setattr(writer, "generate", recorded)
     generate(batch_size=1)
     whole, batches[:] = list(batches), []
     path.unlink()  # the first file, three rows of the first chunk
@@ -380,8 +380,8 @@ def prompts_of(monkeypatch, model, tokenizer, protocol, folder):
         seen.append(sorted(options["other_eos_ids"]))
         return original(model, prompts, **options)
 
-    original = responses.generate
-    monkeypatch.setattr(responses, "generate", recorded)
+    original = writer.generate
+    monkeypatch.setattr(writer, "generate", recorded)
     generate_missing(model, tokenizer, protocol, entry_id=CHECKPOINT, folder=folder, batch_size=4)
     return seen
 
@@ -462,7 +462,7 @@ def test_an_entry_scored_before_examples_were_kept_gets_them_without_new_texts(
     scores = store.read([entry])
     shutil.rmtree(store.folder(entry) / "examples")
     store.write(entry, [replace(score, group_id="", main=False) for score in scores])
-    monkeypatch.setattr(responses, "generate", None)  # nothing may be generated
+    monkeypatch.setattr(writer, "generate", None)  # nothing may be generated
     assert evaluate_entry(tiny_model, tokenizer, protocol, **options).num_responses == 0
     assert store.read([entry]) == scores
     for score in scores:

@@ -11,6 +11,7 @@ from amid.evaluation.protocol import Protocol
 from amid.evaluation.responses import Generated, generate_missing
 from amid.evaluation.scores import score_generations
 from amid.metrics import METRICS
+from amid.ranks import ALONE, Ranks
 from amid.store import Entry, Score, Store
 from amid.store.scores import read_per_example
 
@@ -25,8 +26,13 @@ def evaluate_entry(
     entry: Entry,
     store: Store,
     batch_size: int,
+    ranks: Ranks = ALONE,
+    known_as: str | None = None,
 ) -> Generated:
-    """What had to be generated; afterwards the store has every score of the protocol's sets, values per example too."""
+    """What had to be generated; afterwards the store has every score of the protocol's sets, values per example too.
+
+    ranks, known_as: as `generate_missing` has them.
+    """
     folder = store.generations_folder(entry)
     generated = generate_missing(
         model,
@@ -36,6 +42,8 @@ def evaluate_entry(
         folder=folder,
         batch_size=batch_size,
         check=store.guard(entry),
+        ranks=ranks,
+        known_as=known_as,
     )
     for each in protocol.sets.values():
         assert each.data is not None

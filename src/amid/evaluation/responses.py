@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from amid.data.tokenise import decoder, eos_id
 from amid.evaluation.prompts import answer_ends, check_prompts, cut_prompts, prompt_ids
 from amid.evaluation.protocol import Protocol, SetProtocol
+from amid.evaluation.writer import Job, Writer
 from amid.generation.decoding import Completion, Decoding
-from amid.generation.engine import eos_ids_of, generate
+from amid.generation.engine import eos_ids_of
 from amid.generation.stopping import cut_at_stop
 from amid.pairs.sizes import sizes_of
+from amid.ranks import ALONE, Ranks
 from amid.store.generations import commit_rows, complete_commit, read_rows, rows_path
 
 log = logging.getLogger(__name__)
@@ -61,21 +60,25 @@ def generate_missing(
     folder: Path,
     batch_size: int,
     check: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
+    known_as: str | None = None,
 ) -> Generated:
     """What was generated: the responses of the protocol that are not yet in the folder's JSONL files.
 
     Each row is one object: index, response, num_tokens, ended (by EOS), and stopped (by a stop string) where there are
     stop strings. Prompts over a set's limit are cut to it, as in the reference's evaluation. The model stays as it is:
     the precision bf16-true is a copy's.
-    Which rows share a batch is a function of the protocol and the batch size, not of what is there: a run that was
-    killed anywhere ends with the bytes of an undisturbed one. A damaged row is one that is not there.
+    Which rows share a batch is a function of the protocol, the batch size and the number of ranks, not of what is
+    there: a run that was killed anywhere ends with the bytes of an undisturbed one. A damaged row is one that is not
+    there.
     check: called before each write; raises if another process owns the folder.
+    ranks: this is rank 0 of them, which shares the prompts out and writes; known_as: the others' name for the model.
     Raises RequestError for a prompt beyond the model's positions, or a chat without a chat template.
     """
     folder.mkdir(parents=True, exist_ok=True)
     complete_commit(folder, check=check)
     total = Generated()
-    models = {"32-true": model, "bf16-mixed": model}
+    write = Writer(model, tokenizer, batch_size=batch_size, ranks=ranks)
     # Greedy decoding and per-example randomness make rows independent: sets and seeds of equal decoding share batches.
     for names in _sets_of_equal_decoding(protocol):
         each = protocol.sets[names[0]]
@@ -86,17 +89,16 @@ def generate_missing(
             for item in read_rows(rows_path(folder, generation_id))
         }
         num_missing = sum((row.generation_id, row.index) not in done for row in rows)
-        chunk = BATCHES_PER_WRITE * batch_size
+        chunk = BATCHES_PER_WRITE * batch_size * ranks.size
         num_generated = 0
-        if num_missing and each.precision not in models:
-            models[each.precision] = copy.deepcopy(model).to(torch.bfloat16)  # type: ignore[arg-type]  # untyped in transformers
         for start in range(0, len(rows), chunk):
-            missing = [row for row in rows[start : start + chunk] if (row.generation_id, row.index) not in done]
+            asked = enumerate(rows[start : start + chunk])
+            missing = {place: row for place, row in asked if (row.generation_id, row.index) not in done}
             if not missing:
                 continue
             before = time.perf_counter()
-            completions = _generate(models[each.precision], tokenizer, missing, each, batch_size=batch_size)
-            commit_rows(folder, _lines(tokenizer, missing, completions, each), check=check)
+            completions = write(_job(model, tokenizer, missing, each, known_as=known_as))
+            commit_rows(folder, _lines(tokenizer, list(missing.values()), completions, each), check=check)
             total = Generated(
                 total.num_responses + len(missing),
                 total.num_tokens + sum(len(completion.token_ids) for completion in completions),
@@ -158,25 +160,25 @@ def _rows(
     return rows
 
 
-def _generate(
+def _job(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[_Row],
+    rows: Mapping[int, _Row],
     each: SetProtocol,
     *,
-    batch_size: int,
-) -> list[Completion]:
-    return generate(
-        model,
-        [row.prompt_ids for row in rows],
-        keys=[(row.decode_seed, row.set_name, row.index) for row in rows],
+    known_as: str | None,
+) -> Job:
+    """What the ranks are told of the rows, which come by their place among those that are written together."""
+    # A chat may end its turn with another token than the one texts end with; instruction prompts end as in training
+    ends = {*eos_ids_of(model), *answer_ends(tokenizer, each)} if each.prompt == "chat" else ()
+    return Job(
+        prompts=tuple(row.prompt_ids for row in rows.values()),
+        keys=tuple((row.decode_seed, row.set_name, row.index) for row in rows.values()),
+        places=tuple(rows),
         decoding=each.decoding,
-        eos_id=eos_id(tokenizer),
-        batch_size=batch_size,
-        amp_dtype=torch.bfloat16 if each.precision == "bf16-mixed" else None,
-        # A chat may end its turn with another token than the one texts end with; instruction prompts end as in training
-        other_eos_ids={*eos_ids_of(model), *answer_ends(tokenizer, each)} if each.prompt == "chat" else (),
-        decode=decoder(tokenizer),
+        precision=each.precision,
+        other_eos_ids=frozenset(ends),
+        model=known_as,
     )
 
 

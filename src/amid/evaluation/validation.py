@@ -10,12 +10,13 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.data.batch import Batch
-from amid.data.tokenise import Example, decoder, eos_id
+from amid.data.tokenise import Example
 from amid.evaluation.protocol import VALIDATION, Protocol
 from amid.evaluation.responses import response_texts
 from amid.evaluation.scores import score_of
+from amid.evaluation.writer import Job, Writer
 from amid.generation.decoding import Decoding
-from amid.generation.engine import eos_ids_of, generate
+from amid.generation.engine import eos_ids_of
 from amid.metrics import METRICS, VALIDATION_METRICS
 from amid.metrics.rouge import rouge_l
 from amid.ranks import ALONE, Ranks
@@ -34,28 +35,26 @@ def validation_rouge_l(
     chat: bool = False,
     end_ids: Collection[int] = (),
     ranks: Ranks = ALONE,
+    known_as: str | None = None,
 ) -> float:
     """ROUGE-L of one response per validation example, drawn from generators of their own; ranks share the work.
 
     chat: the prompts are chats, so that a token which ends the model's turn ends a response. end_ids: others that do.
+    known_as: None where every rank calls this; else the other ranks' name for the model, and rank 0 alone calls it.
     """
-    own = examples[ranks.rank :: ranks.size]
-    completions = generate(
-        model,
-        [example.prompt_ids for example in own],
-        keys=[(seed, VALIDATION, example.index) for example in own],
-        decoding=decoding,
-        eos_id=eos_id(tokenizer),
-        batch_size=batch_size,
-        max_length=max_tokens,
-        other_eos_ids={*eos_ids_of(model), *end_ids} if chat else (),
-        decode=decoder(tokenizer),
+    write = Writer(model, tokenizer, batch_size=batch_size, ranks=ranks)
+    completions = write(
+        Job(
+            prompts=tuple(tuple(example.prompt_ids) for example in examples),
+            keys=tuple((seed, VALIDATION, example.index) for example in examples),
+            places=tuple(range(len(examples))),
+            decoding=decoding,
+            max_length=max_tokens,
+            other_eos_ids=frozenset({*eos_ids_of(model), *end_ids} if chat else ()),
+            model=known_as,
+        )
     )
-    texts = [""] * len(examples)
-    for rank, part in enumerate(
-        ranks.gather(response_texts(tokenizer, completions, stop=decoding.stop, end_ids=end_ids))
-    ):
-        texts[rank :: ranks.size] = part
+    texts = response_texts(tokenizer, completions, stop=decoding.stop, end_ids=end_ids)
     return rouge_l(texts, [list(example.references) for example in examples])
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from amid.ranks import ALONE, Ranks
+
 # Names of trainer.accelerator, as Lightning has them, and the kinds of device each may stand for, best first.
 KINDS: dict[str, tuple[str, ...]] = {
     "auto": ("cuda", "mps", "cpu"),
@@ -19,9 +21,13 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def device_of(accelerator: str) -> torch.device:
-    """The device of an accelerator that is there, as preflight has seen: the same for training and evaluation."""
-    return torch.device(next(kind for kind in KINDS[accelerator] if _is_there(kind)))
+def device_of(accelerator: str, ranks: Ranks = ALONE) -> torch.device:
+    """The device of an accelerator that is there, as preflight has seen: the same for training and evaluation.
+
+    Of several ranks on a machine each has its own.
+    """
+    kind = next(kind for kind in KINDS[accelerator] if _is_there(kind))
+    return torch.device(kind, ranks.rank % ranks.per_node) if kind == "cuda" and ranks.size > 1 else torch.device(kind)
 
 
 def slow_training(precision: str, device: torch.device) -> str | None:

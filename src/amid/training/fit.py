@@ -129,8 +129,12 @@ def validator(
     dev: Sequence[Example],
     *,
     ranks: Ranks = ALONE,
+    known_as: str | None = None,
 ) -> Callable[[PreTrainedModel], float]:
-    """The function from a student to its validation ROUGE-L; collective over the ranks given."""
+    """The function from a student to its validation ROUGE-L; collective over the ranks given.
+
+    known_as: as `validation_rouge_l` has it.
+    """
     validation: ValidationCfg = plan.train.validation
     answers_end_with = end_ids(tokenizer, asking_of(plan.data))
 
@@ -150,6 +154,7 @@ def validator(
             chat=plan.data.prompt == "chat",
             end_ids=answers_end_with,
             ranks=ranks,
+            known_as=known_as,
         )
 
     return rouge_l_of

@@ -118,7 +118,7 @@ def run_trainer(
         except (RequestError, RunError):
             raise
         except Exception as err:
-            elsewhere = ranks.failure_elsewhere()
+            elsewhere = ranks.failure_elsewhere(err)
             if elsewhere is None:
                 raise
             raise RunError(elsewhere) from err  # not that the connection to that rank broke

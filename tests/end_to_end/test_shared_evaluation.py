@@ -1,0 +1,117 @@
+"""Evaluation by several processes: what is written is what one device writes, whoever fails meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import ROOT, SMALL
+
+from amid.store.files import read_object
+
+pytestmark = pytest.mark.timeout(600)
+FAILING = Path(__file__).with_name("failing_rank.py")
+OVERRIDES = (
+    *(o for o in SMALL if not o.startswith(("data.num_eval", "evaluation.decode_seeds"))),
+    "data.num_eval=7",
+    "evaluation.decode_seeds=[10,20,30]",
+    "trainer.accelerator=cpu",
+    "trainer.generation_batch_size=1",  # 21 prompts of a model are six rounds of one device, three of two
+)
+
+
+def carried_out(
+    folder: Path, *overrides: str, devices: int = 1, program: tuple[str, ...] = (str(ROOT / "run.py"),)
+) -> subprocess.CompletedProcess[str]:
+    """The request in a results folder, by one process or by several that torchrun starts."""
+    started = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"] if devices > 1 else []
+    folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache", f"trainer.devices={devices}")
+    return subprocess.run(
+        [sys.executable, *started, *program, *OVERRIDES, *overrides, *folders],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+def evaluated_files(results: Path) -> dict[str, bytes]:
+    """Generated texts, scores and values per example of the cell and its stages, by place."""
+    names = ("generations", "examples", "scores.jsonl")
+    files = [path for path in sorted(results.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(results)): path.read_bytes()
+        for path in files
+        if path.name in names or path.parent.name in names
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cell trained and evaluated by one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = carried_out(folder)
+    assert done.returncode == 0, done.stderr
+    assert len(evaluated_files(folder / "results")) > 3 * 3
+    return folder
+
+
+@pytest.fixture
+def unevaluated(whole: Path, tmp_path: Path) -> Path:
+    """The same, trained only: cell, teacher and initial student have lost their texts and scores."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    for name in evaluated_files(tmp_path / "results"):
+        (tmp_path / "results" / name).unlink()
+    return tmp_path
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("amid: ")]
+
+
+def test_two_ranks_write_and_score_to_the_byte_what_one_device_does(unevaluated: Path, whole: Path) -> None:
+    done = carried_out(unevaluated, devices=2)
+    assert done.returncode == 0, done.stderr
+    assert "step 3/6" not in done.stdout, "it is trained"
+    assert evaluated_files(unevaluated / "results") == evaluated_files(whole / "results")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("rank", "resumed_by"), [(1, 1), (0, 4)])
+def test_a_rank_that_is_killed_in_its_part_costs_nothing_that_was_written(
+    rank: int, resumed_by: int, unevaluated: Path, whole: Path
+) -> None:
+    program = (str(FAILING), str(rank), "killed", "5")  # one job validates a model, three answer its prompts
+    killed = carried_out(unevaluated, devices=2, program=program)
+    assert killed.returncode != 0
+    assert len(said(killed)) <= 1, killed.stderr  # torchrun may have ended the other one before
+    assert "Traceback" not in "".join(line for line in killed.stderr.splitlines() if "amid" in line)
+    left, expected = evaluated_files(unevaluated / "results"), evaluated_files(whole / "results")
+    assert 0 < len(left) < len(expected)
+    done = carried_out(unevaluated, devices=resumed_by)
+    assert done.returncode == 0, done.stderr
+    assert evaluated_files(unevaluated / "results") == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_fails_in_its_part_ends_all_with_one_line(rank: int, unevaluated: Path, whole: Path) -> None:
+    done = carried_out(unevaluated, "task=evaluate", devices=2, program=(str(FAILING), str(rank), "raises", "2"))
+    assert done.returncode == 1, done.stderr
+    (line,) = said(done)
+    assert "KeyError: 'a bug of one rank'" in line
+    (cell,) = (path for path in (unevaluated / "results").glob("*/status.json"))
+    status = read_object(cell)
+    assert status is not None
+    assert status["state"] == "done", "its weights are sound"
+    assert ("rank 1: KeyError" if rank else "KeyError") in status["error"]
+    again = carried_out(unevaluated, "task=evaluate", devices=2)
+    assert again.returncode == 0, again.stderr
+    found = evaluated_files(unevaluated / "results")
+    assert len(found) == 3 + 3 + 1  # of the cell alone: texts, values per example, scores
+    assert found.items() <= evaluated_files(whole / "results").items()
