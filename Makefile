@@ -55,7 +55,7 @@ test: $(STAMP) ## Set up and run the tests (CPU, offline)
 
 .PHONY: test-long
 test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes longer: SHARE=4 runs a quarter of the cases
-	AMID_SHARE="$(SHARE)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m long
+	AMID_SHARE="$(SHARE)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'long and not real'
 
 .PHONY: test-hostile
 test-hostile: $(STAMP) ## Bad requests, files, names and environments: one line each, and nothing changed: SHARE=1
@@ -83,7 +83,11 @@ test-wheel: $(STAMP) ## Build the wheel, install it alone, and run and read a ce
 
 .PHONY: test-real
 test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: DOLLY=FOLDER [DATA=FOLDER of all sets] PROMPTS=48
-	AMID_DOLLY="$(DOLLY)" AMID_DATA="$(DATA)" AMID_PROMPTS="$(PROMPTS)" $(BIN)/python -m pytest -m real
+	AMID_DOLLY="$(DOLLY)" AMID_DATA="$(DATA)" AMID_PROMPTS="$(PROMPTS)" $(BIN)/python -m pytest -m 'real and not long'
+
+.PHONY: test-real-students
+test-real-students: $(STAMP_SMOLLM2) ## Students made of the real 135M model, by LoRA and as a base model: DOLLY=FOLDER
+	AMID_DOLLY="$(DOLLY)" $(BIN)/python -m pytest -s -m 'real and long'
 
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
@@ -92,6 +96,7 @@ nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [
 	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200
 	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)" PROMPTS=320)
+	$(if $(DOLLY),$(MAKE) test-real-students DOLLY="$(DOLLY)")
 	$(MAKE) certify
 
 .PHONY: bench-loss
@@ -109,6 +114,10 @@ bench-step: $(STAMP_SMOLLM2) ## Labelled tokens per second and memory of a train
 .PHONY: bench-memory
 bench-memory: $(STAMP_SMOLLM2) ## Peak memory of a training step in five settings beside its estimate
 	$(BIN)/python bench/memory.py
+
+.PHONY: bench-precision
+bench-precision: $(STAMP) ## Loss, gradient norm and validation of one seed in float32 and in bfloat16 (OVERRIDES="pair=smollm2 ...")
+	$(BIN)/python bench/precision.py $(OVERRIDES)
 
 .PHONY: certify
 certify: $(STAMP) ## Check the objective against its oracle and write docs/certificate.md
