@@ -83,7 +83,7 @@ def test_a_sweep_runs_once_and_its_table_is_the_same_byte_for_byte(run_py: RunPy
     assert "step 3/6" in first.stdout
     assert "2 cells, 0 finished, 1 named twice, 2 to run" in first.stdout
     table = first.stdout[first.stdout.index("amid.alpha ") :]
-    for row in ("teacher", "initial student", "-5", "null"):
+    for row in ("teacher", "initial student", "-5", "none (r = q)"):
         assert any(line.startswith(row) for line in table.splitlines())
     before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
     second = run_py("-m", "amid.alpha=-5,null,-5.0", "logger=csv")
@@ -100,14 +100,16 @@ def test_a_sweep_runs_once_and_its_table_is_the_same_byte_for_byte(run_py: RunPy
     assert again.returncode == 0, again.stderr
     assert "step 3/6" not in again.stdout  # evaluated with one seed more, not trained again
 
+    # The latest is the single run: the sweep is read by the name that it said
+    name = first.stdout.rpartition("again: amid table ")[2].strip()
     read = subprocess.run(
-        [sys.executable, "-m", "amid.cli", "table", "--results", f"{tmp_path}/results", "--style", "json"],
+        [sys.executable, "-m", "amid.cli", "table", name, "--results", f"{tmp_path}/results", "--style", "json"],
         capture_output=True,
         text=True,
         check=True,
     )
     rows = json.loads(read.stdout)["rows"]
-    assert [row["labels"]["amid.alpha"] for row in rows] == ["teacher", "initial student", "-5", "null"]
+    assert [row["labels"]["amid.alpha"] for row in rows] == ["teacher", "initial student", "-5", "none (r = q)"]
     assert all(row["state"] == "done" for row in rows)
 
 
