@@ -677,3 +677,11 @@ def test_stages_come_in_the_order_in_which_they_name_each_other(run):
         "teacher": "teacher",
         "student_init": "student",
     }
+
+
+def test_steps_of_a_stage_that_is_not_trained_have_no_effect_and_say_so(run):
+    untrained = set_leaf(run, "pair.student_sft.epochs", 0)
+    given = set_leaf(untrained, "pair.student_sft.max_steps", 30)
+    assert cell_of(given).id == cell_of(set_leaf(untrained, "pair.student_sft.max_steps", None)).id
+    assert "pair.student_sft.max_steps=30 has no effect with pair.student_sft.epochs=0" in cell_of(given).ignored
+    assert not any("max_steps" in text for text in cell_of(run).ignored)

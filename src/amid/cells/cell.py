@@ -82,6 +82,10 @@ def cell_of(run: RunCfg, *, read_again: bool = False, digests: FileDigests | Non
         lora = getattr(run.pair, name)
         if not lora.rank and lora != LoraCfg():
             ignored.append(f"pair.{name} has no effect with pair.{name}.rank=0")
+    for name in ("teacher_sft", "student_sft"):
+        sft = getattr(run.pair, name)
+        if sft.epochs == 0 and sft.max_steps is not None:
+            ignored.append(f"pair.{name}.max_steps={sft.max_steps} has no effect with pair.{name}.epochs=0")
     values: dict[str, Any] = {
         "cell_version": CELL_VERSION,
         # Without a term that reads it the teacher has no say, unless it writes; as origin it is part of student_init.
