@@ -68,7 +68,8 @@ def again(folder: Path) -> str:
 
 def table(folder: Path) -> str:
     store = Store(folder / "results")
-    found = build_table(store.read_sweep(None), store)
+    name = sweep_of_overrides(request(folder)).name  # the latest is the single run, once it was evaluated further
+    found = build_table(store.read_sweep(name), store)
     if found.damage:
         raise RunError("; ".join(found.damage))
     return render(found, "json")
