@@ -115,6 +115,10 @@ bench-step: $(STAMP_SMOLLM2) ## Labelled tokens per second and memory of a train
 bench-memory: $(STAMP_SMOLLM2) ## Peak memory of a training step in five settings beside its estimate
 	$(BIN)/python bench/memory.py
 
+.PHONY: paper-tiny
+paper-tiny: $(STAMP) ## Tables 1 to 7 of the paper on the embedded pair, in ./paper-tiny (most of an hour; SHORT=1: minutes, to try it)
+	$(BIN)/python bench/paper_tiny.py $(if $(SHORT),--short --folder paper-tiny-short) $(OVERRIDES)
+
 .PHONY: bench-precision
 bench-precision: $(STAMP) ## Loss, gradient norm and validation of one seed in float32 and in bfloat16 (OVERRIDES="pair=smollm2 ...")
 	$(BIN)/python bench/precision.py $(OVERRIDES)

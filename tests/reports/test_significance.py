@@ -48,6 +48,14 @@ def test_bold_is_the_best_and_what_cannot_be_told_from_it(rng: np.random.Generat
     assert interval.low < -2.0 < interval.high < 0.0
 
 
+def test_of_equals_that_lead_all_are_best_and_none_is_second(rng: np.random.Generator) -> None:
+    rows = [row(20.0), row(20.0), row(10.0)]
+    values = examples(rows[:1], rng)[0]
+    marked = marked_by_tests(rows, COLUMN, {0: values, 1: values, 2: examples(rows[2:], rng)[0]}, {})
+    assert bold(marked) == [True, True, False]
+    assert [each.values[0].second for each in marked] == [False, False, True]
+
+
 def test_where_lower_is_better_the_lowest_is_bold(rng: np.random.Generator) -> None:
     rows = [row(20.0), row(10.0)]
     assert bold(marked_by_tests(rows, [(("s",), False)], examples(rows, rng), {})) == [False, True]

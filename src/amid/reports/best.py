@@ -198,5 +198,5 @@ def _table(
 def _told(found: PairedDifference | None) -> tuple[str, str, str]:
     if found is None:
         return GAP, GAP, "unknown"
-    interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
-    return f"{found.difference:+.2f}", interval, "yes" if found.excludes_zero else "no"
+    interval = f"[{found.low:+z.2f}, {found.high:+z.2f}]"
+    return f"{found.difference:+z.2f}", interval, "yes" if found.excludes_zero else "no"

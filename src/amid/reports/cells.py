@@ -129,7 +129,7 @@ def _paper(value: Value | None) -> Shown:
     if value is None or value.paper is None:
         return Shown("")
     doubt = DOUBTFUL if value.paper.doubtful else ""
-    mean, rest = f"{value.paper.mean:.2f}", f"{doubt} ({value.mean - value.paper.mean:+.2f})"
+    mean, rest = f"{value.paper.mean:.2f}", f"{doubt} ({value.mean - value.paper.mean:+z.2f})"
     return Shown(f"{mean}{rest}", number=(mean, ""), rest=rest)
 
 

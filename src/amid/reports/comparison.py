@@ -81,9 +81,9 @@ def render_comparison(comparisons: Sequence[SetComparison], names: tuple[str, st
         interval = (
             ["(of the whole set)", "-"]
             if found is None
-            else [f"[{found.low:+.2f}, {found.high:+.2f}]", "yes" if found.excludes_zero else "no"]
+            else [f"[{found.low:+z.2f}, {found.high:+z.2f}]", "yes" if found.excludes_zero else "no"]
         )
-        numbers = [f"{each.means[0]:.2f}", f"{each.means[1]:.2f}", f"{each.means[0] - each.means[1]:+.2f}"]
+        numbers = [f"{each.means[0]:.2f}", f"{each.means[1]:.2f}", f"{each.means[0] - each.means[1]:+z.2f}"]
         lines.append([each.eval_set, each.metric, str(each.num_seeds), *numbers, *interval])
     parts = [f"left   {names[0]}", f"right  {names[1]}", "", *ruled(aligned(lines))]
     if any(each.difference is not None for each in comparisons):

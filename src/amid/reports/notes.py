@@ -107,7 +107,7 @@ def interval_of(table: Table, row: int) -> str:
     if value is None or value.to_best is None:
         return ""
     each = value.to_best
-    return f"{each.difference:+.2f} [{each.low:+.2f}, {each.high:+.2f}]"
+    return f"{each.difference:+z.2f} [{each.low:+z.2f}, {each.high:+z.2f}]"
 
 
 def training_spread_of(table: Table, row: int) -> str:

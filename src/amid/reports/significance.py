@@ -84,13 +84,14 @@ def _mark(
 ) -> None:
     means = {i: value.mean for i in tested if (value := values[i][column]) is not None}
     ranked = sorted(tested, key=lambda i: -means[i] if higher else means[i])  # stable: the first of equals leads
-    best, second = ranked[0], ranked[1]
+    best = ranked[0]
+    second = next((means[i] for i in ranked if means[i] != means[best]), None)  # of equals that lead none is second
     found = _compare(list(itertools.combinations(tested, 2)), sets, examples)
     told_apart = _rejected(found)
     for i in tested:
         pair = (min(i, best), max(i, best))
         interval = None if i == best else _oriented(found, (i, best))
-        _set(values, i, column, best=i == best or pair not in told_apart, second=i == second, to_best=interval)
+        _set(values, i, column, best=i == best or pair not in told_apart, second=means[i] == second, to_best=interval)
     own = {
         (i, baselines[i]): found[min(i, baselines[i]), max(i, baselines[i])]
         for i in tested

@@ -1,0 +1,122 @@
+"""Tables 1 to 7 of the paper on the embedded pair in one go, and how long they take.
+
+    python bench/paper_tiny.py [--short] [--folder paper-tiny] [OVERRIDES as for run.py]
+
+Every table is the sweep of its name (sweeps/README.md) with `pair=tiny data=toy` and the budget below: one training
+seed, two decode seeds, fewer steps and prompts than the pair's own. The folder gets `results`, to which every table
+adds the cells that no earlier one had, and one file per table. What is finished is not run again, so that the command
+may be repeated after it was stopped; then the tables are planned once more in this process, which has to find nothing
+left. --short: models, texts and steps that take seconds, to try the way and not the methods.
+Last line: RESULT paper-tiny, then tables=, cells= different cells in them, ran= of them in this call, seconds= of this
+call up to the last table, second_run_s= of planning and printing all tables again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from amid.reports.render import render
+from amid.reports.tables import build_table
+from amid.store import Store
+from amid.sweep.carry_out import carry_out
+from amid.sweep.compose import sweep_of_overrides
+from amid.sweep.plan import Sweep
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLES = tuple(f"table{number}" for number in range(1, 8))
+SEEDS = ("seed=10", "evaluation.decode_seeds=[10,20]")
+BUDGET = ("train.max_steps=140", "evaluation.num_prompts=32")
+SHORT = (
+    "data.num_records=96",
+    "data.num_dev=6",
+    "data.num_eval=4",
+    "data.max_prompt_tokens=320",
+    "data.max_tokens=336",
+    "pair.tokenizer_vocab_size=400",
+    "pair.teacher_arch={layers: 2, width: 32, heads: 2, positions: 512}",
+    "pair.student_arch={layers: 1, width: 16, heads: 2, positions: 512}",
+    "pair.teacher_sft={epochs: 1, max_steps: 3, global_batch_size: 12, validation: {max_new_tokens: 6}}",
+    "pair.student_sft={epochs: 1, max_steps: 2, global_batch_size: 12}",
+    "train.max_steps=4",
+    "train.global_batch_size=8",
+    "train.validation={every_steps: 2, max_new_tokens: 6}",
+    "plain_text.num_documents=40",
+    "plain_text.chunk_tokens=24",
+    "strategy.capacity=16",
+    "evaluation.max_new_tokens=6",
+)
+
+
+class PaperTiny:
+    """The tables in one folder. overrides: the budget, and what was given beside it."""
+
+    def __init__(self, folder: Path, overrides: list[str]) -> None:
+        self.folder, self.results = folder, folder / "results"
+        self.overrides = ["pair=tiny", "data=toy", "logger=none", *SEEDS, *overrides]
+        self.overrides.append(f"paths.results={self.results}")
+
+    def asked(self, table: str) -> list[str]:
+        return [f"sweeps={table}", *self.overrides]
+
+    def sweep(self, table: str) -> Sweep:
+        return sweep_of_overrides(self.asked(table))
+
+    def run(self, table: str) -> int:
+        """How many cells were left to run; they are finished now. Raises CalledProcessError if one is not."""
+        sweep = self.sweep(table)
+        if sweep.pending:
+            subprocess.run([sys.executable, "run.py", "-m", *self.asked(table)], cwd=ROOT, check=True)
+        else:
+            carry_out(sweep, _launch)  # records what was asked; at most a damaged stage is built again
+        return len(sweep.pending)
+
+    def write(self, table: str) -> str:
+        """The table as Markdown, put in its file."""
+        store = Store(self.results)
+        found = build_table(store.read_sweep(table), store)
+        text = render(found, "markdown")
+        (self.folder / f"{table}.md").write_text(text)
+        return text
+
+
+def _launch(jobs: Sequence[Sequence[str]]) -> list[str | None]:
+    codes = [subprocess.run([sys.executable, "run.py", *job], cwd=ROOT, check=False).returncode for job in jobs]
+    return [f"exit code {code}" if code else None for code in codes]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--folder", type=Path, default=ROOT / "paper-tiny")
+    args, overrides = parser.parse_known_args()
+    paper = PaperTiny(args.folder.resolve(), [*(SHORT if args.short else BUDGET), *overrides])
+    started, ran = time.monotonic(), 0
+    for table in TABLES:
+        before = time.monotonic()
+        left = paper.run(table)
+        ran += left
+        paper.write(table)
+        print(f"{table}: {left} cells run, {time.monotonic() - before:.0f} s", flush=True)
+    seconds, cells = time.monotonic() - started, set[str]()
+    started, left = time.monotonic(), 0
+    for table in TABLES:
+        sweep = paper.sweep(table)
+        left += len(sweep.pending)
+        cells |= {planned.cell.id for planned in sweep.cells}
+        print(f"\n{table}\n\n{paper.write(table)}")
+    second = time.monotonic() - started
+    print(f"tables: {paper.folder}   left to run: {left}")
+    print(
+        f"RESULT paper-tiny tables={len(TABLES)} cells={len(cells)} ran={ran} seconds={seconds:.0f} "
+        f"second_run_s={second:.1f}"
+    )
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
