@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -205,17 +203,26 @@ def test_in_a_store_that_cannot_be_written_the_last_sign_of_life_is_unknown(
 
 
 @pytest.mark.parametrize("command", ["status", "table"])
-def test_a_hundred_cells_running_elsewhere_are_listed_in_two_seconds(command: str, store: Store) -> None:
+def test_a_hundred_cells_running_elsewhere_are_listed_without_waiting_for_any(
+    command: str, store: Store, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = [f"{index:012x}" for index in range(100)]
     store.write_sweep("demo", manifest(ids))
     for index, id_ in enumerate(ids):
         foreign(store, id_, silent_s=3.0 * index)
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "amid.cli", command, "--results", str(store.root)], capture_output=True, text=True
-    )
-    seconds = time.perf_counter() - start
-    assert done.returncode == 0, done.stderr
-    assert len([line for line in done.stdout.splitlines() if " running" in line]) == 100
-    assert seconds < 2.0
+    asked: list[Path] = []
+
+    def counted(folder: Path) -> float | None:
+        asked.append(folder)
+        return file_system_now(folder)
+
+    def wait(_: float) -> None:
+        raise AssertionError("a listing waits for nobody")
+
+    for module in (watch, files, states):
+        monkeypatch.setattr(module, "file_system_now", counted)
+    monkeypatch.setattr(time, "sleep", wait)
+    lines, _ = said(command)
+    assert len([line for line in "\n".join(lines).splitlines() if " running" in line]) == 100
+    assert len(asked) <= 1  # each one writes a file
     assert not [path for path in store.root.rglob("*") if path.name.startswith(".")]
