@@ -26,7 +26,7 @@ from amid.errors import SPEAKS, RequestError, RunError, reason_of
 TIMEOUT = timedelta(days=7)
 # Keys of the board.
 FIRST_REASON, LEADER_SPEAKS, FOLLOWER_SPOKE = "amid/first_reason", "amid/leader_speaks", "amid/follower_spoke"
-LEADER_HAS_S = 5.0  # to say why all of them end
+LEADER_HAS_S = 20.0  # to say why all of them end; a busy machine takes seconds to notice
 POLL_S = 0.1
 LOST = "another of the processes that run this together has ended without a word; the same command goes on"
 
