@@ -29,7 +29,7 @@ from loss import model_cache, peak_mb, reset_peak
 from amid.data.batch import Batch, collate
 from amid.pairs import Pair, keep_layers, load_model, load_tokenizer
 from amid.sweep.compose import run_of_overrides
-from amid.training import step as module_of_training
+from amid.training import forward as module_of_training
 from amid.training.objective import objective_of
 from amid.training.optimisation import Optimisation
 from amid.training.plan import StepPlan, TrainingPlace

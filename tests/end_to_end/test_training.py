@@ -311,7 +311,7 @@ def on_the_dense_form(monkeypatch: pytest.MonkeyPatch) -> None:
         teacher_logits = None if teacher_head is None else teacher_head.logits(teacher_states)
         return dense_objective(head.logits(states), teacher_logits, objective, **rest)
 
-    monkeypatch.setattr("amid.training.step.linear_objective", as_dense)
+    monkeypatch.setattr("amid.training.forward.linear_objective", as_dense)
 
 
 @pytest.mark.parametrize("alpha", [-5.0, 1.0, None])

@@ -30,6 +30,11 @@ class Spent:
     generation_seconds: float = 0.0
     peak_memory_mb: float = 0.0
 
+    def count_teacher(self, num_tokens: int) -> None:
+        """Adds one forward pass of the teacher over so many positions."""
+        self.teacher_calls += 1
+        self.teacher_tokens += num_tokens
+
     def state_dict(self) -> dict[str, Any]:
         """The sums, JSON-ready."""
         return asdict(self)

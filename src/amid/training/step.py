@@ -23,13 +23,14 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from amid.core import Head, LossParts, Objective, chunked_objective_from_logits, linear_objective, signal_means
+from amid.core import Objective, signal_means
 from amid.data.batch import SOURCES, Batch
 from amid.errors import RunError
-from amid.pairs import Pair, hidden_states, output_head
+from amid.pairs import Pair
 from amid.ranks import ALONE, Ranks
 from amid.strategies import Fixed, Policy, Strategy
 from amid.training.devices import peak_memory_mb
+from amid.training.forward import Forward
 from amid.training.optimisation import Optimisation, Reduction, StepParts, equal_weights, row_weights
 from amid.training.rollout import Rollout
 from amid.training.routes import objectives_by_source
@@ -108,7 +109,7 @@ class DistillModule(lightning.LightningModule):
         self._teacher: tuple[PreTrainedModel, ...] = () if pair.teacher is None else (pair.teacher,)
         for teacher in self._teacher:
             teacher.eval().requires_grad_(False)
-        self._vocab_size = pair.vocab_size
+        self._forward = Forward(pair)
         self._batch_of_step = batch_of_step
         self._objective = objective
         self._parts = objectives_by_source(objective, sources)
@@ -121,7 +122,6 @@ class DistillModule(lightning.LightningModule):
         self._seed = seed
         self._validation_rouge_l = validation_rouge_l
         self._plain_text = plain_text
-        self._heads: list[Head | None] = []
         self._epoch_positions = self._epoch_nonfinite = 0
         self._val_sum = self._val_count = 0.0
         self.spent = Spent()
@@ -157,15 +157,7 @@ class DistillModule(lightning.LightningModule):
                 self.student.activation_checkpointing_enable(checkpointing)
             else:
                 self.student.gradient_checkpointing_enable(checkpointing)
-        for teacher in self._teacher:
-            teacher.to(self.device)  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
-        self._heads = [output_head(model) for model in (self.student, *self._teacher)]
-        for model, head in zip((self.student, *self._teacher), self._heads, strict=True):
-            if head is None:
-                log.warning(
-                    "the output head of %s is not a plain linear layer: its logits are computed whole (more memory)",
-                    type(model).__name__,
-                )
+        self._forward.begin(self.device)
 
     def training_step(self, batch: object, batch_idx: int) -> None:
         """Takes one whole optimiser step (manual optimisation); the gold batch is `batch` without a `batch_of_step`."""
@@ -219,15 +211,10 @@ class DistillModule(lightning.LightningModule):
         fresh = self._rollout(batch, policy=policy, step=step)
         self.spent.generated_tokens += self._rollout.last.num_tokens
         self.spent.generation_seconds += self._rollout.last.seconds
-        if not self._keep_teacher_states or any(head is None for head in self._heads):
+        if not self._keep_teacher_states:
             return fresh
-        micro_batches = list(fresh.split(self._options.micro_batch_size))
-        parts = [self._states(self._teacher[0], micro) for micro in micro_batches]
-        for micro in micro_batches:
-            self._count_teacher(micro)
-        width = fresh.input_ids.shape[1]
-        padded = [nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts]
-        return replace(fresh, teacher_states=torch.cat(padded))
+        states = self._forward.teacher_states(fresh, self.spent, micro_batch_size=self._options.micro_batch_size)
+        return replace(fresh, teacher_states=states)
 
     def _end_round(self) -> None:
         """Fails the run as diverged when too many positions of the round had no finite value.
@@ -247,11 +234,7 @@ class DistillModule(lightning.LightningModule):
         labels = batch.labels[batch.labelled]
         if not labels.numel():
             return  # the mean over no position is no number
-        head = self._heads[0]
-        if head is None:
-            logits = self._all_logits(self.student, batch)[batch.labelled]
-        else:
-            logits = head.logits(self._states(self.student, batch)[batch.labelled])
+        logits = self._forward.student_logits(batch)
         by_batch = self._options.validation_batch_mean
         self._val_sum += float(
             nn.functional.cross_entropy(logits.float(), labels, reduction="mean" if by_batch else "sum")
@@ -336,7 +319,7 @@ class DistillModule(lightning.LightningModule):
             last = index == len(micro_batches) - 1
             # Without a label there is nothing to compute, but a rank alone must not skip the exchange of gradients.
             if micro.labelled.any() or self.trainer.world_size > 1:
-                parts = self._loss_parts(micro, objective, weights[index])
+                parts = self._forward.loss_parts(micro, objective, weights[index], self.spent)
                 with contextlib.nullcontext() if last else self._unsynchronised():
                     # Data-parallel training averages over ranks; the weights are of the sum over ranks.
                     self.manual_backward(parts.loss * self.trainer.world_size)
@@ -364,58 +347,6 @@ class DistillModule(lightning.LightningModule):
         """A context in which ranks do not exchange gradients yet."""
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else contextlib.nullcontext()
-
-    def _loss_parts(self, batch: Batch, objective: Objective, weights: Tensor) -> LossParts:
-        mask, labels = batch.labelled, batch.labels[batch.labelled]
-        inputs = {name: values[mask] for name, values in batch.inputs.items()}
-        models = [self.student, *(self._teacher if objective.needs_teacher else ())]
-        self.spent.student_tokens += int(batch.attention_mask.sum())
-        if len(models) > 1 and batch.teacher_states is None:
-            self._count_teacher(batch)
-        heads = self._heads[: len(models)]
-        if any(head is None for head in heads):
-            logits = [self._all_logits(model, batch)[mask] for model in models]
-            return chunked_objective_from_logits(
-                logits[0],
-                logits[1] if len(logits) > 1 else None,
-                objective,
-                labels=labels,
-                inputs=inputs,
-                token_weights=weights,
-                vocab_size=self._vocab_size,
-            )
-        states = [self._states(model, batch)[mask] for model in models]
-        student_head = heads[0]
-        assert student_head is not None
-        return linear_objective(
-            states[0],
-            student_head,
-            states[1] if len(states) > 1 else None,
-            heads[1] if len(heads) > 1 else None,
-            objective,
-            labels=labels,
-            inputs=inputs,
-            token_weights=weights,
-            vocab_size=self._vocab_size,
-        )
-
-    def _count_teacher(self, batch: Batch) -> None:
-        self.spent.teacher_calls += 1
-        self.spent.teacher_tokens += int(batch.attention_mask.sum())
-
-    def _states(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        """[B, T, H] states before the output head; without graph for the teacher, whose states may be there already."""
-        if model is not self.student and batch.teacher_states is not None:
-            return batch.teacher_states
-        with torch.set_grad_enabled(model is self.student):
-            return hidden_states(model, batch.input_ids)
-
-    def _all_logits(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        """[B, T, V] logits; without graph for the teacher."""
-        with torch.set_grad_enabled(model is self.student):
-            logits = model(input_ids=batch.input_ids, use_cache=False).logits
-        assert isinstance(logits, Tensor)
-        return logits
 
     def _token_weights(self, batch: Batch, micro_batches: list[Batch]) -> list[Tensor]:
         """Weight of every labelled token, [N] per micro-batch; all weights of all ranks add up to 1."""
