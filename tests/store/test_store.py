@@ -15,7 +15,7 @@ from amid.cells.stage import Stage
 from amid.digests.fingerprint import FileDigests
 from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
-from amid.store import PerExample, Score, Store, files, owners
+from amid.store import PerExample, Score, Store, files, generations, owners
 from amid.store.claims import held
 from amid.store.files import NoSpaceError
 from amid.store.layout import per_example_path, provenance_path, scores_path, status_path
@@ -593,3 +593,23 @@ def test_a_sweep_recorded_under_a_name_of_older_versions_is_still_read(store):
     older = {**MANIFEST, "name": "my sweep"}
     (store.root / "sweeps" / "my sweep.json").write_text(json.dumps(older))
     assert store.read_sweep(None) == store.read_sweep("my sweep") == older
+
+
+def test_a_writer_whose_file_was_removed_by_its_successor_says_that_it_was_succeeded(tmp_path):
+    def succeeded():
+        raise RunError("taken over")
+
+    def write():
+        with files.replacing(tmp_path / "last.ckpt", 1, check=succeeded) as path:
+            path.write_text("x")
+            files.drop_temporaries(tmp_path)
+
+    with pytest.raises(RunError, match="taken over"):
+        write()
+
+
+def test_what_a_killed_writer_left_beside_generated_texts_is_removed_by_the_next(tmp_path):
+    left = files.temporary_path(tmp_path / generations.PENDING_ROWS)
+    left.write_text('{"half')
+    generations.complete_commit(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -74,9 +74,11 @@ def replacing(path: Path, num_bytes: int, *, check: Callable[[], None] | None = 
         if check is not None:
             check()
         temporary.replace(path)
-    except BaseException:
+    except BaseException as err:
         with contextlib.suppress(OSError):  # what went wrong is being raised already
             temporary.unlink(missing_ok=True)
+        if isinstance(err, FileNotFoundError) and check is not None:
+            check()  # whoever took the folder over has removed what this writer left: that is what went wrong
         raise
 
 

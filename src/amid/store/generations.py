@@ -10,7 +10,7 @@ from typing import Any
 from amid.config.names import file_part
 from amid.digests.seals import DamagedError, seal
 from amid.errors import RunError
-from amid.store.files import append_lines, drop_damaged_lines, read_lines, read_object, replace_text
+from amid.store.files import append_lines, drop_damaged_lines, drop_temporaries, read_lines, read_object, replace_text
 
 log = logging.getLogger(__name__)
 PENDING_ROWS = "pending.json"  # rows on their way into several files
@@ -47,8 +47,12 @@ def commit_rows(
 
 
 def complete_commit(folder: Path, *, check: Callable[[], None] = lambda: None) -> None:
-    """Carries out what is left of the last `commit_rows`, and cuts torn and damaged lines off, which are said."""
+    """Carries out what is left of the last `commit_rows`, and cuts torn and damaged lines off, which are said.
+
+    The folder is this process's own: what a killed writer left half-written beside its files is removed.
+    """
     check()
+    drop_temporaries(folder)
     for path in sorted(folder.glob("*.jsonl")):
         for number, what in drop_damaged_lines(path, needs=ROW).items():
             log.warning("%s, line %d is damaged (%s): it is generated again", path, number, what)
