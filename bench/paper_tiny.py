@@ -1,19 +1,21 @@
 """Tables 1 to 7 of the paper on the embedded pair in one go, and how long they take.
 
-    python bench/paper_tiny.py [--short] [--folder paper-tiny] [OVERRIDES as for run.py]
+    python bench/paper_tiny.py [--short] [--jobs N] [--folder paper-tiny] [OVERRIDES as for run.py]
 
 Every table is the sweep of its name (sweeps/README.md) with `pair=tiny data=toy` and the budget below: one training
 seed, two decode seeds, fewer steps and prompts than the pair's own. The folder gets `results`, to which every table
 adds the cells that no earlier one had, and one file per table. What is finished is not run again, so that the command
 may be repeated after it was stopped; then the tables are planned once more in this process, which has to find nothing
-left. --short: models, texts and steps that take seconds, to try the way and not the methods.
-Last line: RESULT paper-tiny, then tables=, cells= different cells in them, ran= of them in this call, seconds= of this
-call up to the last table, second_run_s= of planning and printing all tables again.
+left. --short: models, texts and steps that take seconds, to try the way and not the methods. --jobs: cells at once (the
+number of cores), each on one thread: models so small gain little from a second one.
+Last line: RESULT paper-tiny, then tables=, cells= different cells in them, ran= how often one was trained or evaluated
+further in this call, seconds= of this call up to the last table, second_run_s= of planning and printing all tables again.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -53,10 +55,11 @@ SHORT = (
 
 
 class PaperTiny:
-    """The tables in one folder. overrides: the budget, and what was given beside it."""
+    """The tables in one folder. overrides: the budget, and what was given beside it. jobs: cells at once."""
 
-    def __init__(self, folder: Path, overrides: list[str]) -> None:
+    def __init__(self, folder: Path, overrides: list[str], *, jobs: int) -> None:
         self.folder, self.results = folder, folder / "results"
+        self.launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"]
         self.overrides = ["pair=tiny", "data=toy", "logger=none", *SEEDS, *overrides]
         self.overrides.append(f"paths.results={self.results}")
 
@@ -70,7 +73,8 @@ class PaperTiny:
         """How many cells were left to run; they are finished now. Raises CalledProcessError if one is not."""
         sweep = self.sweep(table)
         if sweep.pending:
-            subprocess.run([sys.executable, "run.py", "-m", *self.asked(table)], cwd=ROOT, check=True)
+            command = [sys.executable, "run.py", "-m", *self.asked(table), *self.launcher]
+            subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         else:
             carry_out(sweep, _launch)  # records what was asked; at most a damaged stage is built again
         return len(sweep.pending)
@@ -92,9 +96,10 @@ def _launch(jobs: Sequence[Sequence[str]]) -> list[str | None]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=ROOT / "paper-tiny")
     args, overrides = parser.parse_known_args()
-    paper = PaperTiny(args.folder.resolve(), [*(SHORT if args.short else BUDGET), *overrides])
+    paper = PaperTiny(args.folder.resolve(), [*(SHORT if args.short else BUDGET), *overrides], jobs=args.jobs)
     started, ran = time.monotonic(), 0
     for table in TABLES:
         before = time.monotonic()
