@@ -9,7 +9,7 @@ may be repeated after it was stopped; then the tables are planned once more in t
 left. --short: models, texts and steps that take seconds, to try the way and not the methods. --jobs: cells at once (the
 number of cores), each on one thread: models so small gain little from a second one.
 Last line: RESULT paper-tiny, then tables=, cells= different cells in them, ran= how often one was trained or evaluated
-further in this call, seconds= of this call up to the last table, second_run_s= of planning and printing all tables again.
+further in this call, seconds= of this call up to the last table, second_run_s= of planning and printing all again.
 """
 
 from __future__ import annotations
