@@ -18,14 +18,15 @@ from amid.cells.stage import Stage
 from amid.config import Role, RunCfg
 from amid.config.names import refuse_links
 from amid.data.loader import validation_batches
-from amid.data.tokenise import eos_id
+from amid.data.tokenise import Example, eos_id
 from amid.errors import RunError
 from amid.evaluation.agreement import agreement, agreement_scores
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of, warnings_of_strategy
 from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import some_responses, summary_of
-from amid.evaluation.validation import validation_loss, validation_scores
+from amid.evaluation.tuning import missing_temperatures, tuned
+from amid.evaluation.validation import tuning_score, validation_loss, validation_scores
 from amid.evaluation.writer import Job
 from amid.metrics import TEACHER_METRICS, VALIDATION_METRICS
 from amid.pairs import Pair, shared_vocab_size
@@ -118,6 +119,7 @@ class Experiment:
             run.train.validation,
             self.cell.values["data"],
             teacher=self.cell.stages["teacher"].id,
+            temperatures=run.evaluation.also_tuned or (),
         )
         self._plan = plan_of(run)
         self._ranks = ranks
@@ -345,10 +347,14 @@ class Experiment:
         compared = self.protocol.comparison_id(entry.id)
         if len([score for score in known if score.generation_id == compared]) < len(TEACHER_METRICS):
             self.store.write(entry, self._agreement_scores(entry, model))
+        for temperature in missing_temperatures(self.protocol, entry.id, self.store.read([entry])):
+            self.store.write(entry, [self._tuning_score(entry, model, temperature)])
+        protocol = tuned(self.protocol, entry.id, self.store.read([entry]))
+        expected = protocol.expected(entry.id)
         evaluate_entry(
             model,
             self.stages.tokenizer(self._role(entry)),
-            self.protocol,
+            protocol,
             entry=entry,
             store=self.store,
             batch_size=self.run.trainer.generation_batch_size,
@@ -358,18 +364,43 @@ class Experiment:
         return [score for score in self.store.read([entry]) if score.score_id in expected]
 
     def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        validation, role = self.run.train.validation, self._role(entry)
-        ranks, known_as = self._ranks, name_among_ranks(self.cell, entry.id)
-        tokenizer = self.stages.tokenizer(role)
-        dev = self.stages.tokenised.dev(role, self.stages.vocab_size(role, model))[: validation.num_examples]
-        batches = validation_batches(dev, batch_size=self._compared_at_once, pad_id=eos_id(tokenizer))
+        dev = self._dev(entry, model)
+        pad_id = eos_id(self.stages.tokenizer(self._role(entry)))
+        batches = validation_batches(dev, batch_size=self._compared_at_once, pad_id=pad_id)
         return validation_scores(
             self.protocol,
             entry_id=entry.id,
-            rouge=validator(self._plan, self.run.trainer, tokenizer, dev, ranks=ranks, known_as=known_as)(model),
+            rouge=self._validation_rouge_l(entry, model, dev),
             loss=validation_loss(model, batches),
             num_samples=len(dev),
         )
+
+    def _tuning_score(self, entry: Entry, model: PreTrainedModel, temperature: float) -> Score:
+        dev = self._dev(entry, model)
+        rouge = self._validation_rouge_l(entry, model, dev, temperature)
+        log.info("%s  validation at temperature %g: ROUGE-L %.2f", entry.id, temperature, rouge)
+        return tuning_score(
+            self.protocol, entry_id=entry.id, temperature=temperature, rouge=rouge, num_samples=len(dev)
+        )
+
+    def _dev(self, entry: Entry, model: PreTrainedModel) -> Sequence[Example]:
+        role = self._role(entry)
+        dev = self.stages.tokenised.dev(role, self.stages.vocab_size(role, model))
+        return dev[: self.run.train.validation.num_examples]
+
+    def _validation_rouge_l(
+        self, entry: Entry, model: PreTrainedModel, dev: Sequence[Example], temperature: float | None = None
+    ) -> float:
+        rouge_l_of = validator(
+            self._plan,
+            self.run.trainer,
+            self.stages.tokenizer(self._role(entry)),
+            dev,
+            ranks=self._ranks,
+            known_as=name_among_ranks(self.cell, entry.id),
+            temperature=temperature,
+        )
+        return rouge_l_of(model)
 
     def _agreement_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
         """The model beside its teacher, on text as the teacher reads it; a teacher is compared with itself."""

@@ -248,6 +248,16 @@ def test_an_evaluation_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbe
     assert left == right
 
 
+def test_a_model_from_elsewhere_has_no_validation_to_choose_a_temperature_by(
+    amid: Amid, model_folder: Path, root: Path, tmp_path: Path
+) -> None:
+    done = amid(*arguments(model_folder, root), "evaluation.also_tuned=[0.3,1]")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.endswith("give one temperature: evaluation.temperature=0.6")
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.long
 def test_a_greedy_twin_adds_its_text_and_touches_no_other(
     amid: Amid, model_folder: Path, root: Path, tmp_path: Path

@@ -82,6 +82,18 @@ def test_two_ranks_write_and_score_to_the_byte_what_one_device_does(unevaluated:
 
 
 @pytest.mark.long
+def test_two_ranks_choose_the_temperature_that_one_device_does(whole: Path, tmp_path: Path) -> None:
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        shutil.copytree(whole, folder)
+        done = carried_out(folder, "evaluation.also_tuned=[0,0.5,1]", devices=devices)
+        assert done.returncode == 0, done.stderr
+    found = evaluated_files(tmp_path / "2" / "results")
+    assert len(found) > len(evaluated_files(whole / "results"))
+    assert found == evaluated_files(tmp_path / "1" / "results")
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(("rank", "resumed_by"), [(1, 1), (0, 4)])
 def test_a_rank_that_is_killed_in_its_part_costs_nothing_that_was_written(
     rank: int, resumed_by: int, unevaluated: Path, whole: Path

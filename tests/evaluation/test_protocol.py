@@ -209,6 +209,14 @@ def test_a_twin_whose_name_is_taken_is_refused(jsonl_run):
         with_twins(jsonl_run)
 
 
+@pytest.mark.parametrize("name", ["first_t0.3", "first_greedy", "first_tuned"])
+def test_a_set_with_the_name_of_another_one_at_a_temperature_is_refused(jsonl_run, name):
+    jsonl_run.evaluation.sets[name] = file_set("two.jsonl", temperature=0.0)
+    protocol(jsonl_run, IDENTITY)
+    with pytest.raises(RequestError, match=f"also_tuned answers the set 'first' as '{name}' too, which is a set"):
+        protocol(changed(jsonl_run, evaluation__also_tuned=[0.0, 0.3]), IDENTITY)
+
+
 def test_twins_come_back_from_a_manifest_and_one_without_them_is_as_before_there_were_any(jsonl_run):
     alone, both = protocol(jsonl_run, IDENTITY), with_twins(jsonl_run)
     again = protocol_from_manifest(json.loads(json.dumps(both.manifest())))

@@ -453,7 +453,7 @@ def test_each_other_decoding_has_columns_and_an_average_beside_those_of_the_pape
     assert table.columns[-4:] == ("Avg.", "Avg. T=0.6", "Avg. greedy", "Self-BLEU")
     found = by_label(table, "1")
     assert [found[name].mean for name in table.columns[-4:-1]] == pytest.approx([15.0, 30.0, 39.0])
-    assert "(greedy: dolly_greedy, self_inst_greedy)" in table.note
+    assert "Avg. greedy: the sampled sets answered greedily (set by set: --decoding greedy)" in table.note
 
 
 def test_damaged_values_per_prompt_cost_the_marks_and_are_named(blocks: Made) -> None:

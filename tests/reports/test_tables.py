@@ -8,6 +8,7 @@ import pytest
 
 from amid.cells.cell import Cell
 from amid.cells.stage import Stage
+from amid.errors import RequestError
 from amid.evaluation.protocol import Protocol, SetProtocol
 from amid.generation.decoding import Decoding
 from amid.reports.styles import STYLES
@@ -324,7 +325,7 @@ def twinned(store):
 
 
 def test_greedy_twins_have_columns_and_an_average_of_their_own(twinned, store):
-    table = build_table(twinned, store)
+    table = build_table(twinned, store, decoding="all")
     assert table.columns == (
         *("Val.", "dolly", "self_inst", "dolly_greedy", "self_inst_greedy"),
         *("Avg.", "Avg. greedy", "Self-BLEU"),
@@ -344,7 +345,34 @@ def test_a_table_of_one_decode_seed_says_too_what_is_greedy(twinned, store):
     sets = twinned["protocols"]["p"]["sets"]
     one = {name: {**each, "decode_seeds": [10]} for name, each in sets.items()}
     manifest = {**twinned, "protocols": {"p": {**twinned["protocols"]["p"], "sets": one}}}
-    assert "one decode seed (greedy: dolly_greedy, self_inst_greedy)" in build_table(manifest, store).note
+    note = build_table(manifest, store, decoding="all").note
+    assert "one decode seed (greedy: dolly_greedy, self_inst_greedy)" in note
+
+
+def test_of_other_decodings_only_the_means_are_shown_unless_one_is_asked_for(twinned, store):
+    table, every = build_table(twinned, store), build_table(twinned, store, decoding="all")
+    assert table.columns == ("Val.", "dolly", "self_inst", "Avg.", "Avg. greedy", "Self-BLEU")
+    assert "Avg. greedy: the sampled sets answered greedily (set by set: --decoding greedy)" in table.note
+    greedy = build_table(twinned, store, decoding="greedy")
+    assert greedy.columns == ("Val.", "dolly_greedy", "self_inst_greedy", "Avg. greedy")
+    assert build_table(twinned, store, decoding="sampled").columns == (
+        "Val.",
+        "dolly",
+        "self_inst",
+        "Avg.",
+        "Self-BLEU",
+    )
+    for each in (table, greedy):
+        for row, full in zip(each.rows, every.rows, strict=True):
+            known = dict(zip(every.columns, full.values, strict=True))
+            assert row.values == tuple(known[name] for name in each.columns)
+
+
+def test_a_decoding_that_the_table_has_not_is_refused(twinned, store):
+    with pytest.raises(RequestError, match=r"--decoding 'warm' unknown; valid: all, greedy, sampled$"):
+        build_table(twinned, store, decoding="warm")
+    with pytest.raises(RequestError, match=r"--decoding tuned: .* repeat its command with evaluation\.also_tuned="):
+        build_table(twinned, store, decoding="tuned")
 
 
 def test_one_metric_for_all_columns_leaves_gaps_where_a_set_has_it_not(mixed, store):

@@ -7,6 +7,7 @@ import statistics
 import pytest
 import yaml
 
+from amid.evaluation.validation import tuning_score
 from amid.store import PerExample, Score, Store
 from amid.sweep import cost, resolution
 from amid.sweep.plan import plan_sweep
@@ -68,6 +69,35 @@ def test_seconds_are_learned_from_finished_cells_of_the_same_student(planned, ru
     assert found.cell_seconds == pytest.approx(sequences * TRAIN_S / 80 + answers * (ALL_S - TRAIN_S) / 50)
     assert found.learned == 1
     assert "from 1 finished cells" in cost.lines_of_estimate(found)[0]
+
+
+def test_answers_that_are_there_cost_nothing_again(planned, run):
+    (before,) = planned(1e-3).cells
+    in_all = cost.num_answers(before)
+    found = [score(before, name, seed) for name, each in before.protocol.sets.items() for seed in each.decode_seeds]
+    assert (in_all, cost.num_answers(before, found)) == (5 * 4 * 5, 0)
+    run.evaluation.also_greedy = True
+    (greedy,) = planned(1e-3).cells
+    assert (cost.num_answers(greedy), cost.num_answers(greedy, found)) == (in_all + 5 * 4, 5 * 4)
+
+
+def test_a_choice_among_temperatures_costs_its_validation_and_the_sets_once_more(planned, run):
+    run.data.num_dev = 7
+    (before,) = planned(1e-3).cells
+    in_all = cost.num_answers(before)
+    run.evaluation.also_tuned = [0.0, 0.5, 1.0]
+    (tuned,) = planned(1e-3).cells
+    assert tuned.cell.id == before.cell.id
+    assert cost.num_answers(tuned) == 2 * in_all + 2 * 7, "at 1 every cell is validated"
+    run.train.validation.num_examples = 3
+    assert cost.num_answers(planned(1e-3).cells[0]) == 2 * in_all + 2 * 3
+    run.train.validation.num_examples = None
+    validated = {0.0: 1.0, 0.5: 2.0, 1.0: 9.0}
+    known = [
+        tuning_score(tuned.protocol, entry_id=tuned.cell.id, temperature=each, rouge=value, num_samples=7)
+        for each, value in validated.items()
+    ]
+    assert cost.num_answers(tuned, known) == in_all, "the chosen one is that of the sets themselves"
 
 
 def test_a_cell_that_says_nothing_of_its_costs_teaches_nothing(planned, run):

@@ -39,6 +39,11 @@ def evaluate_model(name: str, run: RunCfg, *, revision: str | None = None) -> Ta
     """
     if name in (SCRATCH, TEACHER):
         raise RequestError(f"'{name}' is no trained model; give a model folder, a hub name or a package")
+    if run.evaluation.also_tuned:
+        raise RequestError(
+            "evaluation.also_tuned chooses on the validation records of a cell, which a model from elsewhere has not; "
+            "give one temperature: evaluation.temperature=0.6"
+        )
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
     cache, store = Path(run.paths.cache), Store(run.paths.results)
     stage = model_stage(name, revision, FileDigests(cache, again=True))

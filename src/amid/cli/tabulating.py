@@ -23,6 +23,9 @@ def table(
     rows: Annotated[str | None, typer.Option(help="Keys that name a row, with commas between.")] = None,
     columns: Annotated[str | None, typer.Option(help="Keys across: a pivot, e.g. divergence.name.")] = None,
     column: Annotated[str | None, typer.Option(help="What a pivot shows: a set, Val., by default Avg.")] = None,
+    decoding: Annotated[
+        str | None, typer.Option(help="Only the sets of one decoding: sampled, greedy or tuned; or all.")
+    ] = None,
     ids: Annotated[bool, typer.Option("--ids", help="With the method and the short ids of each row.")] = False,
     paper: Annotated[str | None, typer.Option(help="A table of the paper as printed, e.g. table3.")] = None,
 ) -> None:
@@ -37,6 +40,7 @@ def table(
     known = known_style(style)
     if paper is not None:
         given = {"a sweep": name, "--metric": metric, "--rows": rows, "--columns": columns, "--column": column}
+        given["--decoding"] = decoding
         others = [option for option, value in {**given, "--ids": ids or None}.items() if value is not None]
         if others:
             raise RequestError(f"--paper prints what the paper printed; leave out {', '.join(others)}")
@@ -57,6 +61,7 @@ def table(
         columns=_keys("--columns", columns),
         column=column,
         ids=ids,
+        decoding=decoding,
     )
     say(render(found, known), end="")
     for text in found.damage:

@@ -129,6 +129,9 @@ class EvaluationCfg:
     no_repeat_ngram_size: int | None = None
     metrics: list[str] | None = None  # computed besides each set's own
     also_greedy: bool = False  # every sampled set is answered greedily too, as a set of its own: NAME_greedy
+    # Every sampled set is answered too at the one of these temperatures that validation chooses for each model, as a
+    # set of its own: NAME_t0.6; null = off, 0 = greedy
+    also_tuned: list[float] | None = None
 
     def __post_init__(self) -> None:
         for name in self.sets:
@@ -150,3 +153,16 @@ class EvaluationCfg:
             raise RequestError(f"evaluation.decode_seeds must be distinct numbers, got {self.decode_seeds}")
         for metric in self.metrics or []:
             check_metric("evaluation metric", metric)
+        _check_temperatures(self.also_tuned or [])
+
+
+def _check_temperatures(temperatures: list[float]) -> None:
+    """Raises RequestError unless there is a choice among distinct ones, or there are none."""
+    for each in temperatures:
+        at_least("evaluation.also_tuned", each, 0)
+    named = {f"{each:g}" for each in temperatures}  # as sets are named by them
+    if len(named) < len(temperatures) or len(temperatures) == 1:
+        raise RequestError(
+            "evaluation.also_tuned must be two or more different temperatures to choose from, such as [0.3,0.6,1], got "
+            f"[{','.join(f'{each:g}' for each in temperatures)}]"
+        )

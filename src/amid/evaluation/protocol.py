@@ -20,6 +20,7 @@ from amid.metrics import METRICS, SELF_BLEU_PER_PROMPT, TEACHER_METRICS, VALIDAT
 FULL_PRECISION = "32-true"
 LATER_FIELDS = ("repetition_penalty", "stop")  # of Decoding: left out of a generation id where they are neutral
 GREEDY_SUFFIX = "_greedy"  # after the name of a sampled set that is answered greedily too
+TUNED_SUFFIX = "_tuned"  # the same at the temperature that validation chose, whichever that is: in tables
 VALIDATION = "validation"  # the set name of the scores on the validation records
 # Part of every generation id, per kind of prompt. A chat's template belongs to the model and is named with it.
 PROMPT_VERSIONS: Mapping[str, int | str] = {"alpaca": PROMPT_VERSION, "chat": "chat 1", "verbatim": "verbatim 1"}
@@ -32,7 +33,7 @@ class SetProtocol:
     digest: of its prompts and references. max_prompt_tokens: longer prompts are cut, None = none is.
     decoding: what the sampler is given. precision: of the model while it answers.
     metric: the one in the table; it is one of `metrics`.
-    twin_of: the sampled set of which this is the greedy decoding; None for a set that was declared.
+    twin_of: the sampled set of which this is another decoding; None for a set that was declared.
     chat_template: digest of the one it is asked in; None where that is the model's own, which is named with it.
     data: the texts; a protocol that comes from a manifest has none.
     """
@@ -81,11 +82,30 @@ class Protocol:
 
     validation: what names the responses that selected the weights; None for a model that was not trained here.
     teacher: id of the teacher that the model is compared with on the validation records; None for no comparison.
+    temperatures: among which validation chooses, for each model, another one to answer the sampled sets at; ascending,
+    none if it does not. `amid.evaluation.tuning` has the choice.
     """
 
     sets: Mapping[str, SetProtocol]
     validation: Mapping[str, Any] | None
     teacher: str | None = None
+    temperatures: tuple[float, ...] = ()
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """The declared sets that are sampled: those that have other decodings."""
+        return tuple(name for name, each in self.sets.items() if each.twin_of is None and _is_sampled(each))
+
+    def at(self, temperature: float) -> Protocol:
+        """This protocol with every sampled set at that temperature too; those that are there stay as they are."""
+        names = {name: self.name_at(name, temperature) for name in self.sampled}
+        twins = {named: _twin(self.sets[name], name, temperature) for name, named in names.items()}
+        return replace(self, sets={**self.sets, **{name: twins[name] for name in twins if name not in self.sets}})
+
+    def name_at(self, set_name: str, temperature: float) -> str:
+        """What a sampled set is called at a temperature; at its own it is itself."""
+        same = self.sets[set_name].decoding.temperature == temperature
+        return set_name if same else _twin_name(set_name, temperature)
 
     def generation_id(self, entry_id: str, set_name: str, decode_seed: int) -> str:
         """Id (12 hex digits) of the responses of one entry on one set with one seed."""
@@ -103,10 +123,22 @@ class Protocol:
         """Id of a set with its decoding: scores of two checkpoints compare only under the same one."""
         return value_digest({"set_name": set_name, **self.sets[set_name].identity}, digits=ID_DIGITS)
 
-    def validation_id(self, entry_id: str) -> str:
-        """Id of the validation responses of one entry."""
+    def validation_id(self, entry_id: str, temperature: float | None = None) -> str:
+        """Id of the validation responses of one entry; temperature: None for the one that selected the weights."""
         assert self.validation is not None
-        return value_digest({"checkpoint": entry_id, VALIDATION: dict(self.validation)}, digits=ID_DIGITS)
+        other = {} if temperature is None else {"temperature": temperature}
+        return value_digest({"checkpoint": entry_id, VALIDATION: {**self.validation, **other}}, digits=ID_DIGITS)
+
+    def tuning_score_id(self, entry_id: str, temperature: float) -> str:
+        """Id of the score by which validation chooses among temperatures."""
+        rouge_l = METRICS["rouge_l"]
+        return score_id(self.validation_id(entry_id, temperature), rouge_l.name, rouge_l.signature)
+
+    def validation_name(self, temperature: float) -> str:
+        """The set name of the scores on the validation records at a temperature."""
+        assert self.validation is not None
+        own = self.validation.get("temperature") == temperature
+        return VALIDATION if own else _twin_name(VALIDATION, temperature)
 
     def comparison_id(self, entry_id: str) -> str:
         """Id of the comparison of one entry with the teacher, token by token of the validation records."""
@@ -122,7 +154,10 @@ class Protocol:
         )
 
     def expected(self, entry_id: str) -> set[str]:
-        """The score id of every score that a fully evaluated entry has."""
+        """The score id of every score that a fully evaluated entry has.
+
+        Without those at the temperature that is chosen: `tuned` gives the protocol that has them.
+        """
         ids = set()
         if self.validation is not None:
             validation_id = self.validation_id(entry_id)
@@ -131,6 +166,7 @@ class Protocol:
             if self.teacher is not None:
                 compared = self.comparison_id(entry_id)
                 ids |= {score_id(compared, metric.name, metric.signature) for metric in TEACHER_METRICS.values()}
+            ids |= {self.tuning_score_id(entry_id, temperature) for temperature in self.temperatures}
         for name, each in self.sets.items():
             for seed in each.decode_seeds:
                 generation_id = self.generation_id(entry_id, name, seed)
@@ -157,8 +193,10 @@ class Protocol:
             for later in ("twin_of", "chat_template"):
                 if values[later] is None:  # so that a sweep without one is recorded as before there were any
                     del values[later]
-        teacher = {} if self.teacher is None else {"teacher": self.teacher}
-        return {"sets": sets, "validation": None if self.validation is None else dict(self.validation), **teacher}
+        more: dict[str, Any] = {} if self.teacher is None else {"teacher": self.teacher}
+        if self.temperatures:
+            more["temperatures"] = list(self.temperatures)
+        return {"sets": sets, "validation": None if self.validation is None else dict(self.validation), **more}
 
 
 def score_id(generation_id: str, metric: str, signature: str) -> str:
@@ -172,12 +210,13 @@ def protocol_of(
     data_identity: Mapping[str, Any],
     *,
     teacher: str | None = None,
+    temperatures: Sequence[float] = (),
 ) -> Protocol:
     """The protocol of a cell whose data have the given identity (`cell.values["data"]`), on sets of `set_protocols`.
 
-    teacher: id of the cell's teacher.
+    teacher: id of the cell's teacher. temperatures: among which validation chooses, where a set is sampled.
     """
-    return Protocol(
+    made = Protocol(
         sets=sets,
         validation={
             "data": dict(data_identity),
@@ -188,6 +227,7 @@ def protocol_of(
         },
         teacher=teacher,
     )
+    return replace(made, temperatures=tuple(sorted(temperatures))) if made.sampled else made
 
 
 def set_protocols(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, SetProtocol]:
@@ -220,6 +260,8 @@ def set_protocols(data: DataCfg, evaluation: EvaluationCfg) -> dict[str, SetProt
             chat_template=None if template is None else value_digest(template),
             data=texts[name],
         )
+    also_tuned = evaluation.also_tuned or ()
+    _check_twin_names(protocols, temperatures=also_tuned, suffixes=[TUNED_SUFFIX] if also_tuned else [])
     return protocols | _greedy_twins(protocols) if evaluation.also_greedy else protocols
 
 
@@ -227,18 +269,44 @@ def _greedy_twins(protocols: Mapping[str, SetProtocol]) -> dict[str, SetProtocol
     """By name, the greedy decoding of every sampled set. Raises RequestError for a name that is taken."""
     twins = {}
     for name, each in protocols.items():
-        if each.decoding.temperature == 0:
+        if not _is_sampled(each):
             continue
-        twin = f"{name}{GREEDY_SUFFIX}"
+        twin = _twin_name(name, 0.0)
         if twin in protocols:
-            raise RequestError(
-                f"evaluation.also_greedy=true answers the set '{name}' as '{twin}' too, which is a set already; rename "
-                "that one"
-            )
-        # Neutral top_k and top_p, which mean nothing here: the twin keeps its texts whatever is tried when sampling
-        decoding = replace(each.decoding, temperature=0.0, top_k=0, top_p=1.0)
-        twins[twin] = replace(each, decoding=decoding, decode_seeds=each.decode_seeds[:1], twin_of=name)
+            raise _taken("evaluation.also_greedy=true", name, twin)
+        twins[twin] = _twin(each, name, 0.0)
     return twins
+
+
+def _check_twin_names(
+    protocols: Mapping[str, SetProtocol], *, temperatures: Sequence[float], suffixes: Sequence[str]
+) -> None:
+    """Raises RequestError where a set has the name that another one may get at one of the temperatures."""
+    for name in (name for name, each in protocols.items() if _is_sampled(each)):
+        for twin in [*(_twin_name(name, each) for each in temperatures), *(f"{name}{suffix}" for suffix in suffixes)]:
+            if twin in protocols:
+                raise _taken("evaluation.also_tuned", name, twin)
+
+
+def _taken(option: str, name: str, twin: str) -> RequestError:
+    return RequestError(f"{option} answers the set '{name}' as '{twin}' too, which is a set already; rename that one")
+
+
+def _is_sampled(each: SetProtocol) -> bool:
+    return each.decoding.temperature > 0
+
+
+def _twin_name(name: str, temperature: float) -> str:
+    return f"{name}{GREEDY_SUFFIX}" if temperature == 0 else f"{name}_t{temperature:g}"
+
+
+def _twin(each: SetProtocol, name: str, temperature: float) -> SetProtocol:
+    """A sampled set, which has that name, at another temperature."""
+    if temperature > 0:
+        return replace(each, decoding=replace(each.decoding, temperature=temperature), twin_of=name)
+    # Neutral top_k and top_p, which mean nothing here: the twin keeps its texts whatever is tried when sampling
+    decoding = replace(each.decoding, temperature=0.0, top_k=0, top_p=1.0)
+    return replace(each, decoding=decoding, decode_seeds=each.decode_seeds[:1], twin_of=name)
 
 
 def _check_metrics(metrics: Sequence[str], texts: EvaluationSet, *, set_name: str) -> None:
@@ -273,7 +341,12 @@ def protocol_from_manifest(manifest: Mapping[str, Any]) -> Protocol:
     if "sets" not in manifest:
         raise RequestError("this sweep was recorded by an older version; run it again: nothing is trained twice")
     sets = {name: _set_from_manifest(name, values) for name, values in manifest["sets"].items()}
-    return Protocol(sets=sets, validation=manifest.get("validation"), teacher=manifest.get("teacher"))
+    return Protocol(
+        sets=sets,
+        validation=manifest.get("validation"),
+        teacher=manifest.get("teacher"),
+        temperatures=tuple(manifest.get("temperatures", ())),
+    )
 
 
 def decoding_of(evaluation: EvaluationCfg, declared: EvaluationSetCfg) -> Decoding:

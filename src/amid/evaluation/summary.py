@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amid.evaluation.protocol import VALIDATION, Protocol
+from amid.evaluation.tuning import tuned
 from amid.store import Entry, Score, Store
 from amid.store.generations import read_rows, rows_path
 
@@ -12,8 +13,10 @@ from amid.store.generations import read_rows, rows_path
 def summary_of(scores: Sequence[Score], protocol: Protocol) -> str:
     """Each set's own metric, averaged over decode seeds, on one line."""
     by_metric: dict[str, dict[str, list[float]]] = {}
+    protocol = tuned(protocol, scores[0].entry_id, scores) if scores else protocol
     order = [*protocol.sets, VALIDATION]
-    for score in sorted(scores, key=lambda score: order.index(score.eval_set)):
+    shown = [score for score in scores if score.eval_set in order]  # without validation at other temperatures
+    for score in sorted(shown, key=lambda score: order.index(score.eval_set)):
         own = "rouge_l" if score.eval_set == VALIDATION else protocol.sets[score.eval_set].metric
         if score.metric == own:
             by_metric.setdefault(own, {}).setdefault(score.eval_set, []).append(score.value)

@@ -76,6 +76,21 @@ def validation_loss(model: PreTrainedModel, batches: Iterable[Batch]) -> float:
     return total / count
 
 
+def tuning_score(protocol: Protocol, *, entry_id: str, temperature: float, rouge: float, num_samples: int) -> Score:
+    """The Score on the validation records at one of the temperatures that validation chooses from."""
+    assert protocol.validation is not None
+    return score_of(
+        entry_id,
+        protocol.validation_name(temperature),
+        protocol.validation_id(entry_id, temperature),
+        int(protocol.validation["seed"]),
+        METRICS["rouge_l"].name,
+        METRICS["rouge_l"].signature,
+        num_samples,
+        rouge,
+    )
+
+
 def validation_scores(protocol: Protocol, *, entry_id: str, rouge: float, loss: float, num_samples: int) -> list[Score]:
     """The Scores on the validation records: ROUGE-L, which selected a cell's weights, loss and perplexity."""
     assert protocol.validation is not None

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from amid.evaluation.protocol import Protocol
+from amid.errors import RequestError, unknown_name
+from amid.evaluation.protocol import TUNED_SUFFIX, Protocol
+from amid.evaluation.tuning import chosen_temperature
 from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
 from amid.reports.layout import Choice, Member, Planned
 from amid.reports.reading import Reading
@@ -18,7 +20,9 @@ if TYPE_CHECKING:  # slow to import, and a table of which nothing is scored yet 
     import numpy as np
     import numpy.typing as npt
 
-VALIDATION_COLUMN, DIVERSITY_COLUMN = "Val.", "Self-BLEU"
+VALIDATION_COLUMN, TEMPERATURE_COLUMN, DIVERSITY_COLUMN = "Val.", "T", "Self-BLEU"
+AVERAGE = "Avg."
+SAMPLED, GREEDY, TUNED, ALL = "sampled", "greedy", "tuned", "all"  # decodings that a table can be asked for
 
 
 @dataclass(frozen=True)
@@ -33,40 +37,81 @@ class Column:
 
 @dataclass(frozen=True)
 class Plan:
-    """The columns of a table and the metric of each set. metric: the one asked for, None for each set's own."""
+    """The columns of a table and the metric of each set, shown or not.
+
+    metric: the one asked for, None for each set's own. decodings: the sets of each, `sampled` being what was declared.
+    tuned: the name of a set at the temperature that validation chose -> the set.
+    """
 
     columns: tuple[Column, ...]
     metric_of_set: Mapping[str, str]
     metric: str | None
+    decodings: Mapping[str, Sequence[str]]
+    tuned: Mapping[str, str]
+
+    @property
+    def shown_sets(self) -> tuple[str, ...]:
+        """The sets that have a column of their own."""
+        return tuple(column.name for column in self.columns if column.sets == (column.name,))
 
 
-def plan_of(protocols: Sequence[Protocol], *, metric: str | None) -> Plan:
-    """Val., the sets, their means by decoding, Self-BLEU: the columns of models under these protocols."""
+def plan_of(protocols: Sequence[Protocol], *, metric: str | None, decoding: str | None = None) -> Plan:
+    """Val., the sets, their means by decoding, Self-BLEU: the columns of models under these protocols.
+
+    decoding: the one whose sets and mean are shown, or `all`; None for the declared sets and the mean of every one.
+    Raises RequestError for one that there is not.
+    """
     by_set = {name: metric or each.metric for protocol in protocols for name, each in protocol.sets.items()}
-    averages: dict[str, list[str]] = {"Avg.": []}
+    tuned = {f"{name}{TUNED_SUFFIX}": name for each in protocols if each.temperatures for name in each.sampled}
+    decodings: dict[str, list[str]] = {SAMPLED: []}
     for name in by_set:  # a mean over sampled and greedy texts would be neither's
-        averages.setdefault(_average_name(name, protocols), []).append(name)
-    columns = [Column(name, (name,), shown, _direction(shown)) for name, shown in by_set.items()]
-    for name, sets in averages.items():
+        decodings.setdefault(_decoding_of(name, protocols), []).append(name)
+    if tuned:
+        decodings[TUNED] = list(tuned)
+    by_set |= {name: by_set[declared] for name, declared in tuned.items()}
+    _check_decoding(decoding, decodings)
+    with_sets = {None: (SAMPLED,), ALL: tuple(decodings)}.get(decoding, (decoding,))
+    columns = [
+        Column(name, (name,), by_set[name], _direction(by_set[name]))
+        for name, of in ((name, of) for of, names in decodings.items() for name in names)
+        if of in with_sets
+    ]
+    for of, sets in decodings.items():
+        if decoding not in (None, ALL, of):
+            continue
         shown = {by_set[each] for each in sets}
         one = shown.pop() if len(shown) == 1 else None
-        columns.append(Column(name, tuple(sets) if one else (), one, _direction(one)))
+        columns.append(Column(_average_name(of), tuple(sets) if one else (), one, _direction(one)))
+        if of == TUNED:
+            columns.append(Column(TEMPERATURE_COLUMN))
     if any(protocol.validation is not None for protocol in protocols):
         columns.insert(0, Column(VALIDATION_COLUMN))
-    return Plan((*columns, Column(DIVERSITY_COLUMN)), by_set, metric)
+    if decoding in (None, ALL, SAMPLED):
+        columns.append(Column(DIVERSITY_COLUMN))
+    return Plan(tuple(columns), by_set, metric, decodings, tuned)
 
 
-def twins_in(protocols: Sequence[Protocol]) -> set[str]:
-    """The names of the sets that are another decoding of a set."""
-    return {name for protocol in protocols for name, each in protocol.sets.items() if each.twin_of is not None}
+def _check_decoding(decoding: str | None, there: Mapping[str, Sequence[str]]) -> None:
+    options = {GREEDY: "evaluation.also_greedy=true", TUNED: "evaluation.also_tuned=[0.3,0.6,1]"}
+    if decoding in (None, ALL, *there):
+        return
+    if decoding in options:
+        raise RequestError(
+            f"--decoding {decoding}: no set of this table is answered so; repeat its command with {options[decoding]}"
+        )
+    raise unknown_name("--decoding", str(decoding), [*there, ALL])
 
 
-def _average_name(name: str, protocols: Sequence[Protocol]) -> str:
+def _decoding_of(name: str, protocols: Sequence[Protocol]) -> str:
     declared = next(protocol.sets[name] for protocol in protocols if name in protocol.sets)
     if declared.twin_of is None:
-        return "Avg."
+        return SAMPLED
     temperature = declared.decoding.temperature
-    return "Avg. greedy" if temperature == 0 else f"Avg. T={temperature:g}"
+    return GREEDY if temperature == 0 else f"T={temperature:g}"
+
+
+def _average_name(decoding: str) -> str:
+    return AVERAGE if decoding == SAMPLED else f"{AVERAGE} {decoding}"
 
 
 def _direction(metric: str | None) -> bool | None:
@@ -85,18 +130,15 @@ def values_of(row: Planned, plan: Plan, reading: Reading) -> tuple[Value | None,
 
 
 def examples_of(
-    row: Planned, set_name: str, metric: str, reading: Reading
+    row: Planned, set_name: str, plan: Plan, reading: Reading
 ) -> tuple[str, npt.NDArray[np.float64]] | None:
     """The digest of a set's texts and a value per example [N], the mean over decode and training seeds.
 
     None if one of the scores has none, or nothing is scored.
     """
-    means, digests = [], set()
+    means, digests, metric = [], set(), plan.metric_of_set[set_name]
     for member in row.members:
-        each, scores = member.protocol.sets.get(set_name), reading.of(member.folder).scores
-        if each is None:
-            continue
-        ids = [member.protocol.generation_id(member.id, set_name, seed) for seed in each.decode_seeds]
+        ids, scores = _texts_of(member, set_name, plan, reading), reading.of(member.folder).scores
         found = [scores[key].score_id for id_ in ids if (key := (id_, metric)) in scores]
         examples = [reading.per_example(member.folder, score_id) for score_id in found]
         known = [example for example in examples if example is not None]
@@ -136,15 +178,15 @@ def _single(member: Member, plan: Plan, reading: Reading) -> list[Value | None]:
     protocol, scores = member.protocol, reading.of(member.folder).scores
     by_set: dict[str, Value | None] = {}
     for name, metric in plan.metric_of_set.items():
-        each = protocol.sets.get(name)
-        by_set[name] = None
-        if each is not None:
-            ids = [protocol.generation_id(member.id, name, seed) for seed in each.decode_seeds]
-            by_set[name] = _over_decode_seeds([(id_, metric) for id_ in ids], reading, member)
+        ids = _texts_of(member, name, plan, reading)
+        by_set[name] = _over_decode_seeds([(id_, metric) for id_ in ids], reading, member)
     values: list[Value | None] = []
     for column in plan.columns:
         if column.name == VALIDATION_COLUMN and not column.sets:
             values.append(_validation(member, plan.metric or "rouge_l", reading))
+        elif column.name == TEMPERATURE_COLUMN and not column.sets:
+            chosen = chosen_temperature(protocol, member.id, scores.values())
+            values.append(None if chosen is None else Value(chosen, None, 1, 1, temperatures=(chosen,)))
         elif column.name == DIVERSITY_COLUMN and not column.sets:
             pooled = [
                 scores.get((protocol.pooled_id(member.id, name), "self_bleu"))
@@ -158,6 +200,19 @@ def _single(member: Member, plan: Plan, reading: Reading) -> list[Value | None]:
         else:
             values.append(_over_sets([None if (v := by_set[name]) is None else v.mean for name in column.sets]))
     return values
+
+
+def _texts_of(member: Member, name: str, plan: Plan, reading: Reading) -> list[str]:
+    """The generation ids of one model's texts on a set; none if it was not asked, or its temperature is not chosen."""
+    protocol = member.protocol
+    if name in plan.tuned:
+        declared = plan.tuned[name]
+        chosen = chosen_temperature(protocol, member.id, reading.of(member.folder).scores.values())
+        if chosen is None or declared not in protocol.sampled:
+            return []
+        protocol, name = protocol.at(chosen), protocol.name_at(declared, chosen)
+    each = protocol.sets.get(name)
+    return [] if each is None else [protocol.generation_id(member.id, name, seed) for seed in each.decode_seeds]
 
 
 def _validation(member: Member, metric: str, reading: Reading) -> Value | None:
@@ -201,4 +256,5 @@ def _over_trainings(values: Sequence[Value | None], *, expected: int) -> Value |
         expected_trainings=expected,
         train_std=statistics.stdev(means) if len(means) > 1 else None,
         digits=found[0].digits,
+        temperatures=tuple(sorted({each for value in found for each in value.temperatures})),
     )

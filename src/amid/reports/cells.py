@@ -121,6 +121,8 @@ def _shown(value: Value | None) -> Shown:
     rest = DOUBTFUL if value.doubtful else ""
     if value.num_seeds < value.expected_seeds:
         rest += f" ({value.num_seeds}/{value.expected_seeds})"
+    if value.temperatures:
+        return Shown(", ".join(f"{each:g}" for each in value.temperatures) + rest)
     text = f"{mean} ± {std}{rest}" if std else f"{mean}{rest}"
     return Shown(text, value.best, value.second, value.differs, (mean, std), rest)
 

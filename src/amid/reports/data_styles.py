@@ -61,6 +61,8 @@ def _parts(table: Table) -> Mapping[str, _Part]:
     parts: dict[str, _Part] = {}
     if any(value.expected_trainings > 1 for value in values):
         parts |= {"training seeds": lambda value: value.trainings, "training std": lambda value: value.train_std}
+    if any(len(value.temperatures) > 1 for value in values):
+        parts["temperatures"] = lambda value: list(value.temperatures) or None
     if any(value.best for value in values):
         parts |= {"best": lambda value: value.best, "second": lambda value: value.second}
     if any(value.to_best for value in values):
@@ -93,4 +95,6 @@ def _json(value: Value, parts: Mapping[str, _Part]) -> dict[str, Any]:
 def _number(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, list):
+        return " ".join(map(repr, value))
     return str(int(value)) if isinstance(value, bool) else repr(value)

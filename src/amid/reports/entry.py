@@ -11,6 +11,7 @@ import numpy as np
 
 from amid.digests.seals import DamagedError
 from amid.errors import one_line
+from amid.evaluation.protocol import VALIDATION
 from amid.metrics.uncertainty import mean_bootstrap
 from amid.reports.columns import aligned, ruled
 from amid.reports.costs import cost_rows, render_costs
@@ -83,12 +84,12 @@ def _score_lines(folder: Path) -> list[str]:
     """Each set's own metric with its interval over examples, then what was measured on the validation records."""
     groups: dict[tuple[str, str, str], list[Score]] = {}
     for score in sift_scores(folder)[0]:
-        if score.main or score.eval_set == "validation":
+        if score.main or _of_validation(score):
             groups.setdefault((score.eval_set, score.group_id, score.metric), []).append(score)
     if not groups:
         return []
     lines = [("set", "metric", "mean", "± over seeds", "seeds", "examples", "95 % interval")]
-    for (eval_set, _, metric), scores in sorted(groups.items(), key=lambda item: item[0][0] == "validation"):
+    for (eval_set, _, metric), scores in sorted(groups.items(), key=lambda item: _of_validation(item[1][0])):
         values = [score.value for score in scores]
         spread = f"{statistics.pstdev(values):.2f}" if len(values) > 1 else "-"
         seeds = str(len(values)) if scores[0].decode_seed is not None else "-"
@@ -96,6 +97,11 @@ def _score_lines(folder: Path) -> list[str]:
         numbers = (f"{statistics.fmean(values):.2f}", spread, seeds, str(scores[0].num_samples))
         lines.append((one_line(eval_set), one_line(metric), *numbers, interval))
     return ruled(aligned(lines))
+
+
+def _of_validation(score: Score) -> bool:
+    """Whether it was measured on the validation records, which have no texts; at whichever temperature."""
+    return not score.group_id and score.eval_set.startswith(VALIDATION)
 
 
 def _interval(folder: Path, scores: Sequence[Score]) -> str:

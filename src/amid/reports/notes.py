@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from amid.evaluation.protocol import Protocol
-from amid.reports.aggregate import Plan, twins_in
+from amid.reports.aggregate import AVERAGE, DIVERSITY_COLUMN, GREEDY, TUNED, Plan
 from amid.reports.reading import Found
 from amid.reports.table import Row, Table
 
@@ -18,29 +18,46 @@ BY_TESTS = "not significantly worse"
 def note_of(protocols: Sequence[Protocol], plan: Plan, *, validated: bool, shared: Mapping[str, str]) -> list[str]:
     """What the numbers are: what all cells share, the metric of each set, seeds, validation, Self-BLEU."""
     shown: dict[str, list[str]] = {}
-    for name, metric in plan.metric_of_set.items():
-        shown.setdefault(metric, []).append(name)
-    one = len(shown) == 1
+    for name in plan.shown_sets:
+        shown.setdefault(plan.metric_of_set[name], []).append(name)
+    one, columns = len(shown) == 1, [column.name for column in plan.columns]
     metrics = ", ".join(metric if one else f"{metric} ({', '.join(names)})" for metric, names in shown.items())
-    seeds = {name: len(each.decode_seeds) for protocol in protocols for name, each in protocol.sets.items()}
+    seeds = {
+        name: len(protocol.sets[declared].decode_seeds)
+        for protocol in protocols
+        for name in plan.shown_sets
+        if (declared := plan.tuned.get(name, name)) in protocol.sets
+    }
     most = max(seeds.values(), default=1)
     spread = f"mean ± std over {most} decode seeds" if most > 1 else "one decode seed"
-    twins = twins_in(protocols)
-    greedy = [
-        name for name, number in seeds.items() if number < most or (name in twins and _is_greedy(name, protocols))
-    ]
+    twins = plan.decodings.get(GREEDY, ())
+    greedy = [name for name, number in seeds.items() if number < most or name in twins]
+    greedy = [] if set(greedy) <= set(twins) and len(greedy) == len(seeds) else greedy  # what the whole table is about
     parts = [
         *(f"{name} {value}" for name, value in shared.items()),
         f"{metrics}, {spread}" + (f" (greedy: {', '.join(greedy)})" if greedy else ""),
         "Val. selected the weights" if validated else "",
         "" if one else "no Avg. over different metrics",
-        "Self-BLEU in [0, 1], lower is more diverse",
+        *_decodings_said(protocols, plan),
+        "Self-BLEU in [0, 1], lower is more diverse" if DIVERSITY_COLUMN in columns else "",
     ]
     return [part for part in parts if part]
 
 
-def _is_greedy(name: str, protocols: Sequence[Protocol]) -> bool:
-    return any(protocol.sets[name].decoding.temperature == 0 for protocol in protocols if name in protocol.sets)
+def _decodings_said(protocols: Sequence[Protocol], plan: Plan) -> list[str]:
+    """What the averages over other decodings are, and how the sets behind them are shown where they are not."""
+    columns, said = [column.name for column in plan.columns], []
+    candidates = sorted({each for protocol in protocols for each in protocol.temperatures})
+    what = {
+        GREEDY: "the sampled sets answered greedily",
+        TUNED: f"the sampled sets at T, the temperature of {', '.join(f'{each:g}' for each in candidates)} with the "
+        "highest validation ROUGE-L of each model, of equals the highest",
+    }
+    for decoding, names in plan.decodings.items():
+        if decoding in what and f"{AVERAGE} {decoding}" in columns:
+            hidden = "" if set(names) <= set(columns) else f" (set by set: --decoding {decoding})"
+            said.append(f"{AVERAGE} {decoding}: {what[decoding]}{hidden}")
+    return said
 
 
 def trainings_said(rows: Sequence[Row], average: Sequence[str]) -> list[str]:
@@ -96,8 +113,8 @@ def has_intervals(table: Table) -> bool:
 
 
 def average_of(table: Table) -> int | None:
-    """The number of the column Avg.; None if there is none."""
-    return table.columns.index("Avg.") if "Avg." in table.columns else None
+    """The number of the column Avg., or of the first one of another decoding; None if there is none."""
+    return next((i for i, name in enumerate(table.columns) if name == AVERAGE or name.startswith(f"{AVERAGE} ")), None)
 
 
 def interval_of(table: Table, row: int) -> str:

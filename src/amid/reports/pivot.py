@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from amid.errors import RequestError, unknown_name
+from amid.reports.notes import average_of
 from amid.reports.table import FINISHED, Row, Table, Value, block_title
 
 
@@ -43,7 +44,8 @@ def pivoted(table: Table, *, column: str | None, across: Sequence[tuple[str, ...
 def _column(table: Table, name: str | None) -> int:
     if name is None:
         there = [i for i, _ in enumerate(table.columns) if any(row.values[i] is not None for row in table.rows)]
-        return table.columns.index("Avg.") if "Avg." in table.columns else (there or [0])[0]
+        average = average_of(table)
+        return (there or [0])[0] if average is None else average
     if name not in table.columns:
         raise unknown_name("column", name, table.columns)
     return table.columns.index(name)

@@ -33,7 +33,8 @@ class Value:
     trainings: over how many training seeds the mean is, of `expected_trainings`. train_std: the sample standard
     deviation of their means, None of one. best: the best of its block or not significantly worse; second: the second
     highest. differs: significantly, from the row without an assistant. to_best, to_none: the difference from the best
-    row and from the one without an assistant, None where it is not known.
+    row and from the one without an assistant, None where it is not known. temperatures: what the number is where it is
+    a temperature, those of all trainings, ascending.
     """
 
     mean: float
@@ -51,6 +52,7 @@ class Value:
     to_none: Interval | None = None
     paper: PaperNumber | None = None
     doubtful: bool = False
+    temperatures: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from amid.errors import RequestError, one_line
 from amid.evaluation.protocol import Protocol
-from amid.reports.aggregate import Plan, best_by_validation, examples_of, plan_of, values_of
+from amid.reports.aggregate import ALL, Plan, best_by_validation, examples_of, plan_of, values_of
 from amid.reports.declaration import Declaration, asked_for, declaration_of
 from amid.reports.facts import Facts
 from amid.reports.layout import Choice, Member, Planned, references_of, rows_of, short_ids
@@ -35,12 +35,15 @@ def build_table(
     columns: Sequence[str] | None = None,
     column: str | None = None,
     ids: bool = False,
+    decoding: str | None = None,
 ) -> Table:
     """The table of a recorded sweep: its teachers and initial students, then its cells, under its own protocol.
 
     metric: the one in the set columns; default is the sweep's, else each set's own. The last columns are the mean over
     the sets, a gap if they show different metrics, the same over the sets of each other decoding, if there are any, and
     the Self-BLEU of one prompt's responses over seeds, averaged over the sets that have it.
+    decoding: `greedy`, `tuned` or `sampled` has the sets of that one alone, `all` those of every one; the default shows
+    the declared sets, and of other decodings the mean.
     rows, columns: keys of labels in place of the declared ones; with columns it is a pivot, whose numbers are those of
     `column` (Avg. by default). ids: with a label of the method, where one is known, and of the short ids.
     Raises RequestError for what the sweep has no labels or column of.
@@ -68,6 +71,7 @@ def build_table(
         declared=declared,
         shared=shared,
         facts=facts,
+        decoding=ALL if decoding is None and column is not None else decoding,  # a pivot may be of any column
     )
     if ids:
         table = _with_ids(table, planned, facts)
@@ -84,7 +88,7 @@ def build_model_table(
 ) -> Table:
     """The table of one model that was not trained here: one row, and no column of validation."""
     planned = Planned((label,), (Member(entry_id, folder, protocol),), {})
-    return _table([planned], Reading(), label_names=("model",), metric=metric)
+    return _table([planned], Reading(), label_names=("model",), metric=metric, decoding=ALL)
 
 
 def _table(
@@ -96,9 +100,10 @@ def _table(
     declared: Declaration | None = None,
     shared: Mapping[str, str] | None = None,
     facts: Facts | None = None,
+    decoding: str | None = None,
 ) -> Table:
     protocols = [member.protocol for row in planned for member in row.members]
-    plan = plan_of(protocols, metric=metric)
+    plan = plan_of(protocols, metric=metric, decoding=decoding)
     rows = [_row(row, plan, reading) for row in planned]
     rows = _marked(rows, planned, plan, reading)
     said_of_paper: list[str] = []
@@ -151,7 +156,7 @@ def _marked(rows: Sequence[Row], planned: Sequence[Planned], plan: Plan, reading
     examples = comparable(
         own,
         list(plan.metric_of_set),
-        lambda index, name: examples_of(planned[index], name, plan.metric_of_set[name], reading),
+        lambda index, name: examples_of(planned[index], name, plan, reading),
     )
     columns = [(column.sets, column.higher_is_better) for column in plan.columns]
     return marked_by_tests(rows, columns, examples, _baselines(planned))

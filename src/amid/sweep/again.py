@@ -33,6 +33,7 @@ def sweep_again(manifest: Mapping[str, Any], store: Store, *, states: Collection
             run.train.validation,
             cell.values["data"],
             teacher=cell.stages["teacher"].id,
+            temperatures=run.evaluation.also_tuned or (),
         )
         overrides = tuple(map(str, recorded.get("overrides", ())))
         planned = PlannedCell(overrides, run, cell, protocol, store.state(cell), is_evaluated(store, cell, protocol))

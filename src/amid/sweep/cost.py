@@ -19,8 +19,9 @@ from amid.cells.stage import Stage
 from amid.config import Role, RunCfg, SftCfg
 from amid.data.splits import training_records
 from amid.errors import RequestError
+from amid.evaluation.tuning import chosen_temperature, missing_temperatures, tuned
 from amid.memory.phases import GIB
-from amid.store import Store
+from amid.store import Score, Store
 from amid.store.scores import sift_scores
 from amid.store.status import read_status, spent_in, state_of
 from amid.sweep.memory import reference_shape
@@ -145,7 +146,7 @@ def _of_cell(planned: PlannedCell, known: Sequence[Measured]) -> tuple[float, in
     run, student = planned.run, planned.cell.stages["student_init"].id
     of_student = [i for i, each in enumerate(known) if each.student == student]
     alike = [i for i in of_student if known[i].strategy == run.strategy.name] or of_student
-    answers = num_answers(planned)
+    answers = num_answers(planned, Store(run.paths.results).read([planned.cell]))
     if not alike:
         return (*_assumed(run, answers), set())
     sequences = num_steps(run) * run.train.global_batch_size
@@ -154,7 +155,8 @@ def _of_cell(planned: PlannedCell, known: Sequence[Measured]) -> tuple[float, in
     seconds += written * _median(known[i].per_token for i in alike)
     seconds = seconds if planned.state != "done" else 0.0
     seconds += answers * _median(known[i].per_answer for i in of_student)
-    return seconds, round(_median(known[i].num_bytes for i in of_student)), set(alike)
+    num_bytes = round(_median(known[i].num_bytes for i in of_student))
+    return seconds, answers * BYTES_PER_ANSWER if planned.state == "done" else num_bytes, set(alike)
 
 
 def _assumed(run: RunCfg, answers: int) -> tuple[float, int]:
@@ -177,9 +179,35 @@ def _of_stage(stage: Stage, run: RunCfg) -> float:
     return TRAINED * size * steps * sft.global_batch_size * run.data.max_tokens * FILLED / FLOPS_PER_S
 
 
-def num_answers(planned: PlannedCell) -> int:
-    """Prompts that the finished cell answers, once for each decode seed."""
-    return sum(num_prompts(each.data) * len(each.decode_seeds) for each in planned.protocol.sets.values())
+def num_answers(planned: PlannedCell, scores: Sequence[Score] = ()) -> int:
+    """Prompts that the cell still answers, once for each decode seed.
+
+    scores: those that it has, whose texts are there. Where the temperature that validation will choose is open, it is
+    taken to be another one than that of every set.
+    """
+    known, run, id_ = {score.generation_id for score in scores}, planned.run, planned.cell.id
+    protocol = tuned(planned.protocol, id_, scores)
+    answers = sum(
+        num_prompts(each.data)
+        for name, each in protocol.sets.items()
+        for seed in each.decode_seeds
+        if protocol.generation_id(id_, name, seed) not in known
+    )
+    if not protocol.temperatures:
+        return answers
+    own = run.train.validation.temperature  # at which every cell is validated
+    validated = [each for each in missing_temperatures(protocol, id_, scores) if each != own]
+    answers += len(validated) * _num_validated(run) if validated else 0
+    if chosen_temperature(protocol, id_, scores) is None:
+        sampled = [protocol.sets[name] for name in protocol.sampled]
+        answers += sum(num_prompts(each.data) * len(each.decode_seeds) for each in sampled)
+    return answers
+
+
+def _num_validated(run: RunCfg) -> int:
+    """Validation records that a model answers, at most."""
+    counts = [count for count in (run.train.validation.num_examples, run.data.num_dev) if count is not None]
+    return min(counts) if counts else len(training_records(run.data)[1])
 
 
 def num_prompts(texts: Any) -> int:

@@ -18,6 +18,7 @@ from amid.config.messages import hydra_message
 from amid.digests.fingerprint import FileDigests, plain, value_digest
 from amid.errors import RequestError, near_match
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
+from amid.evaluation.tuning import tuned
 from amid.store import State, Store
 from amid.sweep.expand import JobGroup, Overrides, swept_keys
 from amid.sweep.invalid import InvalidCell, InvalidCellsError
@@ -151,7 +152,11 @@ class _Planner:
         key = repr((run.data, run.evaluation, run.train.validation, teacher))
         if key not in self._protocols:
             self._protocols[key] = protocol_of(
-                set_protocols(run.data, run.evaluation), run.train.validation, cell.values["data"], teacher=teacher
+                set_protocols(run.data, run.evaluation),
+                run.train.validation,
+                cell.values["data"],
+                teacher=teacher,
+                temperatures=run.evaluation.also_tuned or (),
             )
         protocol, store = self._protocols[key], Store(run.paths.results)
         state = store.checked_state(cell, self.digests(run))
@@ -221,8 +226,13 @@ def _check_layout(run: RunCfg, groups: Sequence[CellGroup]) -> None:
 
 
 def is_evaluated(store: Store, entry: Cell | Stage, protocol: Protocol) -> bool:
-    """Whether every score of the protocol is in the store, with its examples, and the validation score too."""
-    known = {score.score_id for score in store.read([entry])}
+    """Whether every score of the protocol is in the store, with its examples, and the validation score too.
+
+    Those at the temperature that validation chose are among them: before one can be chosen it is not.
+    """
+    scores = store.read([entry])
+    known = {score.score_id for score in scores}
+    protocol = tuned(protocol, entry.id, scores)
     return (
         bool(known)
         and protocol.expected(entry.id) <= known

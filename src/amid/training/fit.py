@@ -130,10 +130,11 @@ def validator(
     *,
     ranks: Ranks = ALONE,
     known_as: str | None = None,
+    temperature: float | None = None,
 ) -> Callable[[PreTrainedModel], float]:
     """The function from a student to its validation ROUGE-L; collective over the ranks given.
 
-    known_as: as `validation_rouge_l` has it.
+    known_as: as `validation_rouge_l` has it. temperature: another one than the plan's, which None is.
     """
     validation: ValidationCfg = plan.train.validation
     answers_end_with = end_ids(tokenizer, asking_of(plan.data))
@@ -145,7 +146,7 @@ def validator(
             dev,
             decoding=Decoding(
                 max_new_tokens=validation.max_new_tokens,
-                temperature=validation.temperature,
+                temperature=validation.temperature if temperature is None else temperature,
                 stop=tuple(plan.data.stop),
             ),
             seed=validation.seed,
