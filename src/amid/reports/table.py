@@ -52,6 +52,11 @@ class Value:
     paper: PaperNumber | None = None
     doubtful: bool = False
 
+    @property
+    def complete(self) -> bool:
+        """Whether no seed is missing, of decoding or training."""
+        return self.num_seeds == self.expected_seeds and self.trainings == self.expected_trainings
+
 
 @dataclass(frozen=True)
 class Row:
