@@ -16,6 +16,7 @@ from amid.cells.cell import cell_of
 from amid.config import RunCfg
 from amid.data.tokenise import Example
 from amid.errors import RequestError
+from amid.evaluation import writer as module_of_writer
 from amid.experiment import Experiment, run_task
 from amid.stages import corpus as module_of_corpus
 from amid.store.status import spent_in
@@ -109,13 +110,13 @@ def test_a_corpus_that_was_stopped_in_any_write_ends_with_the_bytes_of_an_undist
         patch.setattr(module_of_corpus, "commit_rows", stopping)
         with pytest.raises(Stop):
             run_task(again)
-    generate, written = module_of_corpus.generate, []
+    generate, written = module_of_writer.generate, []
 
-    def counting(model: Any, prompts: Sequence[Any], **named: Any) -> Any:
-        written.append(len(prompts))
-        return generate(model, prompts, **named)
+    def counting(model: Any, prompts: Sequence[Any], *, keys: Sequence[Any], **named: Any) -> Any:
+        written.append(sum(key[1] == "corpus" for key in keys))
+        return generate(model, prompts, keys=keys, **named)
 
-    monkeypatch.setattr(module_of_corpus, "generate", counting)
+    monkeypatch.setattr(module_of_writer, "generate", counting)
     run_task(again)
     assert sum(written) == 96 - 16 * (write - 1), "what was written is not written again"
     assert rows_of(again) == rows_of(undisturbed)
@@ -135,13 +136,13 @@ def spent_on_corpus(run: RunCfg) -> dict[str, float]:
 @pytest.fixture
 def two_seconds_a_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of the corpus moves by generating alone: two seconds for every call."""
-    generate, clock = module_of_corpus.generate, [0.0]
+    generate, clock = module_of_writer.generate, [0.0]
 
     def slowly(*arguments: Any, **named: Any) -> Any:
         clock[0] += 2.0
         return generate(*arguments, **named)
 
-    monkeypatch.setattr(module_of_corpus, "generate", slowly)
+    monkeypatch.setattr(module_of_writer, "generate", slowly)
     monkeypatch.setattr(module_of_corpus, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
 

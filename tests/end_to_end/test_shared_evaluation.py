@@ -1,4 +1,4 @@
-"""Evaluation by several processes: what is written is what one device writes, whoever fails meanwhile."""
+"""Writing by several processes: evaluation and corpora are what one device writes, whoever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -130,3 +130,55 @@ def test_a_rank_that_fails_in_its_part_ends_all_with_one_line(rank: int, unevalu
     }
     assert len(expected) > 3
     assert evaluated_files(unevaluated / "results") == expected, "the cell alone is evaluated"
+
+
+# A corpus of 96 responses: six writes of four batches by one device, three of two
+CORPUS = ("method=seqkd", "task=prepare", "data.max_tokens=340", "trainer.generation_batch_size=4")
+
+
+def corpus_of(folder: Path) -> Path:
+    (found,) = (folder / "results" / "stages").glob("corpus-*")
+    return found
+
+
+@pytest.fixture(scope="module")
+def with_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stages of a cell with a written corpus, made by one process."""
+    folder = tmp_path_factory.mktemp("with_corpus")
+    done = carried_out(folder, *CORPUS)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def without_corpus(with_corpus: Path, tmp_path: Path) -> Path:
+    """The same without the corpus: its writer is there."""
+    shutil.copytree(with_corpus, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(corpus_of(tmp_path))
+    return tmp_path
+
+
+def texts_of(folder: Path) -> bytes:
+    return (corpus_of(folder) / "model" / "responses.jsonl").read_bytes()
+
+
+def test_two_ranks_write_a_corpus_to_the_byte_as_one_device_does(without_corpus: Path, with_corpus: Path) -> None:
+    done = carried_out(without_corpus, *CORPUS, devices=2)
+    assert done.returncode == 0, done.stderr
+    assert "written corpus: 32 of 96 responses by the teacher" in done.stdout, "two chunks of 16 at a time"
+    assert texts_of(without_corpus) == texts_of(with_corpus)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("rank", "resumed_by"), [(1, 1), (0, 2)])
+def test_a_corpus_is_gone_on_with_after_a_rank_was_killed(
+    rank: int, resumed_by: int, without_corpus: Path, with_corpus: Path
+) -> None:
+    killed = carried_out(without_corpus, *CORPUS, devices=2, program=(str(FAILING), str(rank), "killed", "2"))
+    assert killed.returncode != 0
+    assert "written corpus: 32 of 96 responses" in killed.stdout
+    assert not (corpus_of(without_corpus) / "model").exists()
+    done = carried_out(without_corpus, *CORPUS, devices=resumed_by)
+    assert done.returncode == 0, done.stderr
+    assert "written corpus: 32 of" not in done.stdout, "what was written is not written again"
+    assert texts_of(without_corpus) == texts_of(with_corpus)

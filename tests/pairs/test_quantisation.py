@@ -1,7 +1,11 @@
 """Quantised teachers: which layers, how near they stay, and that loss and generation take them as any other."""
 
 import copy
+import enum
 import importlib.util
+import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -84,3 +88,36 @@ def test_weights_take_fewer_bytes(kind):
     after = sum(part.numel() * part.element_size() for part in tensors)
     assert after < before / (7 if kind == "nf4" else 3)
     assert isinstance(model.get_output_embeddings(), nn.Linear)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="the extra quantised: torchao")
+def test_importing_torchao_says_nothing_and_leaves_the_log_as_it_is():
+    program = (
+        "import logging, sys, amid.pairs; assert 'torchao' in sys.modules;"
+        "[logging.getLogger(name).warning('heard') for name in ('torchao', 'torch.utils._pytree')]"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    said = [line for line in done.stderr.splitlines() if line]
+    assert len(said) == 2 and all("heard" in line for line in said), done.stderr
+
+
+def test_only_the_lines_that_torchao_brings_are_dropped():
+    class OfTorchao(enum.Enum):
+        KERNEL = 1
+
+    class OfUser(enum.Enum):
+        KERNEL = 1
+
+    OfTorchao.__module__ = "torchao.kernel"
+    enumeration = "%s is an Enum subclass and is now natively supported by torch.compile as an opaque one"
+
+    def is_heard(name, text, *arguments):
+        logger = logging.getLogger(name)
+        return bool(logger.filter(logger.makeRecord(name, logging.WARNING, "file", 1, text, arguments, None)))
+
+    assert not is_heard("torch.utils._pytree", enumeration, OfTorchao)
+    assert not is_heard("torchao", "Failed to load /a/torchao/_C_other.abi3.so: Could not load this library")
+    assert is_heard("torch.utils._pytree", enumeration, OfUser)
+    assert is_heard("torch.utils._pytree", "%s is registered twice", OfTorchao)
+    assert is_heard("torchao", "Failed to load the weights of a model")
+    assert is_heard("torch", enumeration, OfTorchao)

@@ -73,6 +73,40 @@ def test_a_bundle_of_a_sweep_leaves_out_what_belongs_to_others(store: Store, tmp
     assert owners == {(0, 0, 0, "")}
 
 
+RUN = "offline-run-20260101_120000-abc-123456"
+
+
+def record_offline(store: Store) -> Path:
+    """What W&B leaves beside a cell: its record, a table, logs, and links to the latest run."""
+    run = store.folder(CELL) / "wandb" / RUN
+    for name in ("run-abc-123456.wandb", "files/media/table/generations_1_ab.table.json", "logs/debug.log"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    (run.parent / "latest-run").symlink_to(RUN)
+    (run / "logs" / "debug-core.log").symlink_to("/etc/hostname")
+    return run
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
+def test_offline_runs_come_when_asked_for_and_are_said_when_left_out(
+    suffix: str, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record_offline(store)
+    cli.bundle(sweep="demo", file=tmp_path / f"without.{suffix}", results=store.root)
+    assert "left out: 1 offline W&B runs, which name this machine" in capsys.readouterr().out
+    cli.bundle(sweep="demo", file=tmp_path / f"with.{suffix}", wandb=True, results=store.root)
+    assert "left out" not in capsys.readouterr().out
+    without, taken = Store(tmp_path / "without"), Store(tmp_path / "with")
+    cli.merge(source=tmp_path / f"without.{suffix}", results=without.root)
+    assert not (without.folder(CELL) / "wandb").exists()
+    cli.merge(source=tmp_path / f"with.{suffix}", results=taken.root)
+    run = taken.folder(CELL) / "wandb" / RUN
+    files = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
+    assert files == ["files/media/table/generations_1_ab.table.json", "run-abc-123456.wandb"]
+    cli.merge(source=tmp_path / f"with.{suffix}", results=without.root)
+    assert (without.folder(CELL) / "wandb" / RUN / "run-abc-123456.wandb").is_file(), "into a cell that is finished"
+
+
 def test_what_would_overwrite_or_is_no_archive_is_refused(store: Store, tmp_path: Path) -> None:
     path = bundled(store, tmp_path / "b.zip")
     with pytest.raises(RequestError, match="--overwrite replaces"):
@@ -130,6 +164,9 @@ def repacked(path: Path, target: Path, *, extra: str = "", link: str = "", drop:
         "sweeps/../demo.json",
         "stages\\x",
         f"{CELL.id}/model//x",
+        f"{CELL.id}/wandb/offline-run-1/../../x",
+        f"{CELL.id}/wandb/{RUN}/logs/debug.log",
+        f"{CELL.id}/wandb/settings",
     ],
 )
 def test_a_name_that_leads_out_or_is_foreign_is_refused_and_nothing_is_written(

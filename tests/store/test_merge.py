@@ -202,10 +202,48 @@ def test_foreign_files_stay_where_they_are(there: Store, here: Store) -> None:
     assert not [path for path in here.root.rglob("*") if path.name in ("notes.txt", "wandb", "notes.md")]
 
 
+def record_offline(store: Store, name: str, text: str) -> Path:
+    """The record of an offline W&B run beside CELL."""
+    path = store.folder(CELL) / "wandb" / f"offline-run-{name}" / f"run-{name}.wandb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_offline_runs_come_along_and_none_is_overwritten(
+    there: Store, here: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record_offline(there, "first", "there")
+    merge(there, here)
+    mine = record_offline(here, "first", "as it was recorded here")
+    record_offline(there, "second", "there")
+    capsys.readouterr()
+    merge(there, here)
+    assert "cells:    1 added to, 1 nothing new" in capsys.readouterr().out
+    assert mine.read_text() == "as it was recorded here"
+    assert (mine.parents[1] / "offline-run-second" / "run-second.wandb").read_text() == "there"
+    merge(there, here)
+    assert "2 nothing new" in capsys.readouterr().out
+    assert not list(here.root.rglob(INCOMING))
+
+
+def test_offline_runs_of_an_unfinished_cell_that_is_replaced_stay(there: Store, here: Store) -> None:
+    claim = here.claim(CELL)
+    assert claim is not None
+    claim.release()
+    mine = record_offline(here, "unfinished", "here")
+    record_offline(there, "finished", "there")
+    merge(there, here)
+    assert here.is_finished(CELL)
+    assert mine.read_text() == "here"
+    assert (mine.parents[1] / "offline-run-finished" / "run-finished.wandb").read_text() == "there"
+
+
 @pytest.mark.parametrize("at", range(1, 8))
 def test_killed_anywhere_no_half_entry_is_seen_and_the_next_merge_goes_on(
     at: int, there: Store, here: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record_offline(there, "first", "there")
     claim = here.claim(CELL)  # one that is replaced
     assert claim is not None
     claim.release()

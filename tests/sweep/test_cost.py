@@ -1,8 +1,10 @@
 """What a sweep is said to cost, and the smallest difference its table can tell."""
 
 import copy
+import os
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ import yaml
 from amid.evaluation.validation import tuning_score
 from amid.store import PerExample, Score, Store
 from amid.sweep import cost, resolution
+from amid.sweep.compose import sweep_of_overrides
 from amid.sweep.plan import plan_sweep
 
 TRAIN_S, ALL_S, WRITING_S = 100.0, 150.0, 20.0
@@ -98,6 +101,43 @@ def test_a_choice_among_temperatures_costs_its_validation_and_the_sets_once_more
         for each, value in validated.items()
     ]
     assert cost.num_answers(tuned, known) == in_all, "the chosen one is that of the sets themselves"
+
+
+def test_devices_that_share_a_cell_and_cells_side_by_side_end_earlier_and_cost_the_same(planned, run):
+    alone = cost.estimate(planned(1e-3, 2e-3, 3e-3))
+    assert alone.elapsed == pytest.approx(alone.cell_seconds + alone.stage_seconds)
+    assert " of one device (" in cost.lines_of_estimate(alone)[0]
+    side_by_side = cost.estimate(replace(planned(1e-3, 2e-3, 3e-3), at_once=2))
+    assert side_by_side.cell_seconds == alone.cell_seconds
+    assert side_by_side.elapsed == pytest.approx(alone.stage_seconds + alone.cell_seconds * 2 / 3), "two, then one"
+    assert "device hours: 2 cells at once" in cost.lines_of_estimate(side_by_side)[0]
+    run.trainer.devices = 4
+    shared = cost.estimate(planned(1e-3, 2e-3, 3e-3))
+    assert shared.cell_seconds == pytest.approx(alone.cell_seconds)
+    assert shared.elapsed == pytest.approx(alone.elapsed / 4)
+    line = cost.lines_of_estimate(replace(shared, elapsed=2400.0, cell_seconds=4000.0, stage_seconds=800.0))[0]
+    assert line.startswith("time: about 40 min (1.3 device hours: 4 devices a cell; of one device 67 min of cells, ")
+
+
+def test_of_a_cell_that_several_devices_shared_their_seconds_are_learned(planned, run):
+    finish(planned(1e-3), run, devices=2)
+    (each,) = cost.measured(Store(run.paths.results))
+    assert each.per_sequence == (2 * TRAIN_S - WRITING_S) / (10 * 8), "writing is summed over the ranks already"
+    assert (each.per_token, each.per_answer) == (WRITING_S / 400, 2 * (ALL_S - TRAIN_S) / 50)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "at_once"),
+    [
+        ((), 1),
+        (("hydra/launcher=joblib", "hydra.launcher.n_jobs=3"), 3),
+        (("hydra/launcher=joblib",), os.cpu_count()),  # its default is -1: all
+    ],
+)
+def test_how_many_cells_run_at_once_is_read_from_the_launcher(launcher, at_once, tmp_path):
+    if launcher:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra joblib")
+    assert sweep_of_overrides(["amid.alpha=1,3", f"paths.results={tmp_path}", *launcher]).at_once == at_once
 
 
 def test_a_cell_that_says_nothing_of_its_costs_teaches_nothing(planned, run):

@@ -12,6 +12,7 @@ import pytest
 import wandb
 
 from amid.config import LoggerCfg
+from amid.store.trackers import offline_runs
 from amid.training import mirrors
 from amid.training.mirrors import CsvMirror, Guarded, WandbMirror, lineage_of, wandb_mode
 from tests.reference.wandb_file import history
@@ -206,6 +207,24 @@ def test_how_to_upload_names_every_attempt_in_order(tmp_path, caplog):
 
 
 # Which run
+
+
+def test_what_is_recorded_offline_holds_no_login_and_no_environment(tmp_path, monkeypatch):
+    """A bundle may hold these files (amid.store.trackers)."""
+    secrets = {"WANDB_API_KEY": KEY, "HF_TOKEN": "hf_secretsecretsecret", "SOME_PASSWORD": "swordfish-swordfish"}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    mirror = opened(tmp_path / "cell")
+    mirror.metrics({"train/loss": 1.0}, step=1)
+    mirror.scores({"dolly/rouge_l": 20.0}, [{"prompt": "a", "response": "b"}], step=1)
+    (folder,) = mirror.offline_folders
+    mirror.close(failed=False)
+    assert history(folder)
+    (files,) = offline_runs(tmp_path / "cell").values()
+    assert {path.suffix for path in files} >= {".wandb", ".json"}
+    assert any(b"dolly/rouge_l" in path.read_bytes() for path in files), "what is recorded is found in this way"
+    for name, value in secrets.items():
+        assert not [path for path in files if value.encode() in path.read_bytes()], name
 
 
 def test_a_resumed_training_keeps_its_lineage(tmp_path):

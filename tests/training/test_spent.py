@@ -9,6 +9,7 @@ def test_ranks_share_their_steps_and_add_up_their_tokens():
     total = over_ranks([one, other])
     assert (total.steps, total.generated_steps, total.student_tokens, total.teacher_calls) == (5, 2, 30, 3)
     assert (total.generation_seconds, total.peak_memory_mb) == (1.5, 9.0)
+    assert total.devices == 2
 
 
 def test_a_checkpoint_without_sums_begins_at_nothing_and_one_with_more_is_read():

@@ -37,7 +37,7 @@ def best(
     by: Annotated[str, typer.Option(help="val, or an evaluation set of the sweep.")] = "val",
     results: Results = Path("results"),
 ) -> None:
-    """Name the best cell of a sweep, and those that cannot be told from it, prompt by prompt, at 95 %."""
+    """Name the best row of a sweep's table, and those that cannot be told from it, prompt by prompt, at 5 %."""
     from amid.reports.best import best_lines
 
     store = store_at(results)

@@ -78,12 +78,13 @@ def bundle(
     sweep: Annotated[str, typer.Argument(help="Name of a sweep or single run.")],
     file: Annotated[Path | None, typer.Argument(help="FILE.tar.gz or FILE.zip; SWEEP.tar.gz by default.")] = None,
     models: Annotated[bool, typer.Option("--models", help="The models too; without, they are trained again.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="What W&B recorded offline: it names the machine.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
     results: Results = Path("results"),
 ) -> None:
     """Write a sweep into one file: all that is needed to read it or to run it again (amid merge FILE takes it in)."""
     from amid.config.names import expanded
-    from amid.store.bundle import SUFFIXES, bundled_files, write_bundle
+    from amid.store.bundle import SUFFIXES, bundled_files, num_offline_runs, write_bundle
     from amid.store.sizes import in_words
 
     store = store_at(results)
@@ -95,9 +96,12 @@ def bundle(
         raise RequestError(f"{target}: there is no folder {target.parent}")
     if target.is_dir() or (target.exists() and not overwrite):
         raise RequestError(f"{target} is there already; --overwrite replaces a file")
-    files = bundled_files(store, name, models=models)
+    files = bundled_files(store, name, models=models, wandb=wandb)
     write_bundle(target, name, files)
     say(f"{target}: {len(files)} files, {in_words(target.stat().st_size)}; elsewhere: amid merge {target.name}")
+    left = 0 if wandb else num_offline_runs(store, name)
+    if left:
+        say(f"left out: {left} offline W&B runs, which name this machine, its user and its folders; --wandb takes them")
 
 
 def _delete(found: list[Garbage]) -> None:

@@ -24,9 +24,10 @@ from amid.ranks import ALONE, Ranks
 class Job:
     """Prompts to be answered, as every rank must know of them.
 
-    keys, max_length, other_eos_ids: as `generate` has them. precision: 32-true, bf16-mixed or bf16-true, the latter
-    with a copy of the model. places: where each prompt stands in a job that lacks none; a rank answers the same ones
-    whatever is missing. model: the name under which the other ranks know the model, None where they have the job too.
+    keys, max_length, vocab_size, other_eos_ids: as `generate` has them. precision: 32-true, bf16-mixed or bf16-true,
+    the latter with a copy of the model. places: where each prompt stands in a job that lacks none; a rank answers the
+    same ones whatever is missing, and all of one place. model: the name under which the other ranks know the model,
+    None where they have the job too.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -35,6 +36,7 @@ class Job:
     decoding: Decoding
     precision: str = "32-true"
     max_length: int | None = None
+    vocab_size: int | None = None
     other_eos_ids: frozenset[int] = frozenset()
     model: str | None = None
 
@@ -79,6 +81,7 @@ class Writer:
             eos_id=eos_id(self._tokenizer),
             batch_size=self._batch_size,
             max_length=job.max_length,
+            vocab_size=job.vocab_size,
             amp_dtype=torch.bfloat16 if job.precision == "bf16-mixed" else None,
             other_eos_ids=job.other_eos_ids,
             decode=decoder(self._tokenizer),

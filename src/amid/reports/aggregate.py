@@ -6,15 +6,19 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amid.errors import RequestError, unknown_name
 from amid.evaluation.protocol import TUNED_SUFFIX, Protocol
 from amid.evaluation.tuning import chosen_temperature
 from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
-from amid.reports.layout import Choice, Member, Planned
+from amid.reports.declaration import Declaration
+from amid.reports.facts import Facts
+from amid.reports.layout import Choice, Member, Planned, rows_of
 from amid.reports.reading import Reading
+from amid.reports.significance import Examples, comparable
 from amid.reports.table import Value
+from amid.store import Store
 
 if TYPE_CHECKING:  # slow to import, and a table of which nothing is scored yet has no use for it
     import numpy as np
@@ -23,6 +27,7 @@ if TYPE_CHECKING:  # slow to import, and a table of which nothing is scored yet 
 VALIDATION_COLUMN, TEMPERATURE_COLUMN, DIVERSITY_COLUMN = "Val.", "T", "Self-BLEU"
 AVERAGE = "Avg."
 SAMPLED, GREEDY, TUNED, ALL = "sampled", "greedy", "tuned", "all"  # decodings that a table can be asked for
+RULE = "rouge_l"  # of validation, where nothing says another
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,15 @@ def values_of(row: Planned, plan: Plan, reading: Reading) -> tuple[Value | None,
     return tuple(_over_trainings(values, expected=len(row.members)) for values in zip(*singles, strict=True))
 
 
+def examples_in(rows: Sequence[Planned], plan: Plan, reading: Reading) -> Examples:
+    """Row -> set -> value per example, of the rows that may be compared: no teachers, no initial students."""
+    return comparable(
+        [index for index, row in enumerate(rows) if not row.is_reference],
+        list(plan.metric_of_set),
+        lambda index, name: examples_of(rows[index], name, plan, reading),
+    )
+
+
 def examples_of(
     row: Planned, set_name: str, plan: Plan, reading: Reading
 ) -> tuple[str, npt.NDArray[np.float64]] | None:
@@ -156,6 +170,28 @@ def examples_of(
     return digests.pop(), np.mean([np.mean(each, axis=0) for each in means], axis=0)
 
 
+def planned_rows(
+    manifest: Mapping[str, Any], store: Store, declared: Declaration, facts: Facts, reading: Reading
+) -> list[Planned]:
+    """The rows of the sweep's cells, of several candidates for one those that validation chooses."""
+
+    def choose(candidates: Sequence[Planned]) -> Choice:
+        return best_by_validation(candidates, reading, rule=rule_of(candidates, facts))
+
+    return rows_of(manifest, store, declared, facts, choose)
+
+
+def rule_of(rows: Sequence[Planned], facts: Facts) -> str:
+    """What selected the weights of the rows, `rouge_l` or `loss`; `rouge_l` of some that differ."""
+    rules = {facts.of(row.members[0].id, "train.validation.select") for row in rows if row.members} - {None}
+    return rules.pop() or RULE if len(rules) == 1 else RULE
+
+
+def validation_of(row: Planned, rule: str, reading: Reading) -> Value | None:
+    """The validation score of a row, the mean over its members; None = a gap."""
+    return _over_trainings([_validation(member, rule, reading) for member in row.members], expected=len(row.members))
+
+
 def best_by_validation(rows: Sequence[Planned], reading: Reading, *, rule: str) -> Choice:
     """The candidate with the best mean validation score over its training seeds; the first of equals.
 
@@ -164,11 +200,9 @@ def best_by_validation(rows: Sequence[Planned], reading: Reading, *, rule: str) 
     """
     found = []
     for index, row in enumerate(rows):
-        scores = [_validation(member, rule, reading) for member in row.members]
-        known = [value.mean for value in scores if value is not None]
-        if known:
-            mean = statistics.fmean(known)
-            found.append((len(known) == len(scores), mean if rule == "loss" else -mean, index))
+        value = validation_of(row, rule, reading)
+        if value is not None:
+            found.append((value.complete, value.mean if rule == "loss" else -value.mean, index))
     complete = [each for each in found if each[0]]
     best = min(complete or found, key=lambda each: each[1:], default=None)
     return Choice(None if best is None else best[2], len(complete))
@@ -183,7 +217,7 @@ def _single(member: Member, plan: Plan, reading: Reading) -> list[Value | None]:
     values: list[Value | None] = []
     for column in plan.columns:
         if column.name == VALIDATION_COLUMN and not column.sets:
-            values.append(_validation(member, plan.metric or "rouge_l", reading))
+            values.append(_validation(member, plan.metric or RULE, reading))
         elif column.name == TEMPERATURE_COLUMN and not column.sets:
             chosen = chosen_temperature(protocol, member.id, scores.values())
             values.append(None if chosen is None else Value(chosen, None, 1, 1, temperatures=(chosen,)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from amid.reports.table import Interval, Row, Value
@@ -21,6 +21,44 @@ if TYPE_CHECKING:  # slow to import, and a table of which nothing is scored yet 
 LEVEL = 0.05
 Examples: TypeAlias = "Mapping[int, Mapping[str, npt.NDArray[np.float64]]]"  # row -> set -> value per prompt [N]
 Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows of one block in one column, every pair of them: differences, and which rows can be told apart."""
+
+    found: Mapping[Pair, tuple[Interval, float]]  # left < right -> left minus right with its own interval, and p
+    apart: frozenset[Pair]  # after Holm's correction over all pairs
+
+    def told_apart(self, left: int, right: int) -> bool:
+        """Whether the two differ significantly."""
+        return (min(left, right), max(left, right)) in self.apart
+
+    def difference(self, left: int, right: int) -> Interval:
+        """Left minus right."""
+        if (left, right) in self.found:
+            return self.found[left, right][0]
+        turned = self.found[right, left][0]
+        return Interval(-turned.difference, -turned.high, -turned.low)
+
+
+def compared(rows: Sequence[int], sets: Sequence[str], examples: Examples) -> Compared:
+    """What tells the rows apart on the mean over the sets: the one answer behind bold marks and `amid best`.
+
+    rows: in ascending order, each with values per prompt of all the sets.
+    """
+    found = _compare(list(itertools.combinations(rows, 2)), sets, examples)
+    return Compared(found, frozenset(_rejected(found)))
+
+
+def open_to_tests(
+    rows: Sequence[int], column: Sequence[Value | None], sets: Sequence[str], examples: Examples
+) -> list[int]:
+    """Which of the rows have a value in a column, and values per prompt of all its sets; none if it is of no set.
+
+    column: the value of every row of the table.
+    """
+    return [i for i in rows if sets and column[i] is not None and all(name in examples.get(i, {}) for name in sets)]
 
 
 def blocks_in(rows: Sequence[Row]) -> list[list[int]]:
@@ -47,10 +85,8 @@ def marked_by_tests(
     values = [list(row.values) for row in rows]
     for block in blocks_in(rows):
         for column, (sets, higher) in enumerate(columns):
-            if not sets or higher is None:
-                continue
-            tested = [i for i in block if values[i][column] is not None and _has(examples.get(i, {}), sets)]
-            if len(tested) > 1:
+            tested = open_to_tests(block, [row[column] for row in values], sets, examples)
+            if higher is not None and len(tested) > 1:
                 _mark(values, column, tested, sets, higher, examples, baselines)
     return [replace(row, values=tuple(each)) for row, each in zip(rows, values, strict=True)]
 
@@ -69,10 +105,6 @@ def marked_by_means(rows: Sequence[Row], higher_is_better: Sequence[bool | None]
     return [replace(row, values=tuple(each)) for row, each in zip(rows, values, strict=True)]
 
 
-def _has(examples: Mapping[str, object], sets: Sequence[str]) -> bool:
-    return all(name in examples for name in sets)
-
-
 def _mark(
     values: list[list[Value | None]],
     column: int,
@@ -86,20 +118,19 @@ def _mark(
     ranked = sorted(tested, key=lambda i: -means[i] if higher else means[i])  # stable: the first of equals leads
     best = ranked[0]
     second = next((means[i] for i in ranked if means[i] != means[best]), None)  # of equals that lead none is second
-    found = _compare(list(itertools.combinations(tested, 2)), sets, examples)
-    told_apart = _rejected(found)
+    every = compared(tested, sets, examples)
     for i in tested:
-        pair = (min(i, best), max(i, best))
-        interval = None if i == best else _oriented(found, (i, best))
-        _set(values, i, column, best=i == best or pair not in told_apart, second=means[i] == second, to_best=interval)
+        interval = None if i == best else every.difference(i, best)
+        is_best = not every.told_apart(i, best)
+        _set(values, i, column, best=is_best, second=means[i] == second, to_best=interval)
     own = {
-        (i, baselines[i]): found[min(i, baselines[i]), max(i, baselines[i])]
+        (i, baselines[i]): every.found[min(i, baselines[i]), max(i, baselines[i])]
         for i in tested
         if i in baselines and baselines[i] in tested
     }
     differing = _rejected(own)
     for i, baseline in own:
-        _set(values, i, column, differs=(i, baseline) in differing, to_none=_oriented(found, (i, baseline)))
+        _set(values, i, column, differs=(i, baseline) in differing, to_none=every.difference(i, baseline))
 
 
 def _compare(pairs: Sequence[Pair], sets: Sequence[str], examples: Examples) -> dict[Pair, tuple[Interval, float]]:
@@ -126,13 +157,6 @@ def _rejected(found: Mapping[Pair, tuple[Interval, float]]) -> set[Pair]:
 
     decided = holm([p for _, p in found.values()], level=LEVEL)
     return {pair for pair, rejected in zip(found, decided, strict=True) if rejected}
-
-
-def _oriented(found: Mapping[Pair, tuple[Interval, float]], pair: Pair) -> Interval:
-    if pair in found:
-        return found[pair][0]
-    turned = found[pair[1], pair[0]][0]
-    return Interval(-turned.difference, -turned.high, -turned.low)
 
 
 def _set(values: list[list[Value | None]], row: int, column: int, **marks: object) -> None:

@@ -54,6 +54,11 @@ class Value:
     doubtful: bool = False
     temperatures: tuple[float, ...] = ()
 
+    @property
+    def complete(self) -> bool:
+        """Whether no seed is missing, of decoding or training."""
+        return self.num_seeds == self.expected_seeds and self.trainings == self.expected_trainings
+
 
 @dataclass(frozen=True)
 class Row:

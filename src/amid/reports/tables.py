@@ -9,17 +9,17 @@ from typing import Any
 
 from amid.errors import RequestError, one_line
 from amid.evaluation.protocol import Protocol
-from amid.reports.aggregate import ALL, Plan, best_by_validation, examples_of, plan_of, values_of
+from amid.reports.aggregate import ALL, Plan, examples_in, plan_of, planned_rows, values_of
 from amid.reports.declaration import Declaration, asked_for, declaration_of
 from amid.reports.facts import Facts
-from amid.reports.layout import Choice, Member, Planned, references_of, rows_of, short_ids
+from amid.reports.layout import Member, Planned, references_of, short_ids
 from amid.reports.notes import BY_TESTS, note_of, student_text_said, trainings_said, warned_said
 from amid.reports.paper import paper_table
 from amid.reports.paper_beside import with_paper
 from amid.reports.pivot import pivoted
 from amid.reports.reading import Reading
 from amid.reports.render import render
-from amid.reports.significance import comparable, marked_by_tests
+from amid.reports.significance import marked_by_tests
 from amid.reports.table import Row, Table, Value
 from amid.store import Store
 
@@ -52,15 +52,10 @@ def build_table(
     if declared.columns:  # marks are found per column, so the columns are blocks first
         declared = replace(declared, blocks=declared.columns)
     facts, reading = Facts(manifest, store), Reading()
-
-    def choose(candidates: Sequence[Planned]) -> Choice:
-        rule = facts.of(candidates[0].members[0].id, "train.validation.select") or "rouge_l"
-        return best_by_validation(candidates, reading, rule=rule)
-
     label_names = declared.rows or ("cell",)
     planned = [
         *references_of(manifest, store, num_labels=len(label_names)),
-        *rows_of(manifest, store, declared, facts, choose),
+        *planned_rows(manifest, store, declared, facts, reading),
     ]
     shared = manifest.get("shared", {})  # missing in a sweep of before it was recorded
     table = _table(
@@ -150,16 +145,10 @@ def _state(states: Sequence[str]) -> str:
 
 
 def _marked(rows: Sequence[Row], planned: Sequence[Planned], plan: Plan, reading: Reading) -> list[Row]:
-    own = [index for index, row in enumerate(rows) if not row.is_reference]
-    if len(own) < 2:
+    if sum(not row.is_reference for row in rows) < 2:
         return list(rows)
-    examples = comparable(
-        own,
-        list(plan.metric_of_set),
-        lambda index, name: examples_of(planned[index], name, plan, reading),
-    )
     columns = [(column.sets, column.higher_is_better) for column in plan.columns]
-    return marked_by_tests(rows, columns, examples, _baselines(planned))
+    return marked_by_tests(rows, columns, examples_in(planned, plan, reading), _baselines(planned))
 
 
 def _baselines(planned: Sequence[Planned]) -> dict[int, int]:

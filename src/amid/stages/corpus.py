@@ -10,18 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amid.cells.stage import Stage
-from amid.config import CorpusCfg, DataCfg, Role
+from amid.config import Role
 from amid.data.batch import Source
 from amid.data.conversations import end_ids
 from amid.data.prompt import asking_of
-from amid.data.tokenise import Example, decoder, eos_id, within_vocabulary
+from amid.data.tokenise import Example, within_vocabulary
 from amid.errors import RunError
 from amid.evaluation.responses import BATCHES_PER_WRITE
-from amid.generation.decoding import Decoding
-from amid.generation.engine import eos_ids_of, generate
+from amid.evaluation.writer import Job, Writer
+from amid.generation.decoding import Completion, Decoding
+from amid.generation.engine import eos_ids_of
 from amid.stages.stages import Stages
 from amid.store.claims import Claim
 from amid.store.generations import commit_rows, complete_commit, read_rows, rows_path
@@ -37,41 +38,48 @@ def build(stages: Stages, stage: Stage, folder: Path, claim: Claim) -> None:
     """Writes what is missing, row by row beside the stage's checkpoints, and then the whole into the folder.
 
     A text is a function of (seed, index of the record) and the writer's weights, so any number of attempts gives the
-    bytes of one. What the writing took is recorded as spent, over all attempts: what a kill threw away is not in it.
+    bytes of one. Several ranks take a whole chunk each, so that every prompt is answered together with the same others
+    as by one device: not even rounding differs. What the writing took, times the ranks that wrote, is recorded as
+    spent, over all attempts: what a kill threw away is not in it.
     """
     materials, store = stages.materials, stages.store
-    corpus, data = materials.corpus, materials.data
     role: Role = "teacher" if stage.values["writer"] == stages.id_of("teacher") else "student"
-    model = stages.model("teacher" if role == "teacher" else "student_init")
-    model = model.to(device_of(materials.resources.accelerator))  # type: ignore[arg-type]  # as in experiment
+    name = "teacher" if role == "teacher" else "student_init"
+    model = stages.model(name)
+    model = model.to(device_of(materials.resources.accelerator, stages.ranks))  # type: ignore[arg-type]  # as in experiment
+    batch_size = materials.resources.generation_batch_size
+    write = Writer(model, stages.tokenizer(role), batch_size=batch_size, ranks=stages.ranks)
     vocab_size = stages.vocab_size(role, model)
-    examples = stages.tokenised.examples(role, vocab_size, num_train=data.num_train)
+    examples = stages.tokenised.examples(role, vocab_size, num_train=materials.data.num_train)
     scratch = store.checkpoints_folder(stage)
     scratch.mkdir(parents=True, exist_ok=True)
     check = store.guard(stage)
     complete_commit(scratch, check=check)
     done = {row["index"] for row in read_rows(rows_path(scratch, RESPONSES))}
-    chunk, start = BATCHES_PER_WRITE * materials.resources.generation_batch_size, time.perf_counter()
-    num_tokens = 0
-    for first in range(0, len(examples), chunk):
-        missing = [example for example in examples[first : first + chunk] if example.index not in done]
-        if missing:
-            before = time.perf_counter()
-            rows = _written(stages, model, role, missing, corpus, data, vocab_size=vocab_size)
-            took = (time.perf_counter() - before) / len(rows)
-            # With the rows themselves, so that no kill comes between a text and its cost
-            rows = [{**row, SECONDS: took} for row in rows]
-            commit_rows(scratch, {RESPONSES: rows}, check=check)
-            num_tokens += sum(len(row["token_ids"]) for row in rows)
-            seconds = time.perf_counter() - start
-            log.info(
-                "written corpus: %d of %d responses by the %s; so far %d tokens in %.0f s",
-                first + len(examples[first : first + chunk]),
-                len(examples),
-                "teacher" if role == "teacher" else "initial student",
-                num_tokens,
-                seconds,
-            )
+    chunk, start = BATCHES_PER_WRITE * batch_size, time.perf_counter()
+    chunks = [examples[first : first + chunk] for first in range(0, len(examples), chunk)]
+    lacking = [[example for example in each if example.index not in done] for each in chunks]
+    lacking = [each for each in lacking if each]
+    num_written, num_tokens = len(examples) - sum(map(len, lacking)), 0
+    for first in range(0, len(lacking), stages.ranks.size):
+        together = lacking[first : first + stages.ranks.size]
+        before = time.perf_counter()
+        completions = write(_job(stages, name, model, together, vocab_size=vocab_size))
+        rows = _rows(stages.tokenizer(role), together, completions)
+        took = (time.perf_counter() - before) * len(together) / len(rows)
+        # With the rows themselves, so that no kill comes between a text and its cost
+        rows = [{**row, SECONDS: took} for row in rows]
+        commit_rows(scratch, {RESPONSES: rows}, check=check)
+        num_written += len(rows)
+        num_tokens += sum(len(row["token_ids"]) for row in rows)
+        log.info(
+            "written corpus: %d of %d responses by the %s; so far %d tokens in %.0f s",
+            num_written,
+            len(examples),
+            "teacher" if role == "teacher" else "initial student",
+            num_tokens,
+            time.perf_counter() - start,
+        )
     lines = read_rows(rows_path(scratch, RESPONSES))
     (folder / f"{RESPONSES}.jsonl").write_text("".join(json.dumps(_plain(row)) + "\n" for row in lines))
     store.set_status(stage, "running", spent=_spent(lines))  # before the text counts as finished: it stays recorded
@@ -113,22 +121,17 @@ def _examples_by(
     return {example.index: example for example in kept}
 
 
-def _written(
-    stages: Stages,
-    model: PreTrainedModel,
-    role: Role,
-    examples: Sequence[Example],
-    corpus: CorpusCfg,
-    data: DataCfg,
-    *,
-    vocab_size: int,
-) -> list[dict[str, Any]]:
-    """A row per example: its index, the response as text and as tokens, and whether EOS ended it."""
-    tokenizer = stages.tokenizer(role)
-    completions = generate(
-        model,
-        [example.prompt_ids for example in examples],
-        keys=[(corpus.seed, "corpus", example.index) for example in examples],
+def _job(
+    stages: Stages, name: str, model: PreTrainedModel, chunks: Sequence[Sequence[Example]], *, vocab_size: int
+) -> Job:
+    """Chunks of examples to be answered, each by one rank. name: what the ranks call the model."""
+    corpus, data = stages.materials.corpus, stages.materials.data
+    tokenizer = stages.tokenizer("teacher" if name == "teacher" else "student")
+    examples = [example for chunk in chunks for example in chunk]
+    return Job(
+        prompts=tuple(tuple(example.prompt_ids) for example in examples),
+        keys=tuple((corpus.seed, "corpus", example.index) for example in examples),
+        places=tuple(place for place, chunk in enumerate(chunks) for _ in chunk),
         decoding=Decoding(
             max_new_tokens=data.max_tokens - data.max_prompt_tokens,
             temperature=corpus.temperature,
@@ -136,14 +139,21 @@ def _written(
             top_k=corpus.top_k,
             stop=tuple(data.stop),
         ),
-        eos_id=eos_id(tokenizer),
-        batch_size=stages.materials.resources.generation_batch_size,
         max_length=data.max_tokens,
         vocab_size=vocab_size,
-        other_eos_ids=({*eos_ids_of(model), *end_ids(tokenizer, asking_of(data))} if data.prompt == "chat" else ()),
-        decode=decoder(tokenizer),
+        other_eos_ids=frozenset(
+            {*eos_ids_of(model), *end_ids(tokenizer, asking_of(data))} if data.prompt == "chat" else ()
+        ),
+        model=name,
     )
+
+
+def _rows(
+    tokenizer: PreTrainedTokenizerBase, chunks: Sequence[Sequence[Example]], completions: Sequence[Completion]
+) -> list[dict[str, Any]]:
+    """A row per example: its index, the response as text and as tokens, and whether EOS ended it."""
     texts = tokenizer.batch_decode([list(each.token_ids) for each in completions], skip_special_tokens=True)
+    examples = [example for chunk in chunks for example in chunk]
     return [
         {"index": example.index, "response": text, "ended": each.ended, "token_ids": list(each.token_ids)}
         for example, text, each in zip(examples, texts, completions, strict=True)

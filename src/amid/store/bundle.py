@@ -13,6 +13,7 @@ from amid.cells.canonical import ID_DIGITS
 from amid.config.names import MAX_LENGTH
 from amid.digests.seals import file_digest, seal, unseal
 from amid.errors import RequestError, RunError, one_line
+from amid.store import trackers
 from amid.store.archive import archive, members, reading, stream_digest
 from amid.store.files import replacing, space_for
 from amid.store.frozen import DIGEST_DIGITS, latest_request
@@ -31,16 +32,16 @@ _ENTRY = rf"(?:stages/[a-z_]+-)?[0-9a-f]{{{ID_DIGITS}}}"
 _NAMES = re.compile(
     rf"sweeps/[\w.-]{{1,{MAX_LENGTH}}}\.json"
     rf"|requests/[0-9a-f]{{{DIGEST_DIGITS}}}\.yaml|texts/[0-9a-f]{{{TEXTS_DIGITS}}}\.jsonl"
-    rf"|{_ENTRY}/(?:{'|'.join(map(re.escape, FILES))}|(?:{'|'.join(FOLDERS)})/[\w./-]+)",
+    rf"|{_ENTRY}/(?:{'|'.join(map(re.escape, FILES))}|(?:{'|'.join(FOLDERS)})/[\w./-]+|{trackers.PATTERN})",
     re.ASCII,
 )
 
 
-def bundled_files(store: Store, name: str, *, models: bool) -> dict[str, Path]:
+def bundled_files(store: Store, name: str, *, models: bool, wandb: bool = False) -> dict[str, Path]:
     """Name in the bundle -> file, for everything that belongs to a sweep, checked as it is found.
 
-    models: the weights too, of the cells and of what they are made from. Raises DamagedError for what is not what was
-    written, RunError for an entry that a process works on.
+    models: the weights too, of the cells and of what they are made from. wandb: what W&B recorded offline too. Raises
+    DamagedError for what is not what was written, RunError for an entry that a process works on.
     """
     manifest, stages = store.read_sweep(name), stage_names(store)
     cells = [store.layout.folder_of("cell", cell["id"]) for cell in manifest["cells"]]
@@ -57,11 +58,18 @@ def bundled_files(store: Store, name: str, *, models: bool) -> dict[str, Path]:
         rooms = [folder / room for room in ("examples", "generations")] + ([model_path(folder)] if models else [])
         files += [folder / each for each in FILES if (folder / each).is_file()]
         files += [path for room in rooms for path in files_below(room)]
+        files += [path for run in trackers.offline_runs(folder).values() for path in run] if wandb else []
         files += [path for path in _texts_of(store, folder) if path.is_file()]
     for cell in manifest["cells"]:
         with contextlib.suppress(RequestError):  # a sweep of before requests were kept is read all the same
             files.append(store.layout.request(latest_request(str(cell["id"]), store).digest))
     return {path.relative_to(store.root).as_posix(): path for path in sorted(files)}
+
+
+def num_offline_runs(store: Store, name: str) -> int:
+    """How many offline runs of W&B lie beside the cells of a sweep."""
+    cells = store.read_sweep(name)["cells"]
+    return sum(len(trackers.offline_runs(store.layout.folder_of("cell", cell["id"]))) for cell in cells)
 
 
 def write_bundle(target: Path, name: str, files: Mapping[str, Path]) -> None:

@@ -16,6 +16,7 @@ from amid.store.sizes import bytes_of, files_below
 from amid.store.soundness import FILES, FOLDERS, check_entry
 from amid.store.status import state_of
 from amid.store.store import Store
+from amid.store.trackers import ROOM, offline_runs
 from amid.store.watch import highest_claim, owner_of
 
 
@@ -66,8 +67,44 @@ def copied_aside(source: Path, target: Path) -> Path:
             if source / name == checkpoints_path(source) and state_of(source) == "done":
                 continue
             copy_below(source / name, aside / name)
+        copy_runs(source, aside)
     check_entry(aside)
     return aside
+
+
+def copy_runs(source: Path, target: Path) -> None:
+    """Copies the offline runs of a tracker that the target lacks into a folder that nobody else sees yet."""
+    there = offline_runs(target)
+    for name, files in offline_runs(source).items():
+        for path in files if name not in there else ():
+            copied = target / path.relative_to(source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            _copy(path, copied)
+
+
+def take_runs(source: Path, target: Path) -> bool:
+    """Whether an entry lacked offline runs of a tracker and has them now, each whole; what it has is not looked at.
+
+    Raises RunError if a process works on the target.
+    """
+    missing = offline_runs(source).keys() - {path.name for path in (target / ROOM).glob("*")}
+    if not missing:
+        return False
+    aside = target.parent / INCOMING / f"{target.name}.{ROOM}"
+    shutil.rmtree(aside, ignore_errors=True)
+    with space_for(aside.parent, bytes_of(source / ROOM)):
+        copy_runs(source, aside)
+    claim = try_claim(target)
+    if claim is None:
+        raise RunError("a process works on it here; merge when it has ended")
+    try:
+        (target / ROOM).mkdir(exist_ok=True)
+        for name in sorted(missing):
+            claim.check()
+            (aside / ROOM / name).rename(target / ROOM / name)
+    finally:
+        claim.release()
+    return True
 
 
 def put_in_place(aside: Path, target: Path, claim: Claim | None) -> None:

@@ -17,7 +17,7 @@ from amid.errors import RequestError, RunError, one_line, reason_of
 from amid.store.claims import try_claim
 from amid.store.combine import combine
 from amid.store.frozen import check_frozen
-from amid.store.incoming import copied_aside, copy_whole, put_in_place
+from amid.store.incoming import copied_aside, copy_runs, copy_whole, put_in_place, take_runs
 from amid.store.manifests import read_manifest
 from amid.store.scores import read_texts
 from amid.store.soundness import is_entry_name
@@ -93,7 +93,8 @@ def _take_entry(source: Path, target: Path) -> str:
     if not finished:
         return SAME
     if state_of(target) == "done":
-        return ADDED if combine(source, target) else SAME
+        more = combine(source, target)
+        return ADDED if take_runs(source, target) or more else SAME
     aside = copied_aside(source, target)
     claim = try_claim(target)
     if claim is None:
@@ -101,6 +102,7 @@ def _take_entry(source: Path, target: Path) -> str:
     try:
         if state_of(target) == "done":
             raise RunError("it was finished here meanwhile; merge again")
+        copy_runs(target, aside)
         put_in_place(aside, target, claim)
     finally:
         claim.release()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -100,7 +101,16 @@ def planned_of(
     """
     expansion = expand_sweep(declared.hydra.sweeper.params, _declared_sweep(declared), arguments, parser)
     composer = Composer(compose_job, expansion.jobs)
-    return plan_sweep(expansion.jobs, composer, expansion.groups, keep_invalid=keep_invalid)
+    sweep = plan_sweep(expansion.jobs, composer, expansion.groups, keep_invalid=keep_invalid)
+    return replace(sweep, at_once=_at_once(declared.hydra.launcher))
+
+
+def _at_once(launcher: Any) -> int:
+    """How many jobs a launcher runs at the same time: joblib's n_jobs, or the parallelism of a cluster's array."""
+    number = launcher.get("n_jobs", launcher.get("array_parallelism"))
+    if not isinstance(number, int) or number == 0:
+        return 1
+    return number if number > 0 else max(1, (os.cpu_count() or 1) + 1 + number)  # -1: as many as there are CPUs
 
 
 def _declared_sweep(declared: DictConfig) -> SweepCfg:

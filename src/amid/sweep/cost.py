@@ -3,10 +3,14 @@
 The model is linear: seconds of a training step per sequence, seconds per token that the student writes, seconds per
 evaluated answer, bytes per entry. Each is the median over finished cells of the same initial student (of steps and of
 written tokens: of the same strategy too). Where there is none, operations are counted, and done at a stated speed.
+
+Seconds are those of one device: N devices that share a cell are N times as fast here, and cells side by side do not
+hinder each other. So the hours of devices are what the work is, and the time till the end is a bound from below.
 """
 
 from __future__ import annotations
 
+import heapq
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +44,7 @@ _counted: dict[str, int] = {}  # training records of files, by their configurati
 
 @dataclass(frozen=True)
 class Measured:
-    """What a finished cell took."""
+    """What a finished cell took; seconds are those of a device, times the devices that shared it."""
 
     student: str  # id of its initial student
     strategy: str
@@ -53,10 +57,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do. learned: how many finished cells it rests on; 0 = the stated default."""
+    """What is left to do. learned: how many finished cells it rests on; 0 = the stated default.
+
+    cell_seconds, stage_seconds: of devices. elapsed: seconds till the end. devices: that share one cell, the fewest and
+    the most; at_once: cells at the same time.
+    """
 
     cell_seconds: float
     stage_seconds: float
+    elapsed: float
+    devices: tuple[int, int]
+    at_once: int
     num_bytes: int
     stages: Mapping[str, int]  # kind -> how many are to be made
     learned: int
@@ -70,24 +81,56 @@ def estimate(sweep: Sweep) -> Estimate | None:
     store = Store(sweep.cells[0].run.paths.results)
     students = {planned.cell.stages["student_init"].id for planned in sweep.cells}
     known = [each for each in measured(store) if each.student in students]
-    cell_seconds, num_bytes, unknown, used = 0.0, 0, 0, set[int]()
-    stages: dict[str, tuple[Stage, RunCfg]] = {}
+    num_bytes, unknown, used = 0, 0, set[int]()
+    stages: dict[str, Stage] = {}
+    of_cells, of_stages = list[_Work](), list[_Work]()
     for planned in sweep.pending:
         try:
             seconds, size, of = _of_cell(planned, known)
         except RequestError:  # a model that is not here has no size
             unknown += 1
             continue
-        cell_seconds, num_bytes = cell_seconds + seconds, num_bytes + size
+        devices = planned.run.trainer.devices
+        of_cells.append(_Work(seconds, devices))
+        num_bytes += size
         used |= of
-        for stage in planned.cell.stages.values():
-            if store.state(stage) != "done":
-                stages.setdefault(f"{stage.kind}-{stage.id}", (stage, planned.run))
+        missing = {
+            f"{each.kind}-{each.id}": each for each in planned.cell.stages.values() if store.state(each) != "done"
+        }
+        own = {name: stage for name, stage in missing.items() if name not in stages}
+        of_stages.append(_Work(sum(_of_stage(stage, planned.run) for stage in own.values()), devices))
+        stages |= own
     kinds: dict[str, int] = {}
-    for stage, _ in stages.values():
+    for stage in stages.values():
         kinds[stage.title] = kinds.get(stage.title, 0) + 1
-    stage_seconds = sum(_of_stage(stage, run) for stage, run in stages.values())
-    return Estimate(cell_seconds, stage_seconds, num_bytes, kinds, len(used), unknown)
+    shares = [work.devices for work in of_cells] or [1]
+    return Estimate(
+        cell_seconds=sum(work.seconds for work in of_cells),
+        stage_seconds=sum(work.seconds for work in of_stages),
+        elapsed=_elapsed(of_stages, sweep.at_once) + _elapsed(of_cells, sweep.at_once),
+        devices=(min(shares), max(shares)),
+        at_once=max(1, min(sweep.at_once, len(of_cells))),
+        num_bytes=num_bytes,
+        stages=kinds,
+        learned=len(used),
+        unknown=unknown,
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Seconds of devices, and how many devices share them."""
+
+    seconds: float
+    devices: int
+
+
+def _elapsed(works: Sequence[_Work], at_once: int) -> float:
+    """Seconds till the last one ends, each begun in order as soon as one of `at_once` places is free."""
+    free_at = [0.0] * max(1, min(at_once, len(works)))
+    for work in works:
+        heapq.heapreplace(free_at, free_at[0] + work.seconds / work.devices)
+    return max(free_at)
 
 
 def lines_of_estimate(found: Estimate) -> list[str]:
@@ -97,10 +140,9 @@ def lines_of_estimate(found: Estimate) -> list[str]:
         if found.learned
         else f"no finished cell to learn from: {FLOPS_PER_S:.0e} operations a second, as two CPU cores"
     )
-    total = found.cell_seconds + found.stage_seconds
+    parts = f"{_time(found.cell_seconds)} of cells, {_time(found.stage_seconds)} of stages"
     lines = [
-        f"time: about {_time(total)} of one device ({_time(found.cell_seconds)} of cells, {_time(found.stage_seconds)} "
-        f"of stages; {source})",
+        f"time: {_time_and_devices(found)}{parts}; {source})",
         f"disk: about {found.num_bytes / GIB:.2f} GiB for what is left",
     ]
     if found.stages:
@@ -108,6 +150,20 @@ def lines_of_estimate(found: Estimate) -> list[str]:
     if found.unknown:
         lines.append(f"not in these sums: {found.unknown} cells whose models are not on this machine")
     return lines
+
+
+def _time_and_devices(found: Estimate) -> str:
+    """The time till the end and, where that differs, the hours of devices; ends inside a parenthesis."""
+    total, (fewest, most) = found.cell_seconds + found.stage_seconds, found.devices
+    if most == 1 and found.at_once == 1:
+        return f"about {_time(total)} of one device ("
+    shared = [] if most == 1 else [f"{fewest if fewest == most else f'{fewest} to {most}'} devices a cell"]
+    beside = [] if found.at_once == 1 else [f"{found.at_once} cells at once, each on its own"]
+    hours = total / HOUR_S
+    return (
+        f"about {_time(found.elapsed)} ({hours:.{1 if hours >= 0.1 else 3}f} device hours: "
+        f"{', '.join([*shared, *beside])}; of one device "
+    )
 
 
 def measured(store: Store) -> list[Measured]:
@@ -122,7 +178,8 @@ def _measured(folder: Path) -> Measured | None:
     try:
         values = yaml.safe_load((folder / "cell.yaml").read_text())
         sequences = spent["steps"] * values["train"]["global_batch_size"]
-        train_s, all_s = float(status["train_seconds"]), float(status["seconds"])
+        devices = spent.get("devices", 1.0)  # missing of before it was recorded
+        train_s, all_s = (float(status[name]) * devices for name in ("train_seconds", "seconds"))
         tokens, writing_s = spent["generated_tokens"], spent["generation_seconds"]
         student, strategy = str(values["student_init"]), str(values["strategy"]["name"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):

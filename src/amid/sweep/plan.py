@@ -66,6 +66,7 @@ class Sweep:
     groups: tuple[CellGroup, ...] = ()  # the products it is the union of
     invalid: tuple[InvalidCell, ...] = ()  # requests that cannot be carried out
     num_jobs: int = 0  # requests in all
+    at_once: int = 1  # cells that the launcher carries out at the same time, at most
 
     @property
     def pending(self) -> tuple[PlannedCell, ...]:

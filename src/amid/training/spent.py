@@ -18,7 +18,7 @@ class Spent:
     generated_steps: those that trained on text written while training, fresh or replayed. student_tokens,
     teacher_tokens: positions that the models read to train; teacher_calls: forward passes of the teacher for that.
     generated_tokens, generation_seconds: of the text written while training. peak_memory_mb: of the device, or of the
-    process on a CPU.
+    process on a CPU. devices: 1, so that the sum over the ranks is how many trained together.
     """
 
     steps: int = 0
@@ -29,6 +29,7 @@ class Spent:
     generated_tokens: int = 0
     generation_seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    devices: int = 1
 
     def count_teacher(self, num_tokens: int) -> None:
         """Adds one forward pass of the teacher over so many positions."""
