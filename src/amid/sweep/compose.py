@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -101,8 +101,8 @@ def planned_of(
     """
     expansion = expand_sweep(declared.hydra.sweeper.params, _declared_sweep(declared), arguments, parser)
     composer = Composer(compose_job, expansion.jobs)
-    sweep = plan_sweep(expansion.jobs, composer, expansion.groups, keep_invalid=keep_invalid)
-    return replace(sweep, at_once=_at_once(declared.hydra.launcher))
+    at_once = _at_once(declared.hydra.launcher)
+    return plan_sweep(expansion.jobs, composer, expansion.groups, keep_invalid=keep_invalid, at_once=at_once)
 
 
 def _at_once(launcher: Any) -> int:

@@ -91,10 +91,11 @@ def plan_sweep(
     groups: Sequence[JobGroup] = (),
     *,
     keep_invalid: bool = False,
+    at_once: int = 1,
 ) -> Sweep:
     """The sweep that the jobs name: every one composed, checked and identified before anything runs.
 
-    groups: the products that the jobs come from, if there are several. Raises InvalidCellsError, with every job that
+    groups: the products that the jobs come from, if there are several. at_once: as in `Sweep`. Raises InvalidCellsError, with every job that
     cannot be carried out; with `keep_invalid` only if none can.
     """
     planned: dict[str, PlannedCell] = {}
@@ -131,6 +132,7 @@ def plan_sweep(
         groups=tuple(group for group in found if group.cells),
         invalid=tuple(invalid),
         num_jobs=len(jobs),
+        at_once=at_once,
     )
 
 
