@@ -95,8 +95,8 @@ def plan_sweep(
 ) -> Sweep:
     """The sweep that the jobs name: every one composed, checked and identified before anything runs.
 
-    groups: the products that the jobs come from, if there are several. at_once: as in `Sweep`. Raises InvalidCellsError, with every job that
-    cannot be carried out; with `keep_invalid` only if none can.
+    groups: the products that the jobs come from, if there are several. at_once: as in `Sweep`.
+    Raises InvalidCellsError, with every job that cannot be carried out; with `keep_invalid` only if none can.
     """
     planned: dict[str, PlannedCell] = {}
     notes: dict[str, None] = {}
