@@ -25,6 +25,7 @@ from amid.sweep.labels import differing_keys, flat_of, label
 
 PAPER_ROUNDS = 10  # the paper validates after each of 10 to 20 epochs
 SHARED = ("method", "seed")  # said of a whole table where they are the same for all its cells
+ORDER = "divergence.order"  # known of every cell, label or not: it says what an alpha of null means
 
 
 @dataclass(frozen=True)
@@ -274,6 +275,7 @@ def manifest_of(sweep: Sweep) -> dict[str, Any]:
                 "id": planned.cell.id,
                 "overrides": list(planned.overrides),
                 "labels": {key: label(flat[planned.cell.id].get(key)) for key in labelled},
+                "values": {ORDER: label(flat[planned.cell.id][ORDER])},
                 "protocol": value_digest(planned.protocol.manifest()),
                 **({"corpora": list(planned.cell.corpora)} if planned.cell.corpora else {}),
             }
