@@ -18,7 +18,7 @@ def composed(tmp_path):
     folders = [f"paths.results={tmp_path}/results", f"paths.cache={tmp_path}/cache"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(register()), version_base="1.3"):
-        yield lambda job: compose("config", overrides=[*folders, *job])
+        yield lambda job: compose("config", overrides=[*folders, *job], return_hydra_config=True)
 
 
 @pytest.mark.parametrize(

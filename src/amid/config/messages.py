@@ -44,6 +44,11 @@ def hydra_message(err: BaseException) -> str:
         from amid.config.run import RunCfg
 
         return explain_unknown(key, RunCfg) or f"unknown key '{key}'; every key is listed by: python run.py --cfg job"
+    headless = re.search(r"In '(\w+)/(\S+)': ConfigKeyError .*[\s\S]*Key '\1' not in 'RunCfg'", f"{text}\n{cause}")
+    if headless:
+        return (
+            f"{headless[1]}/{headless[2]}.yaml sets keys of a whole run: its first line must be '# @package _global_'"
+        )
     text = text.partition("Config search path:")[0]  # provider by provider: nothing a person can choose
     if cause is not None and str(cause):
         text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}"

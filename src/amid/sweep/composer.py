@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from amid.config import RunCfg, check_whole, run_config
 from amid.errors import RequestError
 from amid.sweep.expand import Overrides, swept_keys
+from amid.sweep.presets import check_preset
 
 # Made of the whole configuration (evaluation takes defaults from data), or read before it.
 COMPOSED = ("data", "pair", "evaluation", "sweep", "hydra")
@@ -38,7 +39,8 @@ class _Base:
 class Composer:
     """The checked configuration of every job. Counts what Hydra has composed: `num_composed`.
 
-    compose: Hydra's composition of the given overrides. jobs: all there are; what they share is composed once.
+    compose: Hydra's composition of the given overrides, its own node among it. jobs: all there are; what they share is
+    composed once.
     """
 
     def __init__(self, compose: Callable[[Overrides], DictConfig], jobs: Sequence[Overrides]) -> None:
@@ -65,7 +67,9 @@ class Composer:
 
     def _composed(self, overrides: Overrides) -> DictConfig:
         self.num_composed += 1
-        return self._compose(overrides)
+        composed = self._compose(overrides)
+        check_preset(composed, overrides, self._compose)
+        return composed
 
     def _is_value(self, text: str) -> bool:
         """Whether an override sets one plain value of a run, and is not the same in all jobs."""

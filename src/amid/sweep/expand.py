@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -34,18 +34,25 @@ class Expansion:
 
 
 def expand_sweep(
-    params: Mapping[str, str], sweep: SweepCfg, arguments: Sequence[str], parser: OverridesParser
+    params: Mapping[str, str],
+    sweep: SweepCfg,
+    arguments: Sequence[str],
+    parser: OverridesParser,
+    *,
+    replaced: Collection[str] = (),
 ) -> Expansion:
     """The union of the products, each times the sweeper's parameters and the arguments.
 
     A key that the arguments give has their values in place of the declared ones. Where products declare different
     values of a key, each keeps those that it declares, and one that is left without any is left out; a value that
     none declares goes to the first product that declares the key, and to those that declare the same values.
+    replaced: keys that a preset gives, for which a declared one gives way too.
     Raises RequestError for a sweep that is not a list, such as interval().
     """
     given = choices_of(parser.parse_overrides(list(arguments)))
     names = {_bare(key): key for key in given}
-    left_out = {key for asked, keys in sweep.gives_way.items() if asked in names for key in keys if key not in names}
+    ways = [keys for asked, keys in sweep.gives_way.items() if asked in names or asked in replaced]
+    left_out = {key for keys in ways for key in keys if key not in names}
     declared = choices_of(
         parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in left_out])
     )
