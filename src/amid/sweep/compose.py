@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from amid.config import RunCfg, SweepCfg, register, run_config
-from amid.config.keys import check_keys
+from amid.config.keys import check_keys, explain_unknown
 from amid.config.own_files import own_folder
 from amid.errors import RequestError, one_line
 from amid.store.frozen import Request, selected
 from amid.sweep.composer import Composer
 from amid.sweep.expand import Overrides, expand_sweep
 from amid.sweep.plan import Sweep, check_method, plan_sweep
-from amid.sweep.presets import check_preset, preset_in, replaced_by_preset
+from amid.sweep.presets import PRESET, check_preset, preset_in, replaced_by_preset
+
+GROUPS_ALONE = ("alpha_grid", PRESET)  # groups whose files set keys of a whole run, and that are no key of one
 
 
 @dataclass(frozen=True)
@@ -144,4 +147,8 @@ def _declared_sweep(declared: DictConfig) -> SweepCfg:
     except OmegaConfBaseException as err:
         raise RequestError(one_line(str(err))) from err
     assert isinstance(found, SweepCfg)
+    for key in itertools.chain.from_iterable((asked, *keys) for asked, keys in found.gives_way.items()):
+        unknown = explain_unknown(key, RunCfg) or ""
+        if unknown.startswith("unknown key") and key not in GROUPS_ALONE:
+            raise RequestError(f"sweep.gives_way: {unknown}")
     return found

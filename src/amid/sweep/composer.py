@@ -6,6 +6,7 @@ node refers to, can be set in a copy of that node with the same result; everythi
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from amid.config import RunCfg, check_whole, run_config
-from amid.errors import RequestError
+from amid.errors import RequestError, one_line
 from amid.sweep.expand import Overrides, swept_keys
 from amid.sweep.presets import check_preset
 
@@ -67,7 +68,10 @@ class Composer:
 
     def _composed(self, overrides: Overrides) -> DictConfig:
         self.num_composed += 1
-        composed = self._compose(overrides)
+        try:
+            composed = self._compose(overrides)
+        except ValueError as err:  # Hydra's answer to a choice that is neither text nor a list
+            raise RequestError(one_line(str(err))) from err
         check_preset(composed, overrides, self._compose)
         return composed
 
@@ -94,7 +98,9 @@ class Composer:
         return self._bases[shared]
 
     def _set(self, base: _Base, values: Sequence[str]) -> RunCfg:
-        nodes = OmegaConf.masked_copy(base.config, sorted({_node(text) for text in values}))
+        # The nodes themselves, as a plain value (seed) would lose its type without its own
+        names = sorted({_node(text) for text in values})
+        nodes = OmegaConf.create({name: copy.deepcopy(base.config._get_node(name)) for name in names})
         OmegaConf.set_struct(nodes, True)
         for text in values:
             OmegaConf.update(nodes, text.partition("=")[0], self._parsed[text].value(), merge=True)

@@ -18,6 +18,7 @@ from amid.config.messages import hydra_message
 from amid.digests.fingerprint import FileDigests, plain, value_digest
 from amid.errors import RequestError, near_match
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
+from amid.reports.paper import paper_table
 from amid.store import State, Store
 from amid.sweep.expand import JobGroup, Overrides, swept_keys
 from amid.sweep.invalid import InvalidCell, InvalidCellsError
@@ -209,8 +210,10 @@ def check_method(run: RunCfg, overrides: Sequence[str]) -> None:
 
 
 def _check_layout(run: RunCfg, groups: Sequence[CellGroup]) -> None:
-    """Raises RequestError for a key of the table, or of a selection, that no run has."""
+    """Raises RequestError for a key of the table, or of a selection, that no run has, and for no table of the paper."""
     known, table = flat_of(run), run.sweep.table
+    if table.paper is not None:
+        paper_table(table.paper)
     places = {f"sweep.table.{place}": getattr(table, place) for place in LAYOUT}
     places |= {f"sweep.union[{i}].select.over": each.select.over for i, each in enumerate(groups) if each.select}
     for place, keys in places.items():
