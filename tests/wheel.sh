@@ -25,4 +25,11 @@ test "$(grep -c '^|' table.md)" = 6 # header, rule, teacher, initial student, tw
 "$work/venv/bin/amid" status wheel
 "$work/venv/bin/amid" table --paper table3 | grep 'KL(p||r)' # the paper's numbers are in it
 "$work/venv/bin/amid" plan table3 pair=tiny data=toy | grep '^sweep table3: 24 cells'
+"$work/venv/bin/amid" plan table3 experiment=quick | grep '^sweep table3: 24 cells'
+mkdir -p my_conf/experiment my_conf/sweeps
+printf '# @package _global_\ndefaults: [quick]\ntrain: {max_steps: 1}\n' > my_conf/experiment/mine.yaml
+printf '# @package _global_\nhydra: {mode: MULTIRUN}\nsweep: {name: few, union: [{axes: {amid.alpha: [-1, 1]}}]}\n' > my_conf/sweeps/few.yaml
+"$work/venv/bin/python" -m amid --config-dir my_conf -m sweeps=few experiment=mine task=prepare "paths.cache=$work/cache"
+rm -r my_conf
+"$work/venv/bin/amid" status few
 "$work/venv/bin/python" -m amid sweeps=nope && exit 1 || test $? = 2

@@ -18,7 +18,7 @@ def composed(tmp_path):
     folders = [f"paths.results={tmp_path}/results", f"paths.cache={tmp_path}/cache"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(register()), version_base="1.3"):
-        yield lambda job: compose("config", overrides=[*folders, *job])
+        yield lambda job: compose("config", overrides=[*folders, *job], return_hydra_config=True)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,13 @@ def test_jobs_do_not_share_what_one_of_them_sets(composed):
     first, second = map(composer, jobs)
     assert (first.amid.alpha, second.amid.alpha) == (-1.0, 3.0)
     assert composer(jobs[0]).amid.alpha == -1.0
+
+
+@pytest.mark.parametrize("value", ["2.5", "true", "null", "two"])
+def test_a_plain_value_at_the_top_keeps_its_type(composed, value):
+    """Set apart from its node's type, seed=2.5 became a cell of its own."""
+    jobs = [("seed=1",), (f"seed={value}",)]
+    composer = Composer(composed, jobs)
+    assert composer(jobs[0]).seed == 1
+    with pytest.raises((RequestError, HydraException)):
+        composer(jobs[1])

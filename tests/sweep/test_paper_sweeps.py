@@ -12,6 +12,9 @@ import amid.sweep.compose as requests
 from amid.cli.exit_codes import failure_of
 from amid.config import config_root
 from amid.errors import RequestError
+from amid.reports.declaration import label_keys
+from amid.reports.tables import build_table
+from amid.store import Store
 from amid.sweep.compose import run_of_overrides, sweep_of_overrides
 from amid.sweep.plan import manifest_of
 
@@ -54,6 +57,24 @@ def test_a_sweep_of_the_paper_names_its_cells_on_the_embedded_pair(on_tiny, name
     assert (len(sweep.cells), sweep.invalid, sweep.name) == (number, (), name)
     assert not sweep.notes, "a value of the sweep that a method fixes, or too few validations"
     assert json.loads(json.dumps(manifest_of(sweep)))["table"]["average"] == ["seed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "none"),
+    [("table3", ["none (r = q)"] * 3), ("table4", ["none (r = q)"] * 4), ("table7", ["none (r = p)"])],
+)
+def test_a_table_says_the_same_before_and_after_its_cells_begin(on_tiny, name, none, tmp_path):
+    manifest, store = manifest_of(on_tiny[name]), Store(tmp_path)
+    before = build_table(manifest, store)
+    for planned in on_tiny[name].cells:
+        folder = store.layout.folder_of("cell", planned.cell.id)
+        folder.mkdir()
+        (folder / "cell.yaml").write_text(yaml.safe_dump(planned.cell.values))
+    after = build_table(manifest, store)
+    assert [row.labels for row in before.rows] == [row.labels for row in after.rows]
+    assert [label for row in before.rows for label in row.labels if label.startswith("none")] == none
+    assert before.label_names == after.label_names == ("amid.alpha",), "what is known of a cell is no column"
+    assert ("divergence.order" in label_keys(manifest)) == (name != "table4"), "nor a label, where it does not vary"
 
 
 @pytest.mark.parametrize("name", NUM_CELLS)

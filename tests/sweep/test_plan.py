@@ -174,7 +174,7 @@ def test_a_manifest_is_json_and_its_table_can_be_built_at_once(composed, run):
     assert manifest["rows"] == ["amid.alpha"]
     assert [cell["labels"]["amid.alpha"] for cell in manifest["cells"]] == ["null", "0"]
     table = build_table(manifest, Store(run.paths.results))
-    assert [row.labels for row in table.rows] == [("teacher",), ("initial student",), ("none",), ("0",)]
+    assert [row.labels for row in table.rows] == [("teacher",), ("initial student",), ("none (r = q)",), ("0",)]
     assert {row.state for row in table.rows} == {"absent"}
     assert [line.split()[0] for line in render(table, "text").splitlines()[2:6]] == ["teacher", "initial", "none", "0"]
 

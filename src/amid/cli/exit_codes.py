@@ -19,6 +19,7 @@ import yaml
 
 from amid.cli.printing import complain
 from amid.config.messages import hydra_message, yaml_message
+from amid.config.own_files import own_folder
 from amid.errors import (
     EXIT_BAD_REQUEST,
     EXIT_BROKEN_PIPE,
@@ -166,6 +167,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
         refuse("--package goes with --cfg")
     if given.experimental_rerun is not None:
         refuse("--experimental-rerun is not supported: the same command runs a cell again")
+    if given.config_dir is not None:
+        own_folder(given.config_dir)
 
 
 def _raised_within(err: BaseException, packages: Sequence[str]) -> bool:

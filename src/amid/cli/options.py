@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from amid.store import Store
 
 Results = Annotated[Path, typer.Option("--results", help="The results folder (paths.results).")]
+ConfigDir = Annotated[
+    Path | None, typer.Option("--config-dir", help="A folder of your own groups and files, as for run.py.")
+]
 SweepName = Annotated[str | None, typer.Argument(help="Name of a sweep; the latest one by default.")]
 
 

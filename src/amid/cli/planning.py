@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from amid.cli.options import ConfigDir
 from amid.cli.printing import say
 
 
@@ -16,6 +17,7 @@ def plan(
         list[str] | None,
         typer.Argument(help="A name in sweeps/, as table3, and overrides as for run.py -m, e.g. amid.alpha=-1,0,1"),
     ] = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Show the cells of a sweep, or those that `python run.py -m OVERRIDES` would run, and what is done. Runs nothing.
 
@@ -31,7 +33,7 @@ def plan(
     from amid.sweep.resolution import line_of_resolution
 
     try:
-        sweep = sweep_of_overrides(_named_sweep(overrides or []), keep_invalid=True)
+        sweep = sweep_of_overrides(_named_sweep(overrides or []), keep_invalid=True, config_dir=config_dir)
         lines = plan_lines(sweep)
         refuse_invalid(sweep)
     except InvalidCellsError as err:
@@ -65,6 +67,7 @@ def data(
     color: Annotated[
         bool | None, typer.Option("--color/--no-color", help="Colour labels; by default on a terminal only.")
     ] = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Show training examples exactly as the model will see them, labelled tokens marked, and what is dropped or cut.
 
@@ -74,7 +77,7 @@ def data(
     from amid.sweep.compose import run_of_overrides
 
     at_least("--num", num, 0)
-    run = run_of_overrides(overrides or [])
+    run = run_of_overrides(overrides or [], config_dir=config_dir)
     from amid.cli.data_view import show_data  # imports torch: not before the request is known to be sound
 
     show_data(run, num=num, color=sys.stdout.isatty() if color is None else color)

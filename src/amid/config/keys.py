@@ -71,6 +71,18 @@ def all_keys(schema: type, *, prefix: str = "") -> Iterator[str]:
             yield from all_keys(inner, prefix=f"{prefix}{field.name}.")
 
 
+def nodes_of(schema: type, *, prefix: str = "") -> dict[str, tuple[str, list[str]]]:
+    """Name of every dataclass below one -> where it is first met, with a dot at the end, and its keys."""
+    found = {schema.__name__: (prefix, [field.name for field in fields(schema)])}
+    for field in fields(schema):
+        hint = typing.get_type_hints(schema)[field.name]
+        for part in (hint, *typing.get_args(hint)):  # also those in a list or a mapping
+            inner = dataclass_in(part)
+            if inner is not None:
+                found = {**nodes_of(inner, prefix=f"{prefix}{field.name}."), **found}
+    return found
+
+
 def dataclass_in(hint: Any) -> type | None:
     """The dataclass that a type names, alone or beside None."""
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,11 @@ from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
 SELECT_BY = ("val",)
 LAYOUT = ("rows", "blocks", "columns", "average")  # what a key can be in a table, and only one of them
 NOT_SWEPT = ("hydra", "sweep", "sweeps", "request", "cell")  # what names or carries out a sweep is no axis of it
+
+
+def is_no_axis(key: str) -> bool:
+    """Whether a key, or a group, names or carries out a sweep."""
+    return re.split(r"[./@]", key)[0] in NOT_SWEPT
 
 
 @dataclass
@@ -58,6 +64,8 @@ class SelectCfg:
 
     def __post_init__(self) -> None:
         one_of("sweep.union.select.by", self.by, SELECT_BY)
+        if len(set(self.over)) < len(self.over):
+            raise RequestError(f"sweep.union.select.over must name each key once, got {self.over}")
         if not self.over:
             raise RequestError("sweep.union.select.over must name the keys that are chosen, as [amid.alpha]; got []")
 
@@ -71,8 +79,11 @@ class GroupCfg:
     select: SelectCfg | None = None  # null = every cell is a row
 
     def __post_init__(self) -> None:
+        twice = sorted(key for key in self.axes if key.startswith("+") and key.lstrip("+") in self.axes)
+        if twice:
+            raise RequestError(f"sweep.union.axes: '{twice[0]}' is named twice, with and without a plus sign")
         for key, values in self.axes.items():
-            if str(key).split(".")[0].split("/")[0] in NOT_SWEPT:
+            if is_no_axis(key):
                 raise RequestError(f"sweep.union.axes: '{key}' names or carries out a sweep; it is no axis of one")
             if not values:
                 raise RequestError(f"sweep.union.axes: '{key}' has no value; give it some, or leave it out")

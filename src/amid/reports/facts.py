@@ -19,7 +19,7 @@ _WITHOUT = {"pr": "q", "rp": "q", "qr": "p", "rq": "p"}
 
 
 class Facts:
-    """Values of the configuration of a cell, from its labels, its overrides, or what its folder records."""
+    """Values of the configuration of a cell, from what its manifest says, its overrides, or what its folder records."""
 
     def __init__(self, manifest: Mapping[str, Any], store: Store) -> None:
         self._shared: Mapping[str, str] = manifest.get("shared", {})
@@ -32,7 +32,7 @@ class Facts:
     def of(self, cell_id: str, key: str) -> str | None:
         """The value of a key as text, `null` for none; None where nothing says it."""
         cell = self._cells[cell_id]
-        for known in (cell["labels"], self._shared):
+        for known in (cell["labels"], self._shared, cell.get("values", {})):
             if known.get(key):
                 return str(known[key])
         found = _from_overrides(cell.get("overrides", ()), key)

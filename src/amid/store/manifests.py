@@ -75,4 +75,6 @@ def _is_manifest(manifest: Mapping[str, Any]) -> bool:
             return False
         if not all(isinstance(protocols.get(item["protocol"]), dict) for item in items):
             return False
-    return all(isinstance(item["labels"], dict) and set(rows) <= set(item["labels"]) for item in manifest["cells"])
+    cells = manifest["cells"]
+    known = all(isinstance(item.get("values", {}), dict) for item in cells)  # as of later manifests
+    return known and all(isinstance(item["labels"], dict) and set(rows) <= set(item["labels"]) for item in cells)

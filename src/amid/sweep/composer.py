@@ -6,6 +6,7 @@ node refers to, can be set in a copy of that node with the same result; everythi
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
@@ -19,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from amid.config import RunCfg, check_whole, run_config
-from amid.errors import RequestError
+from amid.errors import RequestError, one_line
 from amid.sweep.expand import Overrides, swept_keys
+from amid.sweep.presets import check_preset
 
 # Made of the whole configuration (evaluation takes defaults from data), or read before it.
 COMPOSED = ("data", "pair", "evaluation", "sweep", "hydra")
@@ -38,7 +40,8 @@ class _Base:
 class Composer:
     """The checked configuration of every job. Counts what Hydra has composed: `num_composed`.
 
-    compose: Hydra's composition of the given overrides. jobs: all there are; what they share is composed once.
+    compose: Hydra's composition of the given overrides, its own node among it. jobs: all there are; what they share is
+    composed once.
     """
 
     def __init__(self, compose: Callable[[Overrides], DictConfig], jobs: Sequence[Overrides]) -> None:
@@ -65,7 +68,12 @@ class Composer:
 
     def _composed(self, overrides: Overrides) -> DictConfig:
         self.num_composed += 1
-        return self._compose(overrides)
+        try:
+            composed = self._compose(overrides)
+        except ValueError as err:  # Hydra's answer to a choice that is neither text nor a list
+            raise RequestError(one_line(str(err))) from err
+        check_preset(composed, overrides, self._compose)
+        return composed
 
     def _is_value(self, text: str) -> bool:
         """Whether an override sets one plain value of a run, and is not the same in all jobs."""
@@ -90,7 +98,9 @@ class Composer:
         return self._bases[shared]
 
     def _set(self, base: _Base, values: Sequence[str]) -> RunCfg:
-        nodes = OmegaConf.masked_copy(base.config, sorted({_node(text) for text in values}))
+        # The nodes themselves, as a plain value (seed) would lose its type without its own
+        names = sorted({_node(text) for text in values})
+        nodes = OmegaConf.create({name: copy.deepcopy(base.config._get_node(name)) for name in names})
         OmegaConf.set_struct(nodes, True)
         for text in values:
             OmegaConf.update(nodes, text.partition("=")[0], self._parsed[text].value(), merge=True)

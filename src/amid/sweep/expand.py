@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 
 from amid.config import GroupCfg, SelectCfg, SweepCfg
 from amid.config.overrides import value_text
+from amid.config.sweep import is_no_axis
 from amid.errors import RequestError
 
 Overrides = tuple[str, ...]
@@ -34,21 +35,31 @@ class Expansion:
 
 
 def expand_sweep(
-    params: Mapping[str, str], sweep: SweepCfg, arguments: Sequence[str], parser: OverridesParser
+    params: Mapping[str, str],
+    sweep: SweepCfg,
+    arguments: Sequence[str],
+    parser: OverridesParser,
+    *,
+    replaced: Collection[str] = (),
 ) -> Expansion:
     """The union of the products, each times the sweeper's parameters and the arguments.
 
     A key that the arguments give has their values in place of the declared ones. Where products declare different
     values of a key, each keeps those that it declares, and one that is left without any is left out; a value that
     none declares goes to the first product that declares the key, and to those that declare the same values.
-    Raises RequestError for a sweep that is not a list, such as interval().
+    replaced: keys that a preset gives, for which a declared one gives way too.
+    Raises RequestError for a sweep that is not a list, such as interval(); for an axis that is named twice, or is none;
+    and for values that leave no product.
     """
     given = choices_of(parser.parse_overrides(list(arguments)))
     names = {_bare(key): key for key in given}
-    left_out = {key for asked, keys in sweep.gives_way.items() if asked in names for key in keys if key not in names}
+    ways = [keys for asked, keys in sweep.gives_way.items() if asked in names or asked in replaced]
+    left_out = {key for keys in ways for key in keys if key not in names}
     declared = choices_of(
         parser.parse_overrides([f"{key}={value}" for key, value in params.items() if key not in left_out])
     )
+    _check_axes(given)
+    _check_axes(declared)
     jobs: list[Overrides] = []
     groups: list[JobGroup] = []
     union = sweep.union or [GroupCfg()]
@@ -57,6 +68,11 @@ def expand_sweep(
         for key, values in group.axes.items():
             if key in left_out:
                 continue
+            if key in declared and key not in names:
+                raise RequestError(
+                    f"'{key}' is an axis of sweep.union and has values of hydra.sweeper.params, which alpha_grid fills "
+                    "too; name it once"
+                )
             texts = [f"{key}={value_text(value)}" for value in values]
             choices[names.get(key, key)] = _kept(key, group, union, given[names[key]]) if key in names else texts
         for key, texts in given.items():
@@ -65,6 +81,9 @@ def expand_sweep(
         if product:
             groups.append(JobGroup(tuple(range(len(jobs), len(jobs) + len(product))), group.name, group.select))
             jobs += product
+    if not jobs:
+        asked = " ".join(text for texts in given.values() for text in texts)
+        raise RequestError(f"no product of sweep.union has all of these values: {asked}")
     return Expansion(tuple(jobs), tuple(groups))
 
 
@@ -96,6 +115,13 @@ def swept_keys(jobs: Sequence[Overrides]) -> set[str]:
     """The keys that do not have the same value in all jobs."""
     common = set(jobs[0]).intersection(*jobs)
     return {override.partition("=")[0] for job in jobs for override in job if override not in common}
+
+
+def _check_axes(choices: Mapping[str, Sequence[str]]) -> None:
+    """Raises RequestError for several values of what names or carries out a sweep."""
+    for key, texts in choices.items():
+        if len(texts) > 1 and is_no_axis(_bare(key)):
+            raise RequestError(f"'{key}' names or carries out a sweep; give it one value, got {', '.join(texts)}")
 
 
 def _kept(key: str, group: GroupCfg, union: Sequence[GroupCfg], given: Sequence[str]) -> list[str]:

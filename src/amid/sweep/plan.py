@@ -19,6 +19,7 @@ from amid.digests.fingerprint import FileDigests, plain, value_digest
 from amid.errors import RequestError, near_match
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.tuning import tuned
+from amid.reports.paper import paper_table
 from amid.store import State, Store
 from amid.sweep.expand import JobGroup, Overrides, swept_keys
 from amid.sweep.invalid import InvalidCell, InvalidCellsError
@@ -26,6 +27,7 @@ from amid.sweep.labels import differing_keys, flat_of, label
 
 PAPER_ROUNDS = 10  # the paper validates after each of 10 to 20 epochs
 SHARED = ("method", "seed")  # said of a whole table where they are the same for all its cells
+ORDER = "divergence.order"  # known of every cell, label or not: it says what an alpha of null means
 
 
 @dataclass(frozen=True)
@@ -216,8 +218,10 @@ def check_method(run: RunCfg, overrides: Sequence[str]) -> None:
 
 
 def _check_layout(run: RunCfg, groups: Sequence[CellGroup]) -> None:
-    """Raises RequestError for a key of the table, or of a selection, that no run has."""
+    """Raises RequestError for a key of the table, or of a selection, that no run has, and for no table of the paper."""
     known, table = flat_of(run), run.sweep.table
+    if table.paper is not None:
+        paper_table(table.paper)
     places = {f"sweep.table.{place}": getattr(table, place) for place in LAYOUT}
     places |= {f"sweep.union[{i}].select.over": each.select.over for i, each in enumerate(groups) if each.select}
     for place, keys in places.items():
@@ -287,6 +291,7 @@ def manifest_of(sweep: Sweep) -> dict[str, Any]:
                 "id": planned.cell.id,
                 "overrides": list(planned.overrides),
                 "labels": {key: label(flat[planned.cell.id].get(key)) for key in labelled},
+                "values": {ORDER: label(flat[planned.cell.id][ORDER])},
                 "protocol": value_digest(planned.protocol.manifest()),
                 **({"corpora": list(planned.cell.corpora)} if planned.cell.corpora else {}),
             }
