@@ -35,10 +35,10 @@ def carry_out(sweep: Sweep, launch: Launch, *, recorded: Mapping[str, Any] | Non
     """
     store = Store(sweep.cells[0].run.paths.results)
     tasks = {planned.run.task for planned in sweep.cells}
-    check_sweep(sweep)
     for planned in sweep.pending:
         if planned.run.task == "evaluate" and planned.state != "done":
             raise not_trained(planned.cell)
+    check_sweep(sweep)
     for line in plan_lines(sweep):
         log.info("%s", line)
     manifest = manifest_of(sweep) if recorded is None else recorded
