@@ -24,7 +24,7 @@ from amid.errors import RequestError
 from amid.experiment import Experiment, run_task
 from amid.store.status import spent_in
 from amid.sweep.compose import run_of_overrides
-from amid.training import step as module_of_training
+from amid.training import forward as module_of_training
 
 Compose = Callable[..., RunCfg]
 # For every option, a value that no file of conf/strategy gives it.
