@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amid.config import DataCfg
 from amid.data.rows import Row
 from amid.data.turns import Turn, answers_in, turns_of
 from amid.errors import RequestError
+
+if TYPE_CHECKING:
+    from amid.data.toy import ToyCorpus
 
 
 @dataclass(frozen=True)
@@ -186,11 +190,9 @@ def _text(item: Mapping[str, Any], field: str, where: str) -> str:
 
 def toy_records(data: DataCfg) -> dict[str, list[Record]]:
     """Split name -> records of the generated corpus. Raises RequestError for numbers it cannot make."""
-    from amid.data.toy import toy_corpus
-
     assert data.num_records is not None and data.num_dev is not None and data.num_eval is not None
     try:
-        corpus = toy_corpus(seed=data.seed, num_train=data.num_records, num_dev=data.num_dev, num_eval=data.num_eval)
+        corpus = _drawn(data.seed, data.num_records, data.num_dev, data.num_eval)
     except ValueError as err:
         raise RequestError(str(err)) from err
     splits = {"train": corpus.train, "dev": corpus.dev, **corpus.evaluation}
@@ -198,3 +200,10 @@ def toy_records(data: DataCfg) -> dict[str, list[Record]]:
         name: [Record(item.id, item.instruction, item.input, (item.output,)) for item in items]
         for name, items in splits.items()
     }
+
+
+@functools.lru_cache(maxsize=2)  # a plan asks for each of its evaluation sets
+def _drawn(seed: int, num_train: int, num_dev: int, num_eval: int) -> ToyCorpus:
+    from amid.data.toy import toy_corpus
+
+    return toy_corpus(seed=seed, num_train=num_train, num_dev=num_dev, num_eval=num_eval)
