@@ -106,8 +106,11 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "paper-tiny")
     args, overrides = parser.parse_known_args()
     paper = PaperTiny(args.folder.resolve(), [*(SHORT if args.short else BUDGET), *overrides], jobs=args.jobs)
-    seconds, ran, cells = carried_out(paper)
-    second, left, _ = carried_out(paper) if ran else (seconds, 0, cells)
+    try:
+        seconds, ran, cells = carried_out(paper)
+        second, left, _ = carried_out(paper) if ran else (seconds, 0, cells)
+    except subprocess.CalledProcessError as err:
+        return int(err.returncode)  # run.py has said why
     print(f"tables: {paper.folder}")
     print(
         f"RESULT paper-tiny tables={len(TABLES)} cells={len(cells)} ran={ran} seconds={seconds:.0f} "

@@ -3,10 +3,12 @@
 import copy
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+import amid.store.frozen as module_of_requests
 from amid.cells.cell import cell_of
 from amid.config import RunCfg, from_plain
 from amid.digests.fingerprint import plain
@@ -157,3 +159,19 @@ def test_a_request_holds_no_secret(run, store, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "not-for-disk")
     digest = freeze(run, cell_of(run), store)
     assert "not-for-disk" not in Path(store.layout.request(digest)).read_text()
+
+
+@pytest.mark.parametrize("digits", ["943869e352222393", "0001234567890123", "123456789012e123"])
+@pytest.mark.parametrize("selector", ["request", "cell"])
+def test_digits_that_read_as_a_number_name_what_they_name(selector, digits, store, monkeypatch):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    asked = []
+    found = SimpleNamespace(cell_id="", digest="")
+    for name in ("thaw", "latest_request"):
+        monkeypatch.setattr(module_of_requests, name, lambda text, _: asked.append(text) or found)
+    as_job = request_overrides(digits, store)[0].replace("request=", f"{selector}=")
+    for given in (f"{selector}={digits}", as_job):
+        selected(run_of_overrides([given, f"paths.results={store.root}"]), [given])
+    assert asked == [digits] * 2
+    assert str(OverridesParser.create().parse_override(as_job).value()) == digits, "a job reads it as a text"

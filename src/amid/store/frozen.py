@@ -139,11 +139,17 @@ def selected(run: RunCfg, overrides: Sequence[str]) -> Request | None:
         )
     store = Store(run.paths.results)
     if run.request is not None:
-        return thaw(run.request, store)
+        return thaw(_as_given(selector, run.request, overrides), store)
     assert run.cell is not None
-    request = latest_request(run.cell, store)
+    request = latest_request(_as_given(selector, run.cell, overrides), store)
     log.info("cell %s: request %s", request.cell_id, request.digest)
     return request
+
+
+def _as_given(selector: str, value: str, overrides: Sequence[str]) -> str:
+    """The digits as they were given: Hydra reads some, such as 12e456789012 or 000123456789, as a number."""
+    given = [text.partition("=")[2] for text in overrides if text.partition("=")[0].lstrip("+") == selector]
+    return given[-1].strip("'\"") if given else value
 
 
 def check_same_cell(request: Request, cell: Cell) -> None:
@@ -157,7 +163,8 @@ def check_same_cell(request: Request, cell: Cell) -> None:
 
 def request_overrides(digest: str, store: Store) -> tuple[str, ...]:
     """What a launcher passes to a job: the request, and where it lies."""
-    return f"request={digest}", override(LOCATION, store.root.absolute())
+    # As a text: 943869e352222393 would be read as a number, and is infinite
+    return override("request", digest), override(LOCATION, store.root.absolute())
 
 
 def _located(run: RunCfg) -> RunCfg:
