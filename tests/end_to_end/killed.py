@@ -70,7 +70,7 @@ def arrange(phase: str, number: int) -> None:
         "sealing": (checkpoints, "seal_zip", lambda *_, **__: die()),
         "between": (Path, "replace", lambda *_, **__: die()),
         "published": (Path, "rename", lambda function, *arguments: [function(*arguments), die()]),
-        "corpus": (corpus, "generate", while_generating),
+        "corpus": (corpus, "_job", while_generating),
         "evaluation": (evaluation, "generate_missing", while_generating),
     }
     owner, name, act = places[phase]

@@ -230,6 +230,36 @@ def test_an_owner_that_was_succeeded_is_interrupted_wherever_it_is_even_if_somet
     signal.raise_signal(signal.SIGURG)  # nothing listens any more
 
 
+class Finalised:
+    """Its finaliser takes as long as an interrupt needs to come, and a mistake of its own if told so."""
+
+    def __init__(self, mistake=None):
+        self.mistake = mistake
+
+    def __del__(self):
+        if self.mistake is not None:
+            raise self.mistake
+        time.sleep(60)
+
+
+def finalising(folder):
+    with held(try_claim(folder)):
+        Finalised(ValueError("of the finaliser itself"))
+        forge(folder, number=2)
+        Finalised()  # the interrupt ends the sleep and goes no further
+        time.sleep(60)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_meets_a_finaliser_is_repeated_and_says_nothing_there(tmp_path, fast, monkeypatch):
+    said = []
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: said.append(str(unraisable.exc_value)))
+    with pytest.raises(TakenOverError):
+        finalising(tmp_path)
+    assert said == ["of the finaliser itself"]
+
+
 def stumbling(folder):
     with held(try_claim(folder)) as claim:
         forge(folder, number=2)

@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,9 @@ def held(claim: Claim) -> Iterator[Claim]:
         target=_beat, args=(claim, stop, in_main_thread), name="amid-claim-heartbeat", daemon=True
     )
     handler = signal.signal(WAKE, _interrupt) if in_main_thread else None
+    say_unraisable = sys.unraisablehook
+    if in_main_thread:
+        sys.unraisablehook = lambda unraisable: _unless_interrupt(say_unraisable, unraisable)
     _held.append(claim)
     thread.start()
     try:
@@ -127,6 +130,7 @@ def held(claim: Claim) -> Iterator[Claim]:
         claim.release()
         if in_main_thread:
             signal.signal(WAKE, handler or signal.SIG_DFL)
+            sys.unraisablehook = say_unraisable
 
 
 def _beat(claim: Claim, stop: threading.Event, in_main_thread: bool) -> None:
@@ -161,6 +165,12 @@ def _interrupt(number: int, frame: object) -> None:
     for claim in _held:
         if claim.lost is not None:
             raise claim.lost
+
+
+def _unless_interrupt(say: Callable[[sys.UnraisableHookArgs], object], unraisable: sys.UnraisableHookArgs) -> None:
+    """Passes over an interrupt that met a finaliser, where Python drops what is raised; the next one follows."""
+    if all(unraisable.exc_value is not claim.lost for claim in _held):
+        say(unraisable)
 
 
 def try_claim(folder: Path, *, stale_after_s: float | None = None) -> Claim | None:
