@@ -273,7 +273,7 @@ def test_a_cell_that_is_not_whole_is_refused_in_one_line(finished: Experiment, t
     text = (store.folder(cell) / "cell.yaml").read_text()
     values = yaml.safe_load(text)
     (store.folder(cell) / "cell.yaml").write_text(yaml.safe_dump({**values, "seed": 11}))
-    assert "it describes another cell" in refused(cell.id)
+    assert "it describes another one" in refused(cell.id)
     (store.folder(cell) / "cell.yaml").write_text(text)
     shutil.move(root / "requests", root / "gone")
     assert "has no request" in refused(cell.id)

@@ -164,14 +164,14 @@ def _make_sets(composed: DictConfig) -> None:
     """Gives every evaluation set its type, and so the defaults of what it leaves out."""
     if OmegaConf.is_missing(composed, "evaluation"):
         return
-    sets = composed.evaluation.sets
+    sets, typed = composed.evaluation.sets, OmegaConf.structured(EvaluationSetCfg)
     for name in sets:
         if not isinstance(sets[name], DictConfig):
             raise RequestError(
                 f"evaluation.sets.{name} must be a declaration such as {{files: [FILE]}}, got {sets[name]}"
             )
         try:
-            sets[name] = OmegaConf.merge(OmegaConf.structured(EvaluationSetCfg), sets[name])
+            sets[name] = OmegaConf.merge(typed, sets[name])
             OmegaConf.to_object(sets[name])
         except OmegaConfBaseException as err:
             raise RequestError(f"evaluation.sets.{name}: {one_line(str(err))}") from err

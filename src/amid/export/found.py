@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import yaml
-
-from amid.cells.canonical import ID_DIGITS
 from amid.cells.cell import Cell
-from amid.digests.fingerprint import value_digest
-from amid.digests.seals import DamagedError
 from amid.errors import RequestError, RunError
 from amid.store import Store
-from amid.store.status import REBUILT, read_status, state_of
+from amid.store.identity import values_of
+from amid.store.status import read_status, state_of
 
 # What is to be done about a cell that is not finished.
 _REMEDIES = {
@@ -38,20 +31,8 @@ def find_cell(store: Store, name: str) -> Cell:
     if state != "done":
         remedy = _REMEDIES.get(state, "run it").format(id=folder.name, error=status.get("error", "unknown"))
         raise RequestError(f"cell {folder.name} is not finished ({state}); {remedy}")
-    cell = Cell(folder.name, _values(folder / "cell.yaml", folder.name), {})
+    cell = Cell(folder.name, values_of(folder, folder.name), {})
     if store.is_pruned(cell):
         raise RunError(f"cell {cell.id} has no model any more; python run.py cell={cell.id} trains it again")
     store.check_model(cell)
     return cell
-
-
-def _values(path: Path, cell_id: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        values = None
-    if not isinstance(values, dict):
-        raise DamagedError(path, "it does not describe a cell", REBUILT)
-    if value_digest(values, digits=ID_DIGITS) != cell_id:
-        raise DamagedError(path, "it describes another cell", REBUILT)
-    return values

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from amid.config import config_root
-from amid.reports.reading import recorded_values
 from amid.store import Store
+from amid.store.identity import parsed, recorded_values
 
 ALPHA = "amid.alpha"
 NONE = "null"
@@ -53,7 +51,7 @@ class Facts:
 
     def _from_record(self, cell_id: str, key: str) -> str | None:
         if cell_id not in self._recorded:
-            self._recorded[cell_id] = recorded_values(self._store.layout.folder_of("cell", cell_id))
+            self._recorded[cell_id] = recorded_values(self._store.layout.folder_of("cell", cell_id)) or {}
         node: Any = self._recorded[cell_id]
         if key == ALPHA and "divergence" in node and "amid" not in node:
             return NONE  # what has no effect is no part of a cell
@@ -86,8 +84,7 @@ def _of_group(group: str, choice: str) -> Mapping[str, Any]:
     path: Path = config_root() / "conf" / group / f"{choice}.yaml"
     if not choice.isidentifier() or not path.is_file():
         return {}
-    values = yaml.safe_load(path.read_text())
-    return values if isinstance(values, dict) else {}
+    return parsed(path.read_text()) or {}
 
 
 def _text(value: Any) -> str | None:

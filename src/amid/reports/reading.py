@@ -6,9 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from amid.digests.seals import DamagedError
 from amid.errors import one_line
@@ -67,12 +64,3 @@ class Reading:
                 self._damage[str(err)] = None
                 self._examples[key] = None
         return self._examples[key]
-
-
-def recorded_values(folder: Path) -> Mapping[str, Any]:
-    """What decides the weights of a cell, nested, as its folder records it; empty if it was not begun."""
-    try:
-        values = yaml.safe_load((folder / "cell.yaml").read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return values if isinstance(values, dict) else {}

@@ -25,6 +25,7 @@ from amid.digests.seals import DamagedError
 from amid.errors import RequestError, RunError
 from amid.store import Store
 from amid.store.files import replace_text
+from amid.store.identity import parsed
 
 log = logging.getLogger(__name__)
 REQUEST_VERSION = 1
@@ -70,7 +71,8 @@ def thaw(digest: str, store: Store) -> Request:
         raise RequestError(
             f"{path} is not what was frozen (its content has changed); remove it and plan the cell again"
         )
-    form = yaml.safe_load(text)
+    form = parsed(text)
+    assert form is not None, "its digest says that it is whole"
     if form["version"] != REQUEST_VERSION:
         raise RequestError(f"{path} was frozen by another version of the product; plan the cell again")
     run = from_plain(RunCfg, form["run"])

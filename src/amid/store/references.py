@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from amid.digests.seals import DamagedError
+from amid.store.identity import recorded_values
 from amid.store.layout import identity_path
 from amid.store.manifests import read_manifest
 from amid.store.status import REBUILT
@@ -21,11 +20,9 @@ def made_from(folder: Path, names: dict[str, str]) -> set[str]:
 
     Raises DamagedError where the values cannot be read: then nobody knows.
     """
-    path = identity_path(folder)
-    try:
-        values = yaml.load(path.read_text(), Loader=_LOADER)
-    except (OSError, ValueError, yaml.YAMLError) as err:
-        raise DamagedError(path, "what the entry is made from cannot be read", REBUILT) from err
+    values = recorded_values(folder)
+    if values is None:
+        raise DamagedError(identity_path(folder), "what the entry is made from cannot be read", REBUILT)
     return {names[text] for text in _texts(values) if text in names}
 
 
@@ -87,7 +84,3 @@ def _texts(values: object) -> Iterator[str]:
     elif isinstance(values, list):
         for each in values:
             yield from _texts(each)
-
-
-# The fast one where libyaml is there: a store may hold a thousand cells.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
-
 from amid.cells.canonical import ID_DIGITS
 from amid.config.names import refuse_links
-from amid.digests.fingerprint import value_digest
 from amid.digests.seals import DamagedError, check_folder
 from amid.store.files import read_lines, read_object
 from amid.store.generations import read_rows
-from amid.store.layout import generations_path, identity_path, journal_path, model_path, provenance_path
+from amid.store.identity import values_of
+from amid.store.layout import generations_path, journal_path, model_path, provenance_path
 from amid.store.scores import SCORED_AGAIN, read_scores
 from amid.store.status import REBUILT, read_status
 
@@ -46,7 +44,7 @@ def check_entry(folder: Path, *, with_model: bool = True) -> None:
     status = read_status(folder)
     if status.get("state") in (None, "damaged"):
         raise DamagedError(folder / "status.json", str(status.get("error", "it is missing")), REBUILT)
-    _check_identity(identity_path(folder), folder.name.rpartition("-")[2])
+    values_of(folder, folder.name.rpartition("-")[2])
     read_scores(folder)
     for path in sorted(generations_path(folder).glob("*.jsonl")):
         read_rows(path)
@@ -56,14 +54,3 @@ def check_entry(folder: Path, *, with_model: bool = True) -> None:
         read_lines(path, remedy=REBUILT)
     if with_model and model_path(folder).is_dir():
         check_folder(model_path(folder), expected=status.get("model"), remedy=REBUILT)
-
-
-def _check_identity(path: Path, entry_id: str) -> None:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        values = None
-    if not isinstance(values, dict):
-        raise DamagedError(path, "it does not describe a cell or stage", REBUILT)
-    if value_digest(values, digits=ID_DIGITS) != entry_id:
-        raise DamagedError(path, "it describes another one", REBUILT)

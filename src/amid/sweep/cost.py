@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from amid.cells.stage import Stage
 from amid.config import Role, RunCfg, SftCfg
 from amid.data.splits import training_records
@@ -26,6 +24,7 @@ from amid.errors import RequestError
 from amid.evaluation.tuning import chosen_temperature, missing_temperatures, tuned
 from amid.memory.phases import GIB
 from amid.store import Score, Store
+from amid.store.identity import recorded_values
 from amid.store.scores import sift_scores
 from amid.store.status import read_status, spent_in, state_of
 from amid.sweep.memory import reference_shape
@@ -176,13 +175,13 @@ def _measured(folder: Path) -> Measured | None:
     status = read_status(folder)
     spent = spent_in(status)
     try:
-        values = yaml.safe_load((folder / "cell.yaml").read_text())
+        values = recorded_values(folder) or {}
         sequences = spent["steps"] * values["train"]["global_batch_size"]
         devices = spent.get("devices", 1.0)  # missing of before it was recorded
         train_s, all_s = (float(status[name]) * devices for name in ("train_seconds", "seconds"))
         tokens, writing_s = spent["generated_tokens"], spent["generation_seconds"]
         student, strategy = str(values["student_init"]), str(values["strategy"]["name"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # of an older version, or damaged: amid status says so
     if not sequences:
         return None
