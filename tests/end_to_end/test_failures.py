@@ -164,8 +164,9 @@ def test_a_function_that_fails_while_training_fails_its_own_cell_only(launcher: 
             assert "Traceback" in (late / "results" / cell_id / "error.log").read_text()
 
 
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_job_that_ends_without_a_trace_in_the_store_is_not_absent_without_a_reason(
-    run_py: RunPy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: str, run_py: RunPy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
@@ -176,9 +177,9 @@ def test_a_job_that_ends_without_a_trace_in_the_store_is_not_absent_without_a_re
         "sys.meta_path.insert(0, Refuse())\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT / 'src'}")
-    done = run_py("-m", "amid.alpha=-1")
+    done = run_py("-m", f"hydra/launcher={launcher}", "amid.alpha=-1,0")
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("amid: ")]
     assert "libcuda.so.1 is missing" in line
     assert "absent" not in line
 

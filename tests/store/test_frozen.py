@@ -60,10 +60,12 @@ def test_the_same_request_has_one_file_whoever_writes_it(run, store):
 
 
 def test_relative_folders_are_the_same_for_a_job_in_another_folder(run, store, monkeypatch, tmp_path):
-    run.evaluation.root = "sets"
+    run.evaluation.root, run.plain_text.root, run.data.root = "sets", "texts", "records"
     monkeypatch.chdir(tmp_path)
-    request = frozen(run, store)
-    assert request.run.evaluation.root == str(tmp_path / "sets")
+    found = frozen(run, store).run
+    asked = [found.evaluation.root, found.plain_text.root, found.data.root, found.paths.results, found.paths.cache]
+    assert all(Path(str(folder)).is_absolute() for folder in asked), asked
+    assert found.plain_text.root == str(tmp_path / "texts")
 
 
 def test_a_results_folder_that_moved_takes_its_requests_along(run, store, tmp_path):

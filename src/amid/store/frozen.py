@@ -173,7 +173,7 @@ def _located(run: RunCfg) -> RunCfg:
     """The configuration with absolute paths, so that a job in another folder reads the same files."""
     changed = copy.deepcopy(run)
     paths: list[tuple[Any, str]] = [(changed.paths, "results"), (changed.paths, "cache")]
-    paths += [(changed.data, "root"), (changed.evaluation, "root")]
+    paths += [(changed.data, "root"), (changed.evaluation, "root"), (changed.plain_text, "root")]
     for node, name in paths:
         value = getattr(node, name)
         if value is not None:
