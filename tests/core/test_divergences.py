@@ -11,6 +11,7 @@ from amid.core import (
     DIVERGENCES,
     ab,
     akl,
+    alpha_mixture,
     amari,
     bdkd,
     csd,
@@ -337,6 +338,31 @@ def test_gradient_equals_finite_differences(name):
     np.testing.assert_allclose(
         z.grad[0].numpy(), oracle.student_gradient(value, z_q[0].numpy(), step=1e-4), rtol=1e-6, atol=1e-8
     )
+
+
+def test_ab_does_not_call_back_a_student_that_has_put_all_on_one_token_and_kl_does():
+    """docs/divergences.md: of a flat student and a collapsed one, AB takes the collapsed one, and leaves it there."""
+    size = 49152
+    teacher = torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2.5
+
+    def of_student(logits, divergence, alpha):
+        logits = logits.clone().requires_grad_()
+        log_p, log_q = to_log_prob(teacher, size), to_log_prob(logits, size)
+        right = log_q if alpha is None else alpha_mixture(log_p, log_q, alpha=alpha, lam=0.1)
+        value = divergence(log_p, right)
+        return value.item(), torch.autograd.grad(value, logits)[0].norm().item()
+
+    best = torch.zeros(size, dtype=torch.float64)
+    best[teacher.argmax()] = 60.0
+    for alpha in (-5.0, -1.0):
+        flat, _ = of_student(torch.zeros_like(best), PROPER["ab(0.2, 0.7)"], alpha)
+        collapsed, slope = of_student(best, PROPER["ab(0.2, 0.7)"], alpha)
+        assert collapsed < flat
+        assert slope < 1e-20
+    flat, _ = of_student(torch.zeros_like(best), kl, None)
+    collapsed, slope = of_student(best, kl, None)
+    assert collapsed > 10 * flat
+    assert slope > 0.5
 
 
 def test_unknown_name_offers_the_nearest_and_lists_all():
