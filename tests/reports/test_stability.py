@@ -11,7 +11,7 @@ import pytest
 from small_stores import cell_of_alpha, finish, sweep_of
 
 from amid.cli import app as cli
-from amid.reports.curves import all_series
+from amid.reports.curves import BARS, all_series, diagnostic_lines
 from amid.reports.stability import FEWEST, WINDOW, loss_spikes, over_seeds, stability_of, variation
 from amid.store import Store
 from amid.store.files import append_line
@@ -129,6 +129,13 @@ def test_a_cell_shows_its_diagnostics_its_stability_and_that_of_its_seeds(
     text = capsys.readouterr().out
     assert "training seeds of demo: 1 of 2 diverged" in text
     assert "\ndiagnostics\n" not in text
+
+
+def test_the_rounding_of_a_constant_measure_is_no_curve(tmp_path: Path) -> None:
+    for step, value in enumerate((0.9, 0.90000002, 0.8999999)):
+        append_line(journal_path(tmp_path), {"step": step, "metrics": {"diagnostics/gradient_weight_q_above_p": value}})
+    (line,) = diagnostic_lines(tmp_path)
+    assert line == f"gradient_weight_q_above_p  {BARS[0] * 3}  0.9 (step 0) to 0.9 (step 2)"
 
 
 def test_a_group_of_the_journal_is_read_whole_and_by_name(tmp_path: Path) -> None:

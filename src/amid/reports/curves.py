@@ -38,7 +38,7 @@ def diagnostic_lines(folder: Path) -> list[str]:
     lines = []
     for name, points in all_series(folder, DIAGNOSTICS).items():
         (first_step, first), (last_step, last) = points[0], points[-1]
-        bars = sparkline([value for _, value in points])
+        bars = sparkline([float(f"{value:.4g}") for _, value in points])  # of a constant rounding is no curve
         said = f"{first:.4g} (step {first_step}) to {last:.4g} (step {last_step})"
         lines.append((name.removeprefix(DIAGNOSTICS), bars, said))
     return aligned(lines, num_left=3)
