@@ -111,6 +111,10 @@ bench-loss-all: $(STAMP) ## The same for every shape, in float32 and bfloat16 (h
 bench-step: $(STAMP_SMOLLM2) ## Labelled tokens per second and memory of a training step, and where its time goes
 	$(BIN)/python bench/step.py
 
+.PHONY: bench-diagnostics
+bench-diagnostics: $(STAMP_SMOLLM2) ## What the diagnostics of a journal line add to a training step
+	$(BIN)/python bench/diagnostics.py
+
 .PHONY: bench-memory
 bench-memory: $(STAMP_SMOLLM2) ## Peak memory of a training step in five settings beside its estimate
 	$(BIN)/python bench/memory.py

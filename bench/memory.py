@@ -31,9 +31,9 @@ from amid.sweep.compose import run_of_overrides
 from amid.sweep.memory import SMOLLM2, phases_of
 from amid.training.devices import device_of, peak_memory_mb, reset_peak_memory
 from amid.training.objective import objective_of
-from amid.training.optimisation import Optimisation
+from amid.training.optimisation import Optimisation, StepOptions
 from amid.training.plan import StepPlan, TrainingPlace
-from amid.training.step import DistillModule, StepOptions
+from amid.training.step import DistillModule
 from amid.training.trainer import run_trainer
 
 SETTINGS = {

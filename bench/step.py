@@ -31,9 +31,9 @@ from amid.pairs import Pair, keep_layers, load_model, load_tokenizer
 from amid.sweep.compose import run_of_overrides
 from amid.training import forward as module_of_training
 from amid.training.objective import objective_of
-from amid.training.optimisation import Optimisation
+from amid.training.optimisation import Optimisation, StepOptions
 from amid.training.plan import StepPlan, TrainingPlace
-from amid.training.step import DistillModule, StepOptions
+from amid.training.step import DistillModule
 from amid.training.trainer import run_trainer
 
 PARTS = ("teacher", "student", "loss", "backward", "optimiser")

@@ -38,6 +38,14 @@ def test_bench_step_splits_the_products_own_step_into_parts_that_fill_it():
 
 
 @pytest.mark.real
+def test_bench_diagnostics_times_the_same_steps_with_and_without():
+    small = ("--rounds", "3", "--tokens", "32", "--batch-size", "2", "--positions", "8")
+    found = result_of("diagnostics.py", "--pair", "tiny", *small)
+    assert 0 < float(found["diagnostics_s"]) < float(found["with_s"])
+    assert float(found["share"]) == pytest.approx(float(found["diagnostics_s"]) / float(found["without_s"]), rel=0.05)
+
+
+@pytest.mark.real
 @pytest.mark.timeout(3600)
 def test_the_closed_form_is_usable_in_every_position_of_a_real_pair():
     skipped = ("--skip", "dense", "trl", "liger")

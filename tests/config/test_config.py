@@ -244,6 +244,7 @@ def bad(node, values, *words):
                 "log_every_steps",
             )
         ),
+        bad("TrainerCfg", {"diagnostic_positions": -1}, "trainer.diagnostic_positions", "at least 0", "-1"),
         bad("LoggerCfg", {"name": "wandbb"}, "logger", "'wandbb'", "did you mean 'wandb'"),
         bad("LoggerCfg", {"name": "wandb", "mode": "on"}, "logger.mode", "'on'", "disabled, offline, online"),
         bad("LoggerCfg", {"name": "wandb", "num_generations": -1}, "logger.num_generations", "at least 0", "-1"),

@@ -38,6 +38,9 @@ class PolicyGradient:
     needs_teacher = False
     schedules = ()
 
+    def assistants(self, compat):
+        return ()
+
     def check(self, inputs, *, vocab_size):
         if "advantages" not in inputs:
             raise ValueError("a policy-gradient term needs advantages")

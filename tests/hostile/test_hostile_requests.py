@@ -166,6 +166,7 @@ REQUESTS = cases([
     ("range-seeds-twice", "run.py evaluation.decode_seeds=[1,1]", 2, ("evaluation.decode_seeds", "[1, 1]")),
     ("range-every-steps", "run.py train.validation.every_steps=0", 2, "train.validation.every_steps must be at least 1"),
     ("range-devices", "run.py trainer.devices=0", 2, "trainer.devices must be at least 1, got 0"),
+    ("range-diagnostics", "run.py trainer.diagnostic_positions=-1", 2, "trainer.diagnostic_positions must be at least 0, got -1"),
     ("range-micro-batch", "run.py trainer.micro_batch_size=0", 2, "trainer.micro_batch_size must be at least 1"),
     ("range-num-generations", "run.py logger.num_generations=-1", 2, "logger.num_generations must be at least 0"),
     ("range-capacity", "run.py strategy=on_policy strategy.capacity=0", 2, "strategy.capacity must be at least 1"),

@@ -6,8 +6,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from amid.pairs import Pair
-from amid.training.optimisation import Optimisation
-from amid.training.step import DistillModule, StepOptions
+from amid.training.optimisation import Optimisation, StepOptions
+from amid.training.step import DistillModule
 
 VOCAB = 50
 

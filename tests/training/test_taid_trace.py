@@ -25,8 +25,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from amid.core import DivergenceTerm, Objective, TaidAdaptive, constant, kl
 from amid.data.batch import Batch, collate
 from amid.pairs import Pair
-from amid.training.optimisation import Optimisation
-from amid.training.step import DistillModule, StepOptions
+from amid.training.optimisation import Optimisation, StepOptions
+from amid.training.step import DistillModule
 
 VOCAB, NUM_STEPS, TOTAL_STEPS, T_START, T_END = 50, 6, 40, 0.4, 0.95
 # Its own defaults hardly show the loss within a few steps: momentum 0.99 and steps of at most 5e-4.

@@ -26,6 +26,7 @@ class TrainerCfg:
     generation_batch_size: int = 256  # prompts decoded together
     checkpoint_every_steps: int | None = None  # besides the one after each epoch
     log_every_steps: int = 10
+    diagnostic_positions: int = 64  # measured per device at every journal line (docs/diagnostics.md), 0 = none
     progress_bar: bool = True  # only on a terminal
 
     def __post_init__(self) -> None:
@@ -33,6 +34,7 @@ class TrainerCfg:
         for name in ("devices", "micro_batch_size", "generation_batch_size", "checkpoint_every_steps"):
             at_least(f"trainer.{name}", getattr(self, name), 1)
         at_least("trainer.log_every_steps", self.log_every_steps, 1)
+        at_least("trainer.diagnostic_positions", self.diagnostic_positions, 0)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The mathematics of the lab: log-probabilities, assistants, divergences, schedules, objectives. Torch only."""
 
 from amid.core.alpha_beta import ab, amari
-from amid.core.assistants import alpha_mixture
+from amid.core.assistants import Assistant, alpha_mixture
 from amid.core.binding import bind_divergence, resolve_divergence
 from amid.core.closed_form import ClosedForm, Kernel
 from amid.core.compat import Compat
@@ -58,6 +58,7 @@ __all__ = [
     "NAMED_DIVERGENCES",
     "ORDERS",
     "SCHEDULES",
+    "Assistant",
     "ClosedForm",
     "Compat",
     "CrossEntropy",

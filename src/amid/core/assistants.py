@@ -4,6 +4,7 @@ Legend: V vocabulary; kappa = (1 - alpha) / 2, the exponent of the power mean.
 """
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,27 @@ from amid.core.logprob import LogProb
 
 # Below this exponent the power mean and the geometric mean agree to float32 precision (a test measures it).
 GEOMETRIC_KAPPA = 1e-7
+
+
+def rows_of(value: float | Tensor, rows: Tensor | slice) -> float | Tensor:
+    """The entries of a per-token value for some tokens; anything else unchanged."""
+    return value[rows] if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] > 1 else value
+
+
+@dataclass(frozen=True)
+class Assistant:
+    """What r is mixed by at present, and the order of the divergence that reads it.
+
+    alpha, lam: numbers, or tensors [..., 1] of one value per token.
+    """
+
+    alpha: float | Tensor
+    lam: float | Tensor
+    order: str
+
+    def rows(self, rows: Tensor | slice) -> "Assistant":
+        """The same for some of the tokens."""
+        return replace(self, alpha=rows_of(self.alpha, rows), lam=rows_of(self.lam, rows))
 
 
 def check_lam(lam: float | Tensor) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from amid.core.logprob import LogProb, to_log_prob
+from amid.core.logprob import LogProb, overlap, to_log_prob
 from amid.core.objective import LossParts, Objective
 from amid.core.schedules import OVERLAP
 from amid.core.terms import LABELS, SettledTerm, TokenInputs
@@ -108,7 +108,7 @@ def signal_sums(
     if log_p is None:
         return found
     if OVERLAP in objective.signals:
-        found[OVERLAP] = _finite_sum(torch.exp(torch.minimum(log_p, log_q)).sum(-1))
+        found[OVERLAP] = _finite_sum(overlap(log_p, log_q))
     for term in settled:
         for name, per_token in term.signals(log_p, log_q).items():
             found.setdefault(name, _finite_sum(per_token))

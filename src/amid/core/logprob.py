@@ -37,3 +37,8 @@ def to_log_prob(logits: Tensor, vocab_size: int, *, native_dtype: bool = False) 
         if native_dtype:
             return torch.log_softmax(shared, dim=-1).float()
         return torch.log_softmax(shared.float(), dim=-1)
+
+
+def overlap(log_p: LogProb, log_q: LogProb) -> Tensor:
+    """sum_k min(p_k, q_k), one minus the total variation: [..., V] x2 -> [...], in [0, 1]."""
+    return torch.exp(torch.minimum(log_p, log_q)).sum(-1)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amid.core.assistants import Assistant
 from amid.core.compat import Compat
 from amid.core.schedules import PROGRESS, Schedule
 from amid.core.terms import SettledTerm, Term
@@ -65,6 +66,18 @@ class Objective:
             for index, schedules in enumerate(groups)
             for name, schedule in schedules.items()
         )
+
+    def assistants(self) -> dict[str, tuple[Term, Assistant]]:
+        """What is mixed at present, with the term it is part of, by what its schedules' names end in ("" or "_0").
+
+        Without those that no gradient flows through.
+        """
+        groups = [(term, found) for _, term in self.active_terms for found in term.assistants(self.compat)]
+        return {
+            f"_{index}" if len(groups) > 1 else "": (term, found)
+            for index, (term, found) in enumerate(groups)
+            if found is not None
+        }
 
     def settled(self, loss_of: Callable[["Objective"], Tensor]) -> dict[str, SettledTerm]:
         """The active terms by name, at their schedules' present values and with every choice made.

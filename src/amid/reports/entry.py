@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from amid.evaluation.protocol import VALIDATION
 from amid.metrics.uncertainty import mean_bootstrap
 from amid.reports.columns import aligned, ruled
 from amid.reports.costs import cost_rows, render_costs
-from amid.reports.curves import curve_lines
+from amid.reports.curves import curve_lines, diagnostic_lines
 from amid.reports.shortening import shortened
+from amid.reports.stability import over_seeds, seed_line, stability_lines, stability_of
 from amid.store import PerExample, Score, Store
 from amid.store.damage import damage_of, is_pruned, older_version
 from amid.store.generations import read_rows, rows_path
@@ -40,6 +41,8 @@ def entry_lines(store: Store, folder: Path, *, configuration: Sequence[str], num
         ("", _head(store, folder)),
         ("configuration", list(configuration)),
         ("training", curve_lines(folder)),
+        ("diagnostics", diagnostic_lines(folder)),
+        ("stability", _stability_lines(store, folder)),
         ("scores", _score_lines(folder)),
         ("responses", _response_lines(store, folder, number=num_responses)),
         ("cost", _cost_lines(store, folder)),
@@ -65,6 +68,26 @@ def sweeps_naming(store: Store, entry_id: str) -> list[str]:
         if entry_id in [*(each["id"] for each in entries), *corpora]:
             found.append(path.stem)
     return found
+
+
+def _stability_lines(store: Store, folder: Path) -> list[str]:
+    """How steadily it trained, and its row in every sweep that has several training seeds of it."""
+    lines = stability_lines(stability_of(folder))
+    for path in store.layout.sweeps():
+        try:
+            cells = read_manifest(path)["cells"]
+        except DamagedError:
+            continue
+        own = [cell["labels"] for cell in cells if cell["id"] == folder.name]
+        row = [cell["id"] for cell in cells for labels in own[:1] if _but_seed(cell["labels"]) == _but_seed(labels)]
+        if len(row) > 1:
+            found = [stability_of(store.layout.folder_of("cell", cell_id)) for cell_id in row]
+            lines.append(seed_line(over_seeds(found), path.stem))
+    return lines
+
+
+def _but_seed(labels: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if key != "seed"}
 
 
 def _head(store: Store, folder: Path) -> list[str]:

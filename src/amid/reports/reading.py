@@ -47,7 +47,7 @@ class Reading:
             status, damage = read_status(folder), tuple(damage_of(folder))
             scores = {(score.generation_id, score.metric): score for score in sift_scores(folder)[0]}
             state: str = "damaged" if damage else state_of(folder)
-            if state == "failed" and _DIVERGED.match(str(status.get("error", ""))):
+            if state == "failed" and has_diverged(folder):
                 state = "diverged"
             warnings = tuple(map(one_line, warnings_in(status)))
             self._damage |= dict.fromkeys(damage)
@@ -64,3 +64,9 @@ class Reading:
                 self._damage[str(err)] = None
                 self._examples[key] = None
         return self._examples[key]
+
+
+def has_diverged(folder: Path) -> bool:
+    """Whether the training of an entry failed because it diverged."""
+    error = str(read_status(folder).get("error", ""))
+    return state_of(folder) == "failed" and _DIVERGED.match(error) is not None

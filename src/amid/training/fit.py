@@ -20,10 +20,10 @@ from amid.pairs import Pair
 from amid.ranks import ALONE, Ranks
 from amid.strategies import Fixed, strategy_of
 from amid.training.checkpoints import best_weights
-from amid.training.optimisation import LrSchedule, Optimisation
+from amid.training.optimisation import LrSchedule, Optimisation, StepOptions
 from amid.training.plan import TrainingPlace, TrainingPlan, plan_steps
 from amid.training.rollout import rollout_of
-from amid.training.step import DistillModule, PlainTextLoss, StepOptions
+from amid.training.step import DistillModule, PlainTextLoss
 from amid.training.trainer import FitResult, run_trainer
 
 
@@ -87,6 +87,7 @@ def fit_student(
             keep_teacher_states=resources.keep_teacher_states and plan.strategy.remembers,
             gradient_checkpointing=resources.gradient_checkpointing,
             log_every_steps=resources.log_every_steps,
+            diagnostic_positions=resources.diagnostic_positions,
             validation_batch_mean=plan.compat.validation_batch_mean,
         ),
         seed=plan.seed,

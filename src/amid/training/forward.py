@@ -6,14 +6,17 @@ Legend: B batch, T input positions, H hidden units, V vocabulary, N labelled tok
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from amid.core import Head, LossParts, Objective, chunked_objective_from_logits, linear_objective
+from amid.core.heads import project_into
 from amid.data.batch import Batch
 from amid.pairs import Pair, hidden_states, output_head
+from amid.training.diagnostics import SAMPLED, PositionSums
 from amid.training.spent import Spent
 
 log = logging.getLogger(__name__)
@@ -44,10 +47,21 @@ class Forward:
                     type(model).__name__,
                 )
 
-    def loss_parts(self, batch: Batch, objective: Objective, weights: Tensor, spent: Spent) -> LossParts:
-        """The objective on the labelled tokens of a micro-batch, whose weights are [N]; counted in `spent`."""
+    def loss_parts(
+        self,
+        batch: Batch,
+        objective: Objective,
+        weights: Tensor,
+        spent: Spent,
+        positions: PositionSums | None = None,
+    ) -> LossParts:
+        """The objective on the labelled tokens of a micro-batch, whose weights are [N]; counted in `spent`.
+
+        positions: what the batch's marked positions are added to.
+        """
         mask, labels = batch.labelled, batch.labels[batch.labelled]
         inputs = {name: values[mask] for name, values in batch.inputs.items()}
+        marks = inputs.pop(SAMPLED, None)
         teacher = self._teacher if objective.needs_teacher else None
         models = [self._student] if teacher is None else [self._student, teacher]
         spent.student_tokens += int(batch.attention_mask.sum())
@@ -56,6 +70,8 @@ class Forward:
         heads = self._heads[: len(models)]
         if any(head is None for head in heads):
             logits = [self._all_logits(model, batch)[mask] for model in models]
+            if positions is not None and marks is not None:
+                positions.add(marks, lambda places: [each[places] for each in logits], vocab_size=self._vocab_size)
             return chunked_objective_from_logits(
                 logits[0],
                 logits[1] if len(logits) > 1 else None,
@@ -68,6 +84,9 @@ class Forward:
         states = [self._states(model, batch)[mask] for model in models]
         student_head = heads[0]
         assert student_head is not None
+        if positions is not None and marks is not None:
+            known = [head for head in heads if head is not None]
+            positions.add(marks, lambda places: self._logits_of(states, known, places), vocab_size=self._vocab_size)
         return linear_objective(
             states[0],
             student_head,
@@ -98,6 +117,15 @@ class Forward:
         if head is None:
             return self._all_logits(self._student, batch)[batch.labelled]
         return head.logits(self._states(self._student, batch)[batch.labelled])
+
+    def _logits_of(self, states: Sequence[Tensor], heads: Sequence[Head], places: Tensor) -> list[Tensor]:
+        """[n, V] float32 logits of states [N, H] at places [n], of each model; without graph."""
+        found = []
+        with torch.no_grad(), torch.autocast(device_type=places.device.type, enabled=False):
+            for each, head in zip(states, heads, strict=True):
+                found.append(torch.empty(len(places), self._vocab_size, device=places.device))
+                project_into(found[-1], each[places].float(), head)
+        return found
 
     def _states(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         """[B, T, H] states before the output head; without graph for the teacher, whose states may be there already."""

@@ -1,4 +1,4 @@
-"""What the optimiser does, and how a step's loss is reduced.
+"""What the optimiser does, how a step is carried out, and how its loss is reduced.
 
 Legend: N labelled tokens.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -53,12 +53,33 @@ class Optimisation:
         return self.lr_final + (self.lr - self.lr_final) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+@dataclass(frozen=True)
+class StepOptions:
+    """How a step is carried out.
+
+    reduction: of the step's tokens to its loss. micro_batch_size: rows per forward pass, None = all at once.
+    keep_teacher_states: of generated batches, so that a replayed one needs no teacher pass.
+    gradient_checkpointing: of the student's layers, whose activations are then computed twice and not kept.
+    diagnostic_positions: sampled per rank at every journal line and measured (`amid.training.diagnostics`); 0 = none.
+    validation_batch_mean: the strategy is told of the mean over validation batches instead of over tokens.
+    """
+
+    reduction: Reduction = "global_token_mean"
+    micro_batch_size: int | None = None
+    keep_teacher_states: bool = False
+    gradient_checkpointing: bool = False
+    log_every_steps: int = 1
+    diagnostic_positions: int = 0
+    validation_batch_mean: bool = False
+
+
 @dataclass
 class StepParts:
     """Sums over the labelled tokens of one step, of one rank or of all.
 
     weight: of all tokens; surviving_weight: of those with a finite value. signals: by name, sum and number of tokens as
-    in `LossParts`; the same names whether or not a micro-batch had a label, since ranks exchange them.
+    in `LossParts`; the same names whether or not a micro-batch had a label, since ranks exchange them. positions: of
+    the diagnostics, as in `PositionSums`; empty between journal lines.
     """
 
     signals: dict[str, list[float]]
@@ -68,6 +89,7 @@ class StepParts:
     num_tokens: int = 0
     num_nonfinite: int = 0
     num_dense: int = 0
+    positions: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, parts: LossParts, weights: Tensor) -> None:
         """Adds the parts of a micro-batch whose tokens have these weights [N]."""
@@ -83,6 +105,11 @@ class StepParts:
 
     def beside(self, other: StepParts) -> StepParts:
         """The sums of both; of a signal that both measured, the first one's."""
+        positions = dict(self.positions)
+        for name, pair in other.positions.items():
+            positions[name] = [
+                mine + theirs for mine, theirs in zip(positions.get(name, (0.0, 0.0)), pair, strict=True)
+            ]
         return StepParts(
             loss=self.loss + other.loss,
             weight=self.weight + other.weight,
@@ -91,6 +118,7 @@ class StepParts:
             num_nonfinite=self.num_nonfinite + other.num_nonfinite,
             num_dense=self.num_dense + other.num_dense,
             signals={**other.signals, **self.signals},
+            positions=positions,
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,32 +29,16 @@ from amid.pairs import Pair
 from amid.ranks import ALONE, Ranks
 from amid.strategies import Fixed, Policy, Strategy
 from amid.training.devices import peak_memory_mb
+from amid.training.diagnostics import diagnostic_metrics, position_sums_for, sampled
 from amid.training.forward import Forward
-from amid.training.optimisation import Optimisation, Reduction, StepParts, equal_weights, row_weights
+from amid.training.optimisation import Optimisation, StepOptions, StepParts, equal_weights, row_weights
 from amid.training.rollout import Rollout
 from amid.training.routes import objectives_by_source
+from amid.training.seeds import seed_of
 from amid.training.spent import Spent
 from amid.training.step_report import LABELS_PER_S, StepReport
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StepOptions:
-    """How a step is carried out.
-
-    reduction: of the step's tokens to its loss. micro_batch_size: rows per forward pass, None = all at once.
-    keep_teacher_states: of generated batches, so that a replayed one needs no teacher pass.
-    gradient_checkpointing: of the student's layers, whose activations are then computed twice and not kept.
-    validation_batch_mean: the strategy is told of the mean over validation batches instead of over tokens.
-    """
-
-    reduction: Reduction = "global_token_mean"
-    micro_batch_size: int | None = None
-    keep_teacher_states: bool = False
-    gradient_checkpointing: bool = False
-    log_every_steps: int = 1
-    validation_batch_mean: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,7 +145,7 @@ class DistillModule(lightning.LightningModule):
     def training_step(self, batch: object, batch_idx: int) -> None:
         """Takes one whole optimiser step (manual optimisation); the gold batch is `batch` without a `batch_of_step`."""
         step = self.global_step
-        torch.manual_seed(_step_seed(self._seed, step, self.global_rank))
+        torch.manual_seed(seed_of(self._seed, step, self.global_rank))
         progress = step / self._optimisation.total_steps
         gold = batch if self._batch_of_step is None else self._batch_of_step(step)
         if not isinstance(gold, Batch):
@@ -177,6 +160,9 @@ class DistillModule(lightning.LightningModule):
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()
+        if self._options.diagnostic_positions and self._report.is_due(step):
+            key = (self._seed, step, self.global_rank)
+            chosen = sampled(chosen, num_positions=self._options.diagnostic_positions, key=key)
         total = self._summed_over_ranks(self._accumulate_all(chosen))
         if total.num_nonfinite > 0 and total.surviving_weight > 0:
             surviving = total.surviving_weight / total.weight
@@ -315,11 +301,14 @@ class DistillModule(lightning.LightningModule):
         micro_batches = list(divide(self._options.micro_batch_size))
         weights = [coefficient * each for each in self._token_weights(batch, micro_batches)]
         total = StepParts(signals={name: [0.0, 0.0] for name in objective.measured_signals})
+        positions = position_sums_for(batch, objective, self._objective)
+        if positions is not None:
+            total.positions = positions.sums
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             # Without a label there is nothing to compute, but a rank alone must not skip the exchange of gradients.
             if micro.labelled.any() or self.trainer.world_size > 1:
-                parts = self._forward.loss_parts(micro, objective, weights[index], self.spent)
+                parts = self._forward.loss_parts(micro, objective, weights[index], self.spent, positions)
                 with contextlib.nullcontext() if last else self._unsynchronised():
                     # Data-parallel training averages over ranks; the weights are of the sum over ranks.
                     self.manual_backward(parts.loss * self.trainer.world_size)
@@ -328,11 +317,12 @@ class DistillModule(lightning.LightningModule):
 
     def _summed_over_ranks(self, parts: StepParts) -> StepParts:
         """The parts of the whole step, on every rank."""
-        signals = [value for pair in parts.signals.values() for value in pair]
+        pairs = [*parts.signals.values(), *parts.positions.values()]
         counts = (parts.num_tokens, parts.num_nonfinite, parts.num_dense)
         loss, weight, surviving, tokens, nonfinite, dense, *sums = self._reduced(
-            parts.loss, parts.weight, parts.surviving_weight, *counts, *signals
+            parts.loss, parts.weight, parts.surviving_weight, *counts, *(value for pair in pairs for value in pair)
         )
+        summed = [sums[2 * index : 2 * index + 2] for index in range(len(pairs))]
         return StepParts(
             loss=loss,
             weight=weight,
@@ -340,7 +330,8 @@ class DistillModule(lightning.LightningModule):
             num_tokens=int(tokens),
             num_nonfinite=int(nonfinite),
             num_dense=int(dense),
-            signals={name: sums[2 * index : 2 * index + 2] for index, name in enumerate(parts.signals)},
+            signals=dict(zip(parts.signals, summed, strict=False)),
+            positions=dict(zip(parts.positions, summed[len(parts.signals) :], strict=True)),
         )
 
     def _unsynchronised(self) -> AbstractContextManager[None]:
@@ -378,6 +369,10 @@ class DistillModule(lightning.LightningModule):
         if metrics is not None:
             self.log("labels/s", metrics[LABELS_PER_S], prog_bar=True, logger=False)
             self._log(metrics, step=step + 1)
+        measures = diagnostic_metrics(total.positions)
+        if measures:
+            # A line of its own: a resumed run that samples other positions repeats the one above all the same
+            self._log(measures, step=step + 1)
 
     def strategy_summary(self) -> str:
         """What the strategy did since the last call, on one line; empty where it only hands out gold batches."""
@@ -391,8 +386,3 @@ class DistillModule(lightning.LightningModule):
 def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Every name of every weight: a tied one has two."""
     return model.named_parameters(remove_duplicate=False)
-
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1  # a non-negative int64

@@ -34,6 +34,10 @@ class StepReport:
         self._sources[source] += 1
         self._sources_of_round[source] += 1
 
+    def is_due(self, step: int) -> bool:
+        """Whether the step, counted from 0, has a journal line."""
+        return (step + 1) % self._every_steps == 0 or step + 1 == self._total_steps
+
     def metrics(
         self, step: int, parts: StepParts, *, values: Mapping[str, float], num_nonfinite: int
     ) -> dict[str, float] | None:
@@ -42,7 +46,7 @@ class StepReport:
         values: what the step knows itself. num_nonfinite: positions of the round that were left out.
         """
         self._tokens += parts.num_tokens
-        if (step + 1) % self._every_steps and step + 1 < self._total_steps:
+        if not self.is_due(step):
             return None
         now = time.perf_counter()
         seconds = now - self._time

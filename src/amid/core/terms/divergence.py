@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from amid.core.assistants import alpha_mixture, check_lam
+from amid.core.assistants import Assistant, alpha_mixture, check_lam, rows_of
 from amid.core.closed_form import ClosedForm
 from amid.core.compat import Compat
 from amid.core.declaration import Divergence, declaration_of, function_of, kernel_of
@@ -99,17 +99,29 @@ class DivergenceTerm:
         """Alpha and lam; neither without an assistant."""
         return ({} if self.alpha is None else {"alpha": self.alpha, "lam": self.lam},)
 
+    def assistants(self, compat: Compat) -> tuple[Assistant | None, ...]:
+        """The one assistant; None for none, and for one with a detached student."""
+        alpha = self._alpha_now(compat)
+        if alpha is None or self.detach_student:
+            return (None,)
+        return (Assistant(alpha, self.lam.value(), self.order),)
+
     def check(self, inputs: TokenInputs, *, vocab_size: int) -> None:
         """A divergence reads no inputs."""
 
     def settle(self, compat: Compat, sum_of: Callable[[Term], float]) -> "SettledDivergence":
         """The term at present alpha and lam."""
+        alpha = self._alpha_now(compat)
+        return SettledDivergence(self, alpha, 0.5 if alpha is None else self.lam.value(), self.weight)
+
+    def _alpha_now(self, compat: Compat) -> Level | None:
+        """The present alpha after the compat rules; None without an assistant."""
         if self.alpha is None:
-            return SettledDivergence(self, None, 0.5, self.weight)
+            return None
         alpha = self.alpha.value()
         if compat.alpha_ge1_geometric:
             alpha = alpha.clamp(max=1.0) if isinstance(alpha, Tensor) else min(alpha, 1.0)
-        return SettledDivergence(self, alpha, self.lam.value(), self.weight)
+        return alpha
 
     def assistant(self, log_p: LogProb, log_q: LogProb, *, alpha: Level | None, lam: Level) -> LogProb:
         """Log of r, [..., V]; alpha None gives the end point that the order does not hold."""
@@ -128,11 +140,6 @@ class DivergenceTerm:
             check_order(self.order, lowest_lam=float(low), highest_lam=float(high))
         by_letter = {"p": log_p, "q": log_q, "r": self.assistant(log_p, log_q, alpha=alpha, lam=lam)}
         return self.divergence(by_letter[self.order[0]], by_letter[self.order[1]])
-
-
-def rows_of(value: Level, rows: Tensor | slice) -> Level:
-    """The entries of a per-token value for some tokens; anything else unchanged."""
-    return value[rows] if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] > 1 else value
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from amid.core.assistants import Assistant
 from amid.core.closed_form import ClosedForm
 from amid.core.compat import Compat
 from amid.core.logprob import LogProb
@@ -40,6 +41,10 @@ class CrossEntropy:
     @property
     def schedules(self) -> tuple[Mapping[str, Schedule], ...]:
         """None."""
+        return ()
+
+    def assistants(self, compat: Compat) -> tuple[Assistant | None, ...]:
+        """None: it has no divergence."""
         return ()
 
     def check(self, inputs: TokenInputs, *, vocab_size: int) -> None:

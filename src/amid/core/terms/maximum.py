@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from amid.core.assistants import Assistant
 from amid.core.compat import Compat
 from amid.core.schedules import Schedule
 from amid.core.terms.divergence import DivergenceTerm, SettledDivergence
@@ -41,6 +42,10 @@ class MaxDivergence:
     def schedules(self) -> tuple[Mapping[str, Schedule], ...]:
         """Those of the candidates, in order."""
         return tuple(schedules for candidate in self.candidates for schedules in candidate.schedules)
+
+    def assistants(self, compat: Compat) -> tuple[Assistant | None, ...]:
+        """Those of the candidates, in order."""
+        return tuple(found for candidate in self.candidates for found in candidate.assistants(compat))
 
     def check(self, inputs: TokenInputs, *, vocab_size: int) -> None:
         """Divergences read no inputs."""

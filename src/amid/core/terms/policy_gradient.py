@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from amid.core.assistants import Assistant
 from amid.core.closed_form import ClosedForm
 from amid.core.compat import Compat
 from amid.core.logprob import LogProb
@@ -50,6 +51,10 @@ class PolicyGradient:
     @property
     def schedules(self) -> tuple[Mapping[str, Schedule], ...]:
         """None."""
+        return ()
+
+    def assistants(self, compat: Compat) -> tuple[Assistant | None, ...]:
+        """None: it has no divergence."""
         return ()
 
     def check(self, inputs: TokenInputs, *, vocab_size: int) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
+from amid.core.assistants import Assistant
 from amid.core.closed_form import ClosedForm
 from amid.core.compat import Compat
 from amid.core.logprob import LogProb
@@ -60,6 +61,9 @@ class Term(Protocol):
     @property
     def schedules(self) -> tuple[Mapping[str, Schedule], ...]:
         """Schedules by name, one mapping (perhaps empty) per divergence of the term."""
+
+    def assistants(self, compat: Compat) -> tuple[Assistant | None, ...]:
+        """What is mixed for each divergence of the term; None without an assistant that a gradient flows through."""
 
     def check(self, inputs: TokenInputs, *, vocab_size: int) -> None:
         """Raises ValueError unless the inputs hold what the term reads, within range."""
