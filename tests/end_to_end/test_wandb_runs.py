@@ -92,7 +92,7 @@ def test_a_second_evaluation_goes_on_as_the_same_runs_and_a_repeated_request_rec
     first = recorded(root)
     run_task(run)
     assert recorded(root) == first
-    run_task(small_run(*SHORT, "task=evaluate", "evaluation.decode_seeds=[10,20,30]"))
+    run_task(small_run(*SHORT, "task=evaluate", "sweep.name=other", "evaluation.decode_seeds=[10,20,30]"))
     second = recorded(root)
     for kind, folders in second.items():
         assert [opened(folder).run_id for folder in folders] == [opened(first[kind][0]).run_id] * len(folders), kind
