@@ -67,6 +67,8 @@ TORCH_FREE = (
     "evaluation.summary",
     "evaluation.texts",
     "evaluation.fetch",
+    "training.mirrors",
+    "training.wandb_mirror",
     "export.card",
     "export.folder",
     "export.found",

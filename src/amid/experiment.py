@@ -24,7 +24,7 @@ from amid.evaluation.agreement import agreement, agreement_scores
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of, warnings_of_strategy
 from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
-from amid.evaluation.summary import some_responses, summary_of
+from amid.evaluation.summary import summary_of
 from amid.evaluation.tuning import missing_temperatures, tuned
 from amid.evaluation.validation import tuning_score, validation_loss, validation_scores
 from amid.evaluation.writer import Job
@@ -43,17 +43,17 @@ from amid.store.frozen import Request, check_same_cell, freeze
 from amid.store.status import spent_in
 from amid.store.watch import Patience
 from amid.sweep.labels import label
-from amid.sweep.plan import is_evaluated, resolved_config
+from amid.sweep.plan import is_evaluated, manifest_of
 from amid.sweep.preflight import check_run
 from amid.sweep.progress import progress_line
-from amid.sweep.single import record_single
+from amid.sweep.single import planned_single, record_single, sweep_of_single
+from amid.sweep.wandb_runs import cell_mirror, say_how_to_sync, show_references, show_results
 from amid.training.devices import device_of
 from amid.training.fit import fit_student, validator
-from amid.training.mirrors import CsvMirror, Guarded, Mirror, WandbMirror, lineage_of, wandb_mode
+from amid.training.mirrors import CsvMirror, Guarded, Mirror
 from amid.training.objective import objective_of
 from amid.training.optimisation import Reduction
 from amid.training.plan import PlainTextPlan, TrainingPlace, TrainingPlan
-from amid.training.tracking import last_step
 from amid.training.trainer import FitResult
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,8 @@ def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True,
             experiment.evaluate_again()
         else:
             experiment.distill()
+        if run.logger.name == "wandb" and run.task != "prepare" and not finished and waits:
+            experiment.show_in_wandb()
         ranks.broadcast(None)  # after an error nobody waits for it: whoever started the processes ends them
 
 
@@ -196,6 +198,20 @@ class Experiment:
                 self._prepare()
             self._evaluate(cell, self.stages.finished_student(cell))
             store.set_evaluated(cell)
+            self._show_again()
+
+    def show_in_wandb(self) -> None:
+        """What a single run leaves to its end: its teacher and initial student as runs too, and how to upload."""
+        planned = planned_single(self.run, self.cell, self.protocol, (), self.store)
+        show_references([planned], self.store)
+        say_how_to_sync(manifest_of(sweep_of_single(planned)), self.store)
+
+    def _show_again(self) -> None:
+        """Tells the cell's W&B run, which goes on for it, what a later evaluation came to."""
+        mirror = self._mirror() if self.run.logger.name == "wandb" else None
+        if mirror is not None:
+            show_results(mirror, self.run, self.cell, self.protocol, self.store)
+            mirror.close(failed=False)
 
     def _may_look_again(self, patience: Patience) -> bool:
         """Whether the cell may be free after a moment; False if it is left to the process that runs it.
@@ -447,39 +463,12 @@ class Experiment:
         if logger.name == "csv":
             return Guarded("logger=csv", lambda: CsvMirror(store.folder(cell)))
 
-        def wandb_run() -> Mirror | None:
-            mode = wandb_mode(logger.mode)
-            if mode == "disabled":
-                return None
-            return WandbMirror(
-                logger,
-                run_id=f"{cell.id}-{lineage_of(store.lineage_path(cell), store.journal_path(cell))}",
-                name=self._label(),
-                group=self.run.sweep.name,
-                job_type=self.run.task,
-                tags=[self.run.pair.name, self.run.data.source, self.run.divergence.name, self.run.strategy.name],
-                config={
-                    **resolved_config(self.run),
-                    "cell_id": cell.id,
-                    "attempt": store.status(cell).get("attempt", 1),
-                },
-                folder=store.folder(cell),
-                mode=mode,
-            )
-
-        return Guarded("wandb", wandb_run)
+        return Guarded("wandb", lambda: cell_mirror(self.run, cell, store, name=self._label()))
 
     def _report(self, scores: Sequence[Score], seconds: float, mirror: Mirror | None) -> None:
         log.info("%s  done in %.0f s: %s", self._label(), seconds, summary_of(scores, self.protocol))
-        if mirror is None:
-            return
-        named = {
-            f"{score.eval_set}/{score.metric}"
-            + ("" if score.decode_seed is None else f"/seed_{score.decode_seed}"): score.value
-            for score in scores
-        }
-        responses = some_responses(self.store, self.cell, self.protocol, number=self.run.logger.num_generations)
-        mirror.scores(named, responses, step=last_step(self.store.journal_path(self.cell)))
+        if mirror is not None:
+            show_results(mirror, self.run, self.cell, self.protocol, self.store)
 
 
 def plan_of(run: RunCfg) -> TrainingPlan:

@@ -410,21 +410,6 @@ def test_a_taid_schedule_moves_and_is_restored(
     assert weights_of(again) == weights_of(run)
 
 
-def test_wandb_records_offline_and_says_how_to_sync(
-    small_run: Compose, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    run = small_run("logger=wandb", "train.max_steps=2", "train.validation.every_steps=2")
-    with caplog.at_level("INFO"):
-        run_task(run)
-    experiment = Experiment(run)
-    said = [record.message for record in caplog.records if "wandb sync" in record.message]
-    assert len(said) == 1
-    folder = Path(said[0].split("wandb sync ")[1])
-    assert folder.is_relative_to(experiment.store.folder(experiment.cell))
-    assert list(folder.glob(f"run-{experiment.cell.id}-??????.wandb"))
-
-
 def test_wandb_gets_every_step_of_the_journal_once_whatever_stopped_the_run(
     small_run: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,8 +67,8 @@ def quiet_tracker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings of the person who runs the tests, and a tracker that gives a network up soon."""
     for name in [name for name in os.environ if name.startswith(("WANDB_", "SLURM_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("amid.training.mirrors.INIT_TIMEOUT_S", 2)
-    monkeypatch.setattr("amid.training.mirrors._unreachable", set())
+    monkeypatch.setattr("amid.training.wandb_mirror.INIT_TIMEOUT_S", 2)
+    monkeypatch.setattr("amid.training.wandb_mirror._unreachable", set())
 
 
 @pytest.mark.parametrize(

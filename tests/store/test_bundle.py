@@ -10,12 +10,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from small_stores import TOKENIZER, cell_of_alpha, small_store
+from small_stores import TEACHER, TOKENIZER, cell_of_alpha, small_store
 
 from amid.cli import app as cli
 from amid.digests.seals import DamagedError, seal
 from amid.errors import RequestError, RunError
-from amid.store import Store
+from amid.store import Entry, Store
 from amid.store.bundle import CONTENTS
 
 CELL = cell_of_alpha(1.0)
@@ -76,9 +76,9 @@ def test_a_bundle_of_a_sweep_leaves_out_what_belongs_to_others(store: Store, tmp
 RUN = "offline-run-20260101_120000-abc-123456"
 
 
-def record_offline(store: Store) -> Path:
-    """What W&B leaves beside a cell: its record, a table, logs, and links to the latest run."""
-    run = store.folder(CELL) / "wandb" / RUN
+def record_offline(store: Store, entry: Entry = CELL) -> Path:
+    """What W&B leaves beside a cell or stage: its record, a table, logs, and links to the latest run."""
+    run = store.folder(entry) / "wandb" / RUN
     for name in ("run-abc-123456.wandb", "files/media/table/generations_1_ab.table.json", "logs/debug.log"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(name)
@@ -92,8 +92,9 @@ def test_offline_runs_come_when_asked_for_and_are_said_when_left_out(
     suffix: str, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record_offline(store)
+    record_offline(store, TEACHER)
     cli.bundle(sweep="demo", file=tmp_path / f"without.{suffix}", results=store.root)
-    assert "left out: 1 offline W&B runs, which name this machine" in capsys.readouterr().out
+    assert "left out: 2 offline W&B runs, which name this machine" in capsys.readouterr().out
     cli.bundle(sweep="demo", file=tmp_path / f"with.{suffix}", wandb=True, results=store.root)
     assert "left out" not in capsys.readouterr().out
     without, taken = Store(tmp_path / "without"), Store(tmp_path / "with")
@@ -103,6 +104,7 @@ def test_offline_runs_come_when_asked_for_and_are_said_when_left_out(
     run = taken.folder(CELL) / "wandb" / RUN
     files = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
     assert files == ["files/media/table/generations_1_ab.table.json", "run-abc-123456.wandb"]
+    assert (taken.folder(TEACHER) / "wandb" / RUN / "run-abc-123456.wandb").is_file()
     cli.merge(source=tmp_path / f"with.{suffix}", results=without.root)
     assert (without.folder(CELL) / "wandb" / RUN / "run-abc-123456.wandb").is_file(), "into a cell that is finished"
 

@@ -12,10 +12,11 @@ import pytest
 import wandb
 
 from amid.config import LoggerCfg
-from amid.store.trackers import offline_runs
-from amid.training import mirrors
-from amid.training.mirrors import CsvMirror, Guarded, WandbMirror, lineage_of, wandb_mode
-from tests.reference.wandb_file import history
+from amid.store.trackers import offline_runs, waiting_runs
+from amid.training import wandb_mirror
+from amid.training.mirrors import CsvMirror, Guarded
+from amid.training.wandb_mirror import WandbMirror, lineage_of, wandb_mode
+from tests.reference.wandb_file import axes, history, summary, table
 
 CFG = LoggerCfg(name="wandb")
 KEY = "0123456789" * 4
@@ -30,7 +31,7 @@ def nobody(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mirrors, "_unreachable", set())
+    monkeypatch.setattr(wandb_mirror, "_unreachable", set())
     wandb.teardown()
     yield
     if wandb.run is not None:
@@ -43,6 +44,11 @@ def opened(folder: Path, *, cfg: LoggerCfg = CFG, run_id: str = "abc-123456", mo
     return WandbMirror(
         cfg, run_id=run_id, name="label", group=None, job_type="distill", tags=[], config={}, folder=folder, mode=mode
     )
+
+
+def offline(folder: Path) -> list[Path]:
+    """What is recorded below a folder, oldest first."""
+    return sorted((folder / "wandb").glob("offline-run-*"))
 
 
 def host() -> str:
@@ -118,7 +124,7 @@ def test_a_broken_netrc_is_no_login(tmp_path):
 def test_project_entity_and_folder_are_w_and_b_s_own_unless_the_request_names_them(tmp_path, monkeypatch):
     first = opened(tmp_path / "first")
     assert first._run.project == "amid-lab"
-    assert first.offline_folders[0].is_relative_to(tmp_path / "first")
+    assert len(offline(tmp_path / "first")) == 1
     first.close(failed=False)
     wandb.teardown()
     monkeypatch.setenv("WANDB_PROJECT", "of-the-environment")
@@ -127,7 +133,8 @@ def test_project_entity_and_folder_are_w_and_b_s_own_unless_the_request_names_th
     (tmp_path / "elsewhere").mkdir()
     second = opened(tmp_path / "second")
     assert (second._run.project, second._run.entity) == ("of-the-environment", "team")
-    assert second.offline_folders[0].is_relative_to(tmp_path / "elsewhere")
+    assert len(offline(tmp_path / "elsewhere")) == 1
+    assert not offline(tmp_path / "second")
     second.close(failed=False)
     third = opened(tmp_path / "third", cfg=replace(CFG, project="of-the-request", entity="me"))
     assert (third._run.project, third._run.entity) == ("of-the-request", "me")
@@ -147,7 +154,7 @@ def test_recording_offline_leaves_the_environment_as_it_was(tmp_path):
 def test_a_key_without_a_network_goes_offline_once_and_goes_on(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
-    monkeypatch.setattr(mirrors, "INIT_TIMEOUT_S", 2)
+    monkeypatch.setattr(wandb_mirror, "INIT_TIMEOUT_S", 2)
     tried = []
     init = wandb.init
     monkeypatch.setattr(wandb, "init", lambda **options: (tried.append(options["mode"]), init(**options))[1])
@@ -156,8 +163,8 @@ def test_a_key_without_a_network_goes_offline_once_and_goes_on(tmp_path, monkeyp
         assert mode == "online", "there is a key"
         mirror = opened(tmp_path / name, run_id=name, mode=mode)
         mirror.metrics({"train/loss": 1.0}, step=1)
-        (folder, *_) = mirror.offline_folders
         mirror.close(failed=False)
+        folder = offline(tmp_path / name)[-1]
         assert [step for step, _ in history(folder)] == [1]
     assert tried == ["online", "offline", "offline", "offline"]
     assert caplog.text.count("recording offline") == 1
@@ -174,36 +181,55 @@ def test_steps_are_those_of_the_training_also_in_a_second_attempt(tmp_path):
     first.close(failed=True)
     second = opened(tmp_path / "cell")
     second.metrics({"train/loss": 0.5}, step=9)
-    second.scores({"dolly/rouge_l": 20.0}, [{"set": "dolly", "response": "hi"}], step=9)
-    folders = second.offline_folders
+    second.results({"avg": 20.0}, {"generations": [{"set": "dolly", "response": "hi"}]})
     second.close(failed=False)
+    folders = offline(tmp_path / "cell")
     assert len(folders) == 2
     assert [step for step, _ in history(folders[0])] == [3, 6]
     assert history(folders[0])[0][1]["val/loss"] == 1.5
-    assert {step for step, _ in history(folders[1])} == {9}
+    assert [step for step, _ in history(folders[1])] == [9]
 
 
-def test_a_second_attempt_that_only_adds_scores_does_not_start_at_0(tmp_path):
+def test_every_curve_stands_over_the_trainers_step(tmp_path):
+    mirror = opened(tmp_path / "cell")
+    mirror.metrics({"train/loss": 2.0, "train/lr": 0.1, "clock/labels_per_s": 7.0}, step=3)
+    mirror.metrics({"val/loss": 1.5}, step=3)
+    mirror.close(failed=False)
+    (folder,) = offline(tmp_path / "cell")
+    assert axes(folder) == {"train/*": "step", "clock/*": "step", "val/*": "step"}
+    assert [values["step"] for _, values in history(folder)] == [3]
+
+
+def test_the_summary_is_what_the_results_say_and_no_last_value_of_a_curve(tmp_path):
+    mirror = opened(tmp_path / "cell")
+    mirror.metrics({"train/loss": 2.0, "val/loss": 1.5}, step=3)
+    mirror.results({"avg": 20.0, "set/dolly": 20.0}, {"empty": [], "scores": [{"set": "a", "decode_seed": None}]})
+    mirror.close(failed=False)
+    (folder,) = offline(tmp_path / "cell")
+    found = summary(folder)
+    assert {key: value for key, value in found.items() if key != "scores"} == {"avg": 20.0, "set/dolly": 20.0}
+    assert table(folder, "scores") == [{"set": "a", "decode_seed": None}]
+
+
+def test_an_attempt_that_only_adds_results_adds_no_step(tmp_path):
     opened(tmp_path / "cell").close(failed=True)
     mirror = opened(tmp_path / "cell")
-    mirror.scores({"dolly/rouge_l": 20.0}, [{"set": "dolly", "response": "hi"}], step=12)
-    folder = mirror.offline_folders[-1]
+    mirror.results({"avg": 20.0}, {"generations": [{"set": "dolly", "response": "hi"}]})
     mirror.close(failed=False)
-    assert [step for step, _ in history(folder)] == [12]
+    folder = offline(tmp_path / "cell")[-1]
+    assert history(folder) == []
+    assert summary(folder)["avg"] == 20.0
 
 
-def test_how_to_upload_names_every_attempt_in_order(tmp_path, caplog):
-    folder = tmp_path / "it's a cell"
-    opened(folder).close(failed=True)
-    assert "wandb sync" not in caplog.text
-    with caplog.at_level("INFO"):
-        opened(folder).close(failed=False)
-    (line,) = [record.message for record in caplog.records if "wandb sync" in record.message]
-    import shlex
-
-    named = [Path(word) for word in shlex.split(line.partition("wandb sync ")[2])]
-    assert named == sorted(folder.glob("wandb/offline-run-*"))
-    assert len(named) == 2
+def test_an_uploaded_recording_waits_no_more(tmp_path):
+    for run_id in ("abc-111111", "abc-222222", "abd-111111"):
+        opened(tmp_path, run_id=run_id).close(failed=False)
+    room = tmp_path / "wandb"
+    assert [path.name.rpartition("abc-")[2] for path in waiting_runs(room, ["abc"])] == ["111111", "222222"]
+    assert len(waiting_runs(room, ["abc-111111", "abd-111111"])) == 2
+    (folder,) = waiting_runs(room, ["abc-111111"])
+    (folder / "run-abc-111111.wandb.synced").touch()
+    assert [path.name.rpartition("abc-")[2] for path in waiting_runs(room, ["abc"])] == ["222222"]
 
 
 # Which run
@@ -216,13 +242,13 @@ def test_what_is_recorded_offline_holds_no_login_and_no_environment(tmp_path, mo
         monkeypatch.setenv(name, value)
     mirror = opened(tmp_path / "cell")
     mirror.metrics({"train/loss": 1.0}, step=1)
-    mirror.scores({"dolly/rouge_l": 20.0}, [{"prompt": "a", "response": "b"}], step=1)
-    (folder,) = mirror.offline_folders
+    mirror.results({"set/dolly": 20.0}, {"generations": [{"prompt": "a", "response": "b"}]})
     mirror.close(failed=False)
+    (folder,) = offline(tmp_path / "cell")
     assert history(folder)
     (files,) = offline_runs(tmp_path / "cell").values()
     assert {path.suffix for path in files} >= {".wandb", ".json"}
-    assert any(b"dolly/rouge_l" in path.read_bytes() for path in files), "what is recorded is found in this way"
+    assert any(b"set/dolly" in path.read_bytes() for path in files), "what is recorded is found in this way"
     for name, value in secrets.items():
         assert not [path for path in files if value.encode() in path.read_bytes()], name
 
@@ -264,20 +290,20 @@ class Failing:
     def metrics(self, metrics, *, step):
         self._call("metrics")
 
-    def scores(self, scores, generations, *, step):
-        self._call("scores")
+    def results(self, summary, tables):
+        self._call("results")
 
     def close(self, *, failed):
         self._call("close")
 
 
-@pytest.mark.parametrize("at", ["init", "metrics", "scores", "close"])
+@pytest.mark.parametrize("at", ["init", "metrics", "results", "close"])
 def test_a_tracker_that_fails_at_any_call_is_one_warning_and_called_no_more(at, caplog):
     made = []
     mirror = Guarded("tracker", lambda: made.append(Failing(at)) or made[0])
     for step in (1, 2):
         mirror.metrics({"train/loss": 1.0}, step=step)
-    mirror.scores({}, [], step=2)
+    mirror.results({}, {})
     mirror.close(failed=False)
     mirror.close(failed=False)
     assert [record.getMessage() for record in caplog.records] == [
@@ -300,8 +326,8 @@ def test_a_run_left_open_by_a_failed_tracker_is_not_continued_by_the_next_cell(t
     mirror = opened(tmp_path / "second", run_id="second-222222")
     assert left_open._run.id != mirror._run.id
     mirror.metrics({"train/loss": 1.0}, step=1)
-    folder = mirror.offline_folders[-1]
     mirror.close(failed=False)
+    folder = offline(tmp_path / "second")[-1]
     assert [step for step, _ in history(folder)] == [1]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from amid.digests.seals import unseal
 from amid.errors import TakenOverError
-from amid.training.tracking import Journal, last_step
+from amid.training.tracking import Journal
 
 
 def allow():
@@ -149,10 +149,3 @@ def test_a_torn_last_line_is_cut_and_its_step_written_again(path, resumed, lengt
     assert path.read_bytes() == complete
     journal.log_metrics({"train/loss": 1.0}, step=3)
     assert [line["step"] for line in lines(path)] == [1, 2, 3]
-
-
-def test_the_last_step_of_a_journal_is_the_highest_and_0_without_one(path, resumed):
-    assert last_step(path) == 2
-    resumed[0].log_metrics({"val/loss": 0.5}, step=1)
-    assert last_step(path) == 2
-    assert last_step(path.with_name("nowhere.jsonl")) == 0

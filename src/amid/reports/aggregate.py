@@ -170,6 +170,24 @@ def examples_of(
     return digests.pop(), np.mean([np.mean(each, axis=0) for each in means], axis=0)
 
 
+def spread_of_average(member: Member, sets: Sequence[str], plan: Plan, reading: Reading) -> float | None:
+    """Population standard deviation over decode seeds of one model's mean over the sets, in the sets' unit.
+
+    None for a single seed, where the sets differ in their number of seeds, and as long as a score is missing.
+    """
+    scores = reading.of(member.folder).scores
+    ids = [_texts_of(member, name, plan, reading) for name in sets]
+    if len({len(of_set) for of_set in ids}) != 1 or len(ids[0]) < 2:
+        return None
+    found = [
+        [scores.get((id_, plan.metric_of_set[name])) for name, id_ in zip(sets, of_seed, strict=True)]
+        for of_seed in zip(*ids, strict=True)
+    ]
+    if any(score is None for of_seed in found for score in of_seed):
+        return None
+    return statistics.pstdev(statistics.fmean(score.value for score in of_seed if score) for of_seed in found)
+
+
 def planned_rows(
     manifest: Mapping[str, Any], store: Store, declared: Declaration, facts: Facts, reading: Reading
 ) -> list[Planned]:

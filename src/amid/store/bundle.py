@@ -67,9 +67,11 @@ def bundled_files(store: Store, name: str, *, models: bool, wandb: bool = False)
 
 
 def num_offline_runs(store: Store, name: str) -> int:
-    """How many offline runs of W&B lie beside the cells of a sweep."""
-    cells = store.read_sweep(name)["cells"]
-    return sum(len(trackers.offline_runs(store.layout.folder_of("cell", cell["id"]))) for cell in cells)
+    """How many offline runs of W&B lie beside the cells, teachers and initial students of a sweep."""
+    manifest = store.read_sweep(name)
+    entries = [("cell", cell["id"]) for cell in manifest["cells"]]
+    entries += [(each["kind"], each["id"]) for each in manifest["references"]]
+    return sum(len(trackers.offline_runs(store.layout.folder_of(*entry))) for entry in dict.fromkeys(entries))
 
 
 def write_bundle(target: Path, name: str, files: Mapping[str, Path]) -> None:

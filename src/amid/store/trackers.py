@@ -7,6 +7,7 @@ line, no login and no environment: so a merge of one's own results takes it alon
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from amid.store.sizes import files_below
@@ -28,3 +29,27 @@ def offline_runs(folder: Path) -> dict[str, list[Path]]:
         for run in runs
     }
     return {name: found for name, found in files.items() if found}
+
+
+def waiting_runs(room: Path, run_ids: Sequence[str]) -> list[Path]:
+    """The folders of offline runs that `wandb sync` has not uploaded yet, oldest first.
+
+    room: where W&B puts them. run_ids: of the runs, each whole or as it begins.
+    """
+    return [
+        folder
+        for folder in sorted(room.glob("offline-run-*"))
+        if folder.is_dir()
+        and any(folder.name.split("-", 3)[-1].startswith(run_id) for run_id in run_ids)
+        and not list(folder.glob("*.wandb.synced"))
+    ]
+
+
+def recorded_path(folder: Path, run_id: str) -> Path:
+    """The file in an entry's folder that says what is known of one of its runs: its group, or what it was told last."""
+    return folder / ROOM / "recorded" / run_id
+
+
+def recorded_texts(folder: Path) -> list[str]:
+    """What is known of every run of an entry."""
+    return [path.read_text().strip() for path in sorted((folder / ROOM / "recorded").glob("*")) if path.is_file()]

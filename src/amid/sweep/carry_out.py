@@ -19,6 +19,7 @@ from amid.store.watch import Patience
 from amid.sweep.expand import Overrides
 from amid.sweep.plan import PlannedCell, Sweep, distinct_overrides, is_evaluated, manifest_of
 from amid.sweep.preflight import check_sweep
+from amid.sweep.wandb_runs import say_how_to_sync, show_references
 
 log = logging.getLogger(__name__)
 Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
@@ -50,7 +51,10 @@ def carry_out(sweep: Sweep, launch: Launch, *, recorded: Mapping[str, Any] | Non
         log.info("preparing what the cells share")
         reasons = launch([_frozen(planned, store, sweep, task="prepare") for planned in preparations])
         said |= _by_cell(preparations, reasons)
+    shown = any(planned.run.logger.name == "wandb" for planned in sweep.cells)
     if sweep.pending and tasks != {"prepare"}:
+        if shown:
+            show_references(sweep.pending, store)
         said |= _launch_cells(sweep, store, launch)
     if not store.root.is_dir():
         raise RunError(f"results folder {store.root} was removed while the sweep ran; repeat the command to begin anew")
@@ -59,6 +63,8 @@ def carry_out(sweep: Sweep, launch: Launch, *, recorded: Mapping[str, Any] | Non
     for text in table.damage:
         log.warning("%s", text)
     log.info("results: %s   again: amid table %s", store.root, sweep.name)
+    if shown:
+        say_how_to_sync(manifest, store)
     _raise_unfinished(sweep, store, tasks, said)
 
 

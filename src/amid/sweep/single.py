@@ -12,8 +12,17 @@ from amid.store.manifests import SINGLE
 from amid.sweep.plan import PlannedCell, Sweep, is_evaluated, manifest_of
 
 
+def planned_single(run: RunCfg, cell: Cell, protocol: Protocol, overrides: Sequence[str], store: Store) -> PlannedCell:
+    """The cell of a single run as one of a sweep. overrides: as it was asked for."""
+    return PlannedCell(tuple(overrides), run, cell, protocol, store.state(cell), is_evaluated(store, cell, protocol))
+
+
+def sweep_of_single(planned: PlannedCell) -> Sweep:
+    """The sweep that a single run is, under the name of its cell."""
+    return Sweep(name=f"{SINGLE}{planned.cell.id}", cells=(planned,), table=planned.run.sweep.table, duplicates=0)
+
+
 def record_single(run: RunCfg, cell: Cell, protocol: Protocol, overrides: Sequence[str], store: Store) -> None:
     """Records the run under the name of its cell. overrides: as it was asked for. Raises RunError as the store does."""
-    planned = PlannedCell(tuple(overrides), run, cell, protocol, store.state(cell), is_evaluated(store, cell, protocol))
-    name = f"{SINGLE}{cell.id}"
-    store.write_sweep(name, manifest_of(Sweep(name=name, cells=(planned,), table=run.sweep.table, duplicates=0)))
+    sweep = sweep_of_single(planned_single(run, cell, protocol, overrides, store))
+    store.write_sweep(sweep.name, manifest_of(sweep))

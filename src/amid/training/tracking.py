@@ -15,7 +15,6 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from amid.store.files import sift_lines
 from amid.store.journal import JournalFile
 from amid.training.mirrors import Mirror
 
@@ -52,8 +51,3 @@ class Journal(Logger):
         if self._file.add(step, metrics):
             for mirror in self._mirrors:
                 mirror.metrics(metrics, step=step)
-
-
-def last_step(path: Path) -> int:
-    """The last step of a journal; 0 if it holds none."""
-    return max((int(line["step"]) for line in sift_lines(path, needs=("step",)).sound), default=0)
