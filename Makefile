@@ -51,7 +51,7 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs and not sweep_kills'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs and not sweep_kills and not browser'
 
 .PHONY: test-long
 test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes longer: SHARE=4 runs a quarter of the cases
@@ -77,6 +77,12 @@ test-flips: $(STAMP) ## Change single bits of a finished and of a half-trained s
 test-pairs: $(STAMP) ## Every named pair at toy size, in one process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m pairs
 
+.PHONY: test-report
+test-report: $(STAMP) ## Reports in headless Chromium, which is installed by apt-get where there is none
+	@command -v chromium chromium-browser google-chrome >/dev/null || apt-get install -q -y chromium >/dev/null 2>&1 \
+		|| { echo "make test-report: no Chromium here, and apt-get cannot install one: install chromium" >&2; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
 .PHONY: test-wheel
 test-wheel: $(STAMP) ## Build the wheel, install it alone, and run and read a cell outside of the checkout
 	PYTHON="$(PYTHON)" tests/wheel.sh "$(abspath $(BIN))/python"
@@ -91,7 +97,7 @@ test-real-students: $(STAMP_SMOLLM2) ## Students made of the real 135M model, by
 
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
-	$(MAKE) lint type test test-long test-hostile test-pairs test-wheel
+	$(MAKE) lint type test test-long test-hostile test-pairs test-report test-wheel
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200
