@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import Seen, axe_script, chromium, opened
-from made_sweep import Made
-from reported_sweep import HOSTILE, reported_sweep
+from made_sweep import SETS, Made, protocol_of
+from reported_sweep import ALPHA, HOSTILE, reported_sweep
 from small_stores import small_store
+from test_tuned_tables import add as add_tuned
 
 from amid.errors import visible
 from amid.metrics import paired
@@ -300,3 +302,39 @@ def test_print_shows_the_tables_and_no_controls(page: Any) -> None:
     page.emulate_media(media="print")
     assert not page.locator("#controls").is_visible()
     assert page.locator("#scores").is_visible()
+
+
+# Sweeps of other kinds
+
+
+def test_sets_at_a_tuned_temperature_are_computed_too(browser: Any, tmp_path: Path) -> None:
+    protocol = replace(protocol_of(SETS[:2]), temperatures=(0.3, 1.0), validation={"seed": 10, "temperature": 1.0})
+    made = Made(Store(tmp_path / "results"), protocol, [ALPHA])
+    add_tuned(made, {ALPHA: "-1"}, {0.3: 4.0, 1.0: 5.0}, answered=90.0)
+    add_tuned(made, {ALPHA: "0"}, {0.3: 6.0, 1.0: 5.0}, answered=8.0)
+    add_tuned(made, {ALPHA: "2"}, {1.0: 5.0})
+    page, _ = opened(browser, written(made.manifest, made.store, tmp_path))
+    assert "Avg. tuned" in page.inner_text("#scores")
+    same_as_python(page, in_python(made.manifest, made.store))
+
+
+def test_sets_of_different_metrics_have_no_average_until_one_is_chosen(browser: Any, tmp_path: Path) -> None:
+    made = reported_sweep(tmp_path / "results", sets=SETS[:2], paper=None)
+    for protocol in made.manifest["protocols"].values():
+        protocol["sets"]["dolly"]["metric"] = "exact_match"
+    page, _ = opened(browser, written(made.manifest, made.store, tmp_path))
+    assert "Avg. - best" not in page.inner_text("#scores")
+    same_as_python(page, in_python(made.manifest, made.store))
+    page.evaluate("change({ metric: 'exact_match' })")
+    python = in_python(made.manifest, made.store, metric="exact_match")
+    assert "Avg. - best" in python["scores"]
+    same_as_python(page, {"scores": python["scores"]})
+
+
+def test_a_single_run_and_a_sweep_of_which_nothing_is_there_open_too(browser: Any, tmp_path: Path) -> None:
+    for name, mean in (("one", 20.0), ("none", None)):
+        made = Made(Store(tmp_path / name), protocol_of(["dolly"]), [ALPHA], name=name)
+        made.add({ALPHA: "1"}, mean=mean, validation=mean)
+        page, seen = opened(browser, written(made.manifest, made.store, tmp_path))
+        same_as_python(page, in_python(made.manifest, made.store))
+        assert seen.complaints == []
