@@ -137,6 +137,7 @@ def test_the_difference_of_two_rows_is_the_one_of_the_tests(page: Any, made: Mad
     sets = view.plan.columns[place].sets
     found = compared([1, 9], sets, examples_in(view.planned, view.plan, view.reading)).difference(1, 9)
     page.evaluate("change({ pair: [1, 9] })")
+    assert page.locator("#comparison article").count() == 3, "the first training of the second diverged: of the other"
     line = page.locator("#comparison tr", has_text="Avg.").inner_text().split("\t")
     assert line[4:6] == [f"{found.difference:+z.2f}", f"[{found.low:+z.2f}, {found.high:+z.2f}]"]
     assert isinstance(found, Interval)

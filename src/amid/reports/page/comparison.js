@@ -31,7 +31,7 @@ function differences(left, right) {
     const interval = [found.difference - found.margin, found.difference + found.margin].map((x) => signed(x));
     rows.push([name, about, ...numbers, signed(found.difference), `[${interval.join(", ")}]`, probability(found.p)]);
   }
-  return simpleTable("Left minus right, prompt by prompt; each interval (95 %) and p by itself, without correction",
+  return simpleTable("Left minus right, prompt by prompt; intervals and p without correction",
     ["set", "metric", "left", "right", "left - right", "95 % interval", "p"], rows);
 }
 
@@ -75,6 +75,9 @@ function sideBySide(ids) {
   return parts;
 }
 
+// Of several trainings the one whose texts are shown: the first that has any.
+const shownOf = (members) => members.find((id) => Object.keys(data.entries[id].scores).length) ?? members[0];
+
 function drawComparison() {
   for (const button of document.querySelectorAll("button.pick"))
     button.setAttribute("aria-pressed", String(state.pair.includes(Number(button.dataset.row))));
@@ -86,7 +89,7 @@ function drawComparison() {
     return;
   }
   const [left, right] = state.pair;
-  const ids = state.pair.map((row) => data.rows[row].members[0]);
+  const ids = state.pair.map((row) => shownOf(data.rows[row].members));
   const several = state.pair.some((row) => data.rows[row].members.length > 1);
   const stop = element("button", { type: "button" }, "Choose others");
   stop.addEventListener("click", () => change({ pair: [] }));
@@ -96,6 +99,6 @@ function drawComparison() {
     differences(left, right),
     configured(ids),
     element("p", { class: "command" }, "The same two on the command line: ", element("code", {}, `amid compare ${ids.join(" ")}`)),
-    several ? element("p", { class: "note" }, "Differences are of all training seeds; configuration and texts of the first.") : "",
+    several ? element("p", { class: "note" }, "Differences are of all training seeds; configuration and texts of one.") : "",
     ...sideBySide(ids));
 }
