@@ -79,7 +79,8 @@ test-pairs: $(STAMP) ## Every named pair at toy size, in one process
 
 .PHONY: test-report
 test-report: $(STAMP) ## Reports in headless Chromium, which is installed by apt-get where there is none
-	@command -v chromium chromium-browser google-chrome >/dev/null || apt-get install -q -y chromium >/dev/null 2>&1 \
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		apt-get install -q -y chromium >/dev/null 2>&1 \
 		|| { echo "make test-report: no Chromium here, and apt-get cannot install one: install chromium" >&2; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
 
