@@ -51,7 +51,7 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs and not sweep_kills and not notebooks'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs and not sweep_kills and not notebooks and not browser'
 
 .PHONY: test-long
 test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes longer: SHARE=4 runs a quarter of the cases
@@ -85,6 +85,13 @@ test-notebooks: $(STAMP) ## Run every notebook from beginning to end (offline, a
 notebooks: $(STAMP) ## Write notebooks/*.ipynb, without outputs, from their text form
 	$(BIN)/python tests/paired_notebooks.py
 
+.PHONY: test-report
+test-report: $(STAMP) ## Reports in headless Chromium, which is installed by apt-get where there is none
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		{ apt-get update -q && apt-get install -q -y chromium; } >/dev/null 2>&1 \
+		|| { echo "make test-report: no Chromium here, and apt-get cannot install one: install chromium" >&2; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
 .PHONY: test-wheel
 test-wheel: $(STAMP) ## Build the wheel, install it alone, and run and read a cell outside of the checkout
 	PYTHON="$(PYTHON)" tests/wheel.sh "$(abspath $(BIN))/python"
@@ -99,7 +106,7 @@ test-real-students: $(STAMP_SMOLLM2) ## Students made of the real 135M model, by
 
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
-	$(MAKE) lint type test test-long test-hostile test-pairs test-notebooks test-wheel
+	$(MAKE) lint type test test-long test-hostile test-pairs test-notebooks test-report test-wheel
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200

@@ -22,6 +22,8 @@ run=("$work/venv/bin/python" -m amid -m amid.alpha=-1,1 sweep.name=wheel "paths.
 "${run[@]}" | grep "nothing to run"
 "$work/venv/bin/amid" table wheel --style markdown | tee table.md
 test "$(grep -c '^|' table.md)" = 6 # header, rule, teacher, initial student, two cells
+"$work/venv/bin/amid" report wheel --out report.html
+grep -q "addEventListener" report.html # its script and style are in the wheel
 "$work/venv/bin/amid" status wheel
 "$work/venv/bin/amid" table --paper table3 | grep 'KL(p||r)' # the paper's numbers are in it
 "$work/venv/bin/amid" plan table3 pair=tiny data=toy | grep '^sweep table3: 24 cells'

@@ -77,7 +77,7 @@ def plan_of(protocols: Sequence[Protocol], *, metric: str | None, decoding: str 
     _check_decoding(decoding, decodings)
     with_sets = {None: (SAMPLED,), ALL: tuple(decodings)}.get(decoding, (decoding,))
     columns = [
-        Column(name, (name,), by_set[name], _direction(by_set[name]))
+        Column(name, (name,), by_set[name], direction_of(by_set[name]))
         for name, of in ((name, of) for of, names in decodings.items() for name in names)
         if of in with_sets
     ]
@@ -86,7 +86,7 @@ def plan_of(protocols: Sequence[Protocol], *, metric: str | None, decoding: str 
             continue
         shown = {by_set[each] for each in sets}
         one = shown.pop() if len(shown) == 1 else None
-        columns.append(Column(_average_name(of), tuple(sets) if one else (), one, _direction(one)))
+        columns.append(Column(average_name(of), tuple(sets) if one else (), one, direction_of(one)))
         if of == TUNED:
             columns.append(Column(TEMPERATURE_COLUMN))
     if any(protocol.validation is not None for protocol in protocols):
@@ -115,11 +115,13 @@ def _decoding_of(name: str, protocols: Sequence[Protocol]) -> str:
     return GREEDY if temperature == 0 else f"T={temperature:g}"
 
 
-def _average_name(decoding: str) -> str:
+def average_name(decoding: str) -> str:
+    """The column of the mean over the sets of a decoding."""
     return AVERAGE if decoding == SAMPLED else f"{AVERAGE} {decoding}"
 
 
-def _direction(metric: str | None) -> bool | None:
+def direction_of(metric: str | None) -> bool | None:
+    """Whether higher is better; None for what only describes, and for what nobody knows here."""
     known = {**METRICS, **VALIDATION_METRICS, **TEACHER_METRICS}
     if metric is None:
         return None
@@ -152,7 +154,7 @@ def examples_of(
     """
     means, digests, metric = [], set(), plan.metric_of_set[set_name]
     for member in row.members:
-        ids, scores = _texts_of(member, set_name, plan, reading), reading.of(member.folder).scores
+        ids, scores = texts_of(member, set_name, plan, reading), reading.of(member.folder).scores
         found = [scores[key].score_id for id_ in ids if (key := (id_, metric)) in scores]
         examples = [reading.per_example(member.folder, score_id) for score_id in found]
         known = [example for example in examples if example is not None]
@@ -176,7 +178,7 @@ def spread_of_average(member: Member, sets: Sequence[str], plan: Plan, reading: 
     None for a single seed, where the sets differ in their number of seeds, and as long as a score is missing.
     """
     scores = reading.of(member.folder).scores
-    ids = [_texts_of(member, name, plan, reading) for name in sets]
+    ids = [texts_of(member, name, plan, reading) for name in sets]
     if len({len(of_set) for of_set in ids}) != 1 or len(ids[0]) < 2:
         return None
     found = [
@@ -230,7 +232,7 @@ def _single(member: Member, plan: Plan, reading: Reading) -> list[Value | None]:
     protocol, scores = member.protocol, reading.of(member.folder).scores
     by_set: dict[str, Value | None] = {}
     for name, metric in plan.metric_of_set.items():
-        ids = _texts_of(member, name, plan, reading)
+        ids = texts_of(member, name, plan, reading)
         by_set[name] = _over_decode_seeds([(id_, metric) for id_ in ids], reading, member)
     values: list[Value | None] = []
     for column in plan.columns:
@@ -254,7 +256,7 @@ def _single(member: Member, plan: Plan, reading: Reading) -> list[Value | None]:
     return values
 
 
-def _texts_of(member: Member, name: str, plan: Plan, reading: Reading) -> list[str]:
+def texts_of(member: Member, name: str, plan: Plan, reading: Reading) -> list[str]:
     """The generation ids of one model's texts on a set; none if it was not asked, or its temperature is not chosen."""
     protocol = member.protocol
     if name in plan.tuned:
@@ -267,14 +269,19 @@ def _texts_of(member: Member, name: str, plan: Plan, reading: Reading) -> list[s
     return [] if each is None else [protocol.generation_id(member.id, name, seed) for seed in each.decode_seeds]
 
 
-def _validation(member: Member, metric: str, reading: Reading) -> Value | None:
-    """The validation score of one model; one that is compared with the teacher is kept under an id of its own."""
+def validation_key(member: Member, metric: str) -> tuple[str, str] | None:
+    """Under which generation id and metric a model's validation score is kept; None where nothing is validated."""
     protocol = member.protocol
     if protocol.validation is None:
         return None
     compared = metric in TEACHER_METRICS and protocol.teacher is not None
-    id_ = protocol.comparison_id(member.id) if compared else protocol.validation_id(member.id)
-    return _over_decode_seeds([(id_, metric)], reading, member)
+    return protocol.comparison_id(member.id) if compared else protocol.validation_id(member.id), metric
+
+
+def _validation(member: Member, metric: str, reading: Reading) -> Value | None:
+    """The validation score of one model; one that is compared with the teacher is kept under an id of its own."""
+    key = validation_key(member, metric)
+    return None if key is None else _over_decode_seeds([key], reading, member)
 
 
 def _over_decode_seeds(keys: Sequence[tuple[str, str]], reading: Reading, member: Member) -> Value | None:

@@ -34,7 +34,8 @@ class Ranking:
     """Rows from the best on, and what tells them from it.
 
     rows: numbers of those that have all that they are chosen by. chosen_by, mean: of every row, what it is chosen by,
-    and its value in the column that is compared. pairs: of the rows in `tested`.
+    and its value in the column that is compared. pairs: of the rows in `tested`. names: of the labels of a row, block
+    first. what: the name of what they are chosen by.
     """
 
     planned: Sequence[Planned]
@@ -43,6 +44,10 @@ class Ranking:
     mean: Sequence[Value | None]
     tested: Sequence[int]
     pairs: Compared
+    names: Sequence[str]
+    what: str
+    column: Column
+    damage: Sequence[str]
 
     def told_apart(self, row: int) -> bool | None:
         """Whether a row differs significantly from the best one; None where that is not known."""
@@ -50,15 +55,11 @@ class Ranking:
         return self.pairs.told_apart(row, best) if row in self.tested and best in self.tested else None
 
 
-def best_lines(manifest: Mapping[str, Any], store: Store, *, by: str = VALIDATION) -> list[str]:
-    """The best row, those that cannot be told from it, and all from the best on, each with its difference to the best.
-
-    by: `val` or an evaluation set. Raises RequestError for another, and where no row has a score of it yet.
-    """
+def ranking_of(manifest: Mapping[str, Any], store: Store, *, by: str = VALIDATION) -> Ranking:
+    """The rows of a sweep from the best on; by: `val` or an evaluation set. Raises RequestError for another."""
     declared = declaration_of(manifest)
     blocks = (*declared.blocks, *declared.columns)
     declared = replace(declared, blocks=blocks, columns=())
-    names = (*blocks, *(declared.rows or ("cell",)))
     facts, reading = Facts(manifest, store), Reading()
     planned = planned_rows(manifest, store, declared, facts, reading)
     plan = plan_of(list(protocols_of(manifest).values()), metric=manifest["metric"], decoding=ALL)
@@ -69,35 +70,47 @@ def best_lines(manifest: Mapping[str, Any], store: Store, *, by: str = VALIDATIO
     column, mean = plan.columns[place], [values_of_row(row, plan, reading)[place] for row in planned]
     rule = rule_of(planned, facts)
     chosen_by = [validation_of(row, rule, reading) for row in planned] if by == VALIDATION else mean
-    what = RULES[rule] if by == VALIDATION else f"{by} {column.metric}"
     lower = rule == "loss" if by == VALIDATION else column.higher_is_better is False
     # Of a row with gaps nothing is said: fewer seeds would be fewer chances
     scored = {i: value.mean for i, value in enumerate(chosen_by) if value is not None and value.complete}
-    if not scored:
-        raise RequestError(f"no cell of {manifest['name']} has a score on {by} yet; amid status says what is done")
     examples = examples_in(planned, plan, reading)
     tested = open_to_tests(range(len(planned)), mean, column.sets, examples)
-    ranking = Ranking(
+    return Ranking(
         planned=planned,
         rows=sorted(scored, key=lambda i: scored[i] if lower else -scored[i]),
         chosen_by=chosen_by,
         mean=mean,
         tested=tested,
         pairs=compared(tested, column.sets, examples),
+        names=(*blocks, *(declared.rows or ("cell",))),
+        what=RULES[rule] if by == VALIDATION else f"{by} {column.metric}",
+        column=column,
+        damage=reading.damage,
     )
-    for line in reading.damage:
+
+
+def best_lines(manifest: Mapping[str, Any], store: Store, *, by: str = VALIDATION) -> list[str]:
+    """The best row, those that cannot be told from it, and all from the best on, each with its difference to the best.
+
+    by: `val` or an evaluation set. Raises RequestError for another, and where no row has a score of it yet.
+    """
+    ranking = ranking_of(manifest, store, by=by)
+    if not ranking.rows:
+        raise RequestError(f"no cell of {manifest['name']} has a score on {by} yet; amid status says what is done")
+    for line in ranking.damage:
         log.warning("%s", line)
-    lines = [f"best of {manifest['name']} by {what}: {_called(planned[ranking.rows[0]], names)}"]
-    if len(scored) > 1:
+    names, column = ranking.names, ranking.column
+    lines = [f"best of {manifest['name']} by {ranking.what}: {called(ranking.planned[ranking.rows[0]], names)}"]
+    if len(ranking.rows) > 1:
         lines += _same(ranking, names)
-    lines += ["", *_table(ranking, names, what=what, compared=None if by != VALIDATION else _name_of(column))]
+    lines += ["", *_table(ranking, names, what=ranking.what, compared=None if by != VALIDATION else _name_of(column))]
     lines += _remarks(ranking, column, by=by)
     return lines
 
 
 def _same(ranking: Ranking, names: Sequence[str]) -> list[str]:
     others = ranking.rows[1:]
-    same = [_called(ranking.planned[row], names) for row in others if not ranking.told_apart(row)]
+    same = [called(ranking.planned[row], names) for row in others if not ranking.told_apart(row)]
     if len(same) < 2:
         return [f"cannot be told from it: {''.join(same) or 'none'}"]
     return [f"cannot be told from it: {len(same)} of {len(others)}", *(f"  {each}" for each in same)]
@@ -147,7 +160,7 @@ def _labels(row: Planned) -> list[str]:
     return [one_line(label) for label in (*row.block, *row.labels)]
 
 
-def _called(row: Planned, names: Sequence[str]) -> str:
+def called(row: Planned, names: Sequence[str]) -> str:
     """The labels of a row and its ids; what validation chose is said in its own words, without the key."""
     chosen = {key for key, value in row.raw.items() if row.chosen and not value}
     labels = [

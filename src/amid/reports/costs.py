@@ -34,6 +34,7 @@ _COLUMNS: Mapping[str, tuple[str, float, str]] = {
 _OF_CORPUS: Mapping[str, str] = {"corpus_tokens": "generated_tokens", "corpus_seconds": "generation_seconds"}
 # What is recorded of a cell that has ended, in the order of the columns.
 NAMES = tuple(name for name, *_ in _COLUMNS.values())
+COST_COLUMNS = tuple(_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,13 @@ def cost_rows(manifest: Mapping[str, Any], store: Store) -> list[CostRow]:
     return rows
 
 
+def shown_costs(row: CostRow) -> list[str]:
+    """What a cell used up as a person reads it, column by column of COST_COLUMNS."""
+    return [
+        form.format(row.values[name] / unit) if name in row.values else GAP for name, unit, form in _COLUMNS.values()
+    ]
+
+
 def render_costs(rows: Sequence[CostRow], style: str) -> str:
     """The rows as text for people, or unrounded for programs as CSV or JSON; ends with a line feed."""
     if style == "json":
@@ -93,13 +101,9 @@ def render_costs(rows: Sequence[CostRow], style: str) -> str:
             numbers = ("" if name not in row.values else repr(row.values[name]) for name in NAMES)
             writer.writerow([*row.labels.values(), row.cell_id, row.state, " ".join(row.corpora), *numbers])
         return stream.getvalue()
-    lines = [(*labels, "state", *_COLUMNS)]
+    lines = [(*labels, "state", *COST_COLUMNS)]
     for row in rows:
-        cells = (
-            form.format(row.values[name] / unit) if name in row.values else GAP
-            for name, unit, form in _COLUMNS.values()
-        )
-        lines.append((*map(one_line, row.labels.values()), row.state, *cells))
+        lines.append((*map(one_line, row.labels.values()), row.state, *shown_costs(row)))
     shown = ruled(aligned(lines, num_left=len(labels) + 1))
     if any(row.corpora for row in rows):
         shown.append("(corpus: to write the responses trained on, once for all cells that share them; not in all s)")

@@ -51,6 +51,22 @@ def compared(rows: Sequence[int], sets: Sequence[str], examples: Examples) -> Co
     return Compared(found, frozenset(_rejected(found)))
 
 
+def interval_of_mean(sets: Sequence[str], values: Mapping[str, npt.NDArray[np.float64]]) -> Interval | None:
+    """A row's mean over the sets with its 95 % interval over prompts; None where a set has no value per prompt.
+
+    values: set -> value per prompt [N]. The interval is that of the difference from a row of zeros.
+    """
+    if not sets or any(name not in values for name in sets):
+        return None
+    import numpy as np
+
+    from amid.metrics.paired import paired_differences
+
+    zeros = [np.zeros((1, len(values[name]))) for name in sets]
+    found = paired_differences([values[name][None] for name in sets], zeros)
+    return Interval(float(found.difference[0]), float(found.low[0]), float(found.high[0]))
+
+
 def open_to_tests(
     rows: Sequence[int], column: Sequence[Value | None], sets: Sequence[str], examples: Examples
 ) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,22 @@ from amid.reports.significance import marked_by_tests
 from amid.reports.table import Row, Table, Value
 from amid.store import Store
 
-__all__ = ["Row", "Table", "Value", "build_model_table", "build_table", "render"]
+__all__ = ["Row", "Table", "Value", "View", "build_model_table", "build_table", "build_view", "render"]
+
+
+@dataclass(frozen=True)
+class View:
+    """A table of a sweep with what it was made from, row by row; planned: in the order of the table's rows.
+
+    baselines: row -> the row without an assistant that it is compared with.
+    """
+
+    table: Table
+    planned: Sequence[Planned]
+    plan: Plan
+    reading: Reading
+    facts: Facts
+    baselines: Mapping[int, int]
 
 
 def build_table(
@@ -49,6 +64,41 @@ def build_table(
     Raises RequestError for what the sweep has no labels or column of.
     """
     declared = asked_for(declaration_of(manifest), manifest, rows=rows, columns=columns)
+    # A pivot may be of any column
+    decoding = ALL if decoding is None and column is not None else decoding
+    view = _view(manifest, store, declared, metric=metric, decoding=decoding)
+    table = view.table
+    if ids:
+        table = _with_ids(table, view.planned, view.facts)
+    if declared.columns:
+        across = [row.block for row in view.planned]
+        table = pivoted(table, column=column, across=across, keys=declared.columns)
+    elif column is not None:
+        raise RequestError("--column chooses the numbers of a pivot; give --columns KEY too")
+    return table
+
+
+def build_view(manifest: Mapping[str, Any], store: Store, *, metric: str | None = None) -> View:
+    """The table of a recorded sweep as it was declared, with what it was made from; the columns of a pivot are blocks.
+
+    metric: as in `build_table`.
+    """
+    declared = asked_for(declaration_of(manifest), manifest, rows=None, columns=None)
+    return _view(manifest, store, declared, metric=metric, decoding=None)
+
+
+def build_model_table(
+    label: str, folder: Path, entry_id: str, protocol: Protocol, store: Store, *, metric: str | None = None
+) -> Table:
+    """The table of one model that was not trained here: one row, and no column of validation."""
+    planned = Planned((label,), (Member(entry_id, folder, protocol),), {})
+    plan = _plan([planned], metric=metric, decoding=ALL)
+    return _table([planned], plan, Reading(), label_names=("model",))
+
+
+def _view(
+    manifest: Mapping[str, Any], store: Store, declared: Declaration, *, metric: str | None, decoding: str | None
+) -> View:
     if declared.columns:  # marks are found per column, so the columns are blocks first
         declared = replace(declared, blocks=declared.columns)
     facts, reading = Facts(manifest, store), Reading()
@@ -57,48 +107,31 @@ def build_table(
         *references_of(manifest, store, num_labels=len(label_names)),
         *planned_rows(manifest, store, declared, facts, reading),
     ]
+    plan = _plan(planned, metric=metric or manifest["metric"], decoding=decoding)
     shared = manifest.get("shared", {})  # missing in a sweep of before it was recorded
-    table = _table(
-        planned,
-        reading,
-        label_names=label_names,
-        metric=metric or manifest["metric"],
-        declared=declared,
-        shared=shared,
-        facts=facts,
-        decoding=ALL if decoding is None and column is not None else decoding,  # a pivot may be of any column
-    )
-    if ids:
-        table = _with_ids(table, planned, facts)
-    if declared.columns:
-        across = [row.block for row in planned]
-        table = pivoted(table, column=column, across=across, keys=declared.columns)
-    elif column is not None:
-        raise RequestError("--column chooses the numbers of a pivot; give --columns KEY too")
-    return table
+    table = _table(planned, plan, reading, label_names=label_names, declared=declared, shared=shared, facts=facts)
+    return View(table, planned, plan, reading, facts, _baselines(planned))
 
 
-def build_model_table(
-    label: str, folder: Path, entry_id: str, protocol: Protocol, store: Store, *, metric: str | None = None
-) -> Table:
-    """The table of one model that was not trained here: one row, and no column of validation."""
-    planned = Planned((label,), (Member(entry_id, folder, protocol),), {})
-    return _table([planned], Reading(), label_names=("model",), metric=metric, decoding=ALL)
+def _plan(planned: Sequence[Planned], *, metric: str | None, decoding: str | None) -> Plan:
+    return plan_of(_protocols(planned), metric=metric, decoding=decoding)
+
+
+def _protocols(planned: Sequence[Planned]) -> list[Protocol]:
+    return [member.protocol for row in planned for member in row.members]
 
 
 def _table(
     planned: Sequence[Planned],
+    plan: Plan,
     reading: Reading,
     *,
     label_names: tuple[str, ...],
-    metric: str | None,
     declared: Declaration | None = None,
     shared: Mapping[str, str] | None = None,
     facts: Facts | None = None,
-    decoding: str | None = None,
 ) -> Table:
-    protocols = [member.protocol for row in planned for member in row.members]
-    plan = plan_of(protocols, metric=metric, decoding=decoding)
+    protocols = _protocols(planned)
     rows = [_row(row, plan, reading) for row in planned]
     rows = _marked(rows, planned, plan, reading)
     said_of_paper: list[str] = []
