@@ -32,6 +32,7 @@ SWEEPS = {"table3": (TEMPERATURES,), "figure3": (), "figure4": (), "figure5": ()
 BUDGET = (
     "pair.teacher_sft.max_steps=500",
     "train.max_steps=60",
+    "trainer.log_every_steps=1",
     "train.validation.num_examples=16",
     "evaluation.num_prompts=16",
     "evaluation.max_new_tokens=32",

@@ -51,6 +51,15 @@ def test_the_same_figure_is_the_same_bytes_in_every_format(name: str, tmp_path: 
     assert b"/CreationDate" not in found[0][f"{name}.pdf"]
 
 
+def test_places_are_rounded_so_that_the_solver_of_the_layout_cannot_change_bytes(tmp_path: Path) -> None:
+    with house_style():
+        picture = heat_map.draw(over_alpha(tmp_path).view())
+        save(picture.figure, tmp_path, "heat_map", ["svg"])
+    edges = [edge for axis in picture.figure.axes for edge in axis.get_position(original=True).bounds]
+    assert len(edges) == 8
+    assert edges == pytest.approx([round(edge, 6) for edge in edges], rel=0, abs=1e-12)
+
+
 def test_a_pdf_holds_its_fonts(tmp_path: Path) -> None:
     with house_style():
         (path,) = save(figure1.draw().figure, tmp_path, "figure1", ["pdf"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from amid.reports.aggregate import DIVERSITY_COLUMN
 from amid.reports.facts import ALPHA
 from amid.reports.figures.claims import Claim, Part, slope
-from amid.reports.figures.lines import dashed, plot_values
+from amid.reports.figures.lines import dashed, plot_values, room_for_gaps
 from amid.reports.figures.picture import Picture, Said, as_printed
 from amid.reports.figures.style import COLOURS, DASHES, MARKERS, canvas, number
 from amid.reports.figures.sweep_view import Line, SweepView
@@ -50,6 +50,7 @@ def draw(view: SweepView) -> Picture:
     for name in ("quality", "diversity"):
         axes[name].set_xticks(range(len(alphas)), [number(alpha) if name == "diversity" else "" for alpha in alphas])
         axes[name].set_xlim(-0.4, len(alphas) - 0.6)
+        room_for_gaps(axes[name])
     handles, labels = axes["quality"].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=max(1, len(lines)))
     return Picture(figure, said, view.damage)
@@ -83,9 +84,9 @@ def claim_of_tradeoff(view: SweepView) -> Claim:
             found, gaps = _slope(view, line.points, column, sign)
             if gaps:
                 doubts.append(f"{name} is not there at alpha {', '.join(f'{alpha:g}' for alpha in gaps)}")
-            if found is None:
+            if found is None and not gaps:
                 doubts.append(f"{name} is known at fewer than 3 alphas")
-            else:
+            if found is not None:
                 parts.append(Part(f"{name} per unit of alpha", *found, claimed, digits))
     return Claim(
         "as alpha rises, quality falls and diversity rises",

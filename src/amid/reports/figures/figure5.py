@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from amid.reports.figures.claims import Claim, Part
-from amid.reports.figures.lines import dashed, plot_values
+from amid.reports.figures.lines import dashed, plot_values, room_for_gaps
 from amid.reports.figures.picture import Picture, Said, as_printed
 from amid.reports.figures.style import COLOURS, DASHES, MARKERS, canvas, number
 from amid.reports.figures.sweep_view import Line, SweepView
@@ -40,6 +40,7 @@ def draw(view: SweepView) -> Picture:
                     lam, without.mean + difference.low, without.mean + difference.high, color=colour, linewidth=1
                 )
     axis.set(xlabel="λ", ylabel=view.quality_label, xlim=(0, 1))
+    room_for_gaps(axis)
     axis.legend(loc="best")
     return Picture(figure, said, view.damage)
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+GAP = "gap"  # begins the name of a word at the lower edge
+
+
 def plot_values(
     axis: Axes, view: SweepView, places: Sequence[float], rows: Sequence[int], column: int | None, *, sign: float = 1.0,
     **style: Any,
@@ -33,7 +36,8 @@ def mark_gap(axis: Axes, place: float, word: str, *, colour: str, value: float |
     if value is not None:
         axis.plot([place], [value], "x", color=NONE_COLOUR, markersize=9, zorder=5)
         return
-    earlier = sum(text.get_gid() == f"gap {place:g}" for text in axis.texts)
+    gid = f"{GAP} {place:g}"
+    earlier = sum(text.get_gid() == gid for text in axis.texts)
     axis.annotate(
         f"× {word}",
         (place, 0.02),
@@ -45,7 +49,7 @@ def mark_gap(axis: Axes, place: float, word: str, *, colour: str, value: float |
         va="bottom",
         fontsize=6.5,
         color=colour,
-        gid=f"gap {place:g}",
+        gid=gid,
     )
 
 
@@ -63,10 +67,17 @@ def left_out(lines: Sequence[Line], most: int) -> str:
 
 
 def same_limits(axes: Sequence[Axes]) -> None:
-    """One range of y for all, the widest that any of them needs."""
-    limits = [axis.get_ylim() for axis in axes]
-    for axis in axes:
+    """One range of y for all, the widest that any of them needs; one on which nothing is known needs none."""
+    limits = [axis.get_ylim() for axis in axes if math.isfinite(axis.dataLim.y0) and math.isfinite(axis.dataLim.y1)]
+    for axis in axes if limits else ():
         axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def room_for_gaps(axis: Axes) -> None:
+    """Moves the numbers up where words of gaps stand at the lower edge, so that neither hides the other."""
+    if any(str(text.get_gid()).startswith(GAP) for text in axis.texts):
+        low, high = axis.get_ylim()
+        axis.set_ylim(low - 0.35 * (high - low), high)
 
 
 def one_legend(figure: Figure) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FORMATS = ("png", "pdf", "svg")
 WIDTH = 7.0  # inches: the text width of most papers and of a page in A4
 CAPTION_SIZE = 7.0  # points
+PLACES = 6  # decimals of the places of axes, in parts of the figure
 _LINE = 0.145  # inches of a line of the caption
 _CHARACTERS = 136  # of a line of the caption
 # Okabe and Ito's colours, which the common kinds of colour blindness keep apart; black is for what has no assistant.
@@ -120,12 +121,26 @@ def check_formats(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def settle(figure: Figure) -> None:
+    """Lays the figure out and keeps the places of its axes, rounded.
+
+    The solver of the layout orders its variables by their addresses, so that the last bits of places differ from run to
+    run; names in an SVG are digests of them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        left, bottom, width, height = (round(float(e), PLACES) for e in axis.get_position(original=True).bounds)
+        axis.set_position((left, bottom, width, height))
+
+
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
     """The files NAME.FORMAT, each whole or not there. Raises OSError where they cannot be written.
 
     To be called in the house style too: some of it is read while a file is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    settle(figure)
     paths = []
     for each in formats:
         stream = io.BytesIO()

@@ -10,7 +10,7 @@ from amid.errors import RequestError
 from amid.reports.aggregate import AVERAGE, TUNED
 from amid.reports.facts import ALPHA
 from amid.reports.figures.claims import Claim, Part
-from amid.reports.figures.lines import dashed, left_out, one_legend, plot_values, same_limits
+from amid.reports.figures.lines import dashed, left_out, one_legend, plot_values, room_for_gaps, same_limits
 from amid.reports.figures.picture import Picture, Said, as_printed
 from amid.reports.figures.style import (
     COLOURS,
@@ -60,6 +60,9 @@ def draw(view: SweepView) -> Picture:
         _draw_scores(below, view, line, alphas)
     for kind in ("validation", "scores"):
         same_limits([axes[f"{kind} {index}"] for index in range(len(lines))])
+    for index in range(len(lines)):
+        room_for_gaps(axes[f"scores {index}"])
+    same_limits([axes[f"scores {index}"] for index in range(len(lines))])
     axes["validation 0"].set_ylabel("validation ROUGE-L")
     axes["scores 0"].set_ylabel(view.quality_label.partition(",")[0])
     one_legend(figure)
@@ -91,7 +94,7 @@ def _draw_scores(axis: Axes, view: SweepView, line: Line, alphas: Sequence[float
         plot_values(axis, view, places, rows, column, color=colour, marker="o", fillstyle=fill, label=label)
         without = view.value(line.without, column)
         dashed(axis, None if without is None else without.mean, colour=colour, label=f"none, {label}")
-    axis.set(xlabel="α")
+    axis.set(xlabel="α", xlim=(-0.4, len(alphas) - 0.6))
     axis.set_xticks(range(len(alphas)), [number(alpha) for alpha in alphas])
 
 
