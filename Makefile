@@ -138,6 +138,10 @@ bench-memory: $(STAMP_SMOLLM2) ## Peak memory of a training step in five setting
 paper-tiny: $(STAMP) ## Tables 1 to 7 of the paper on the embedded pair, in ./paper-tiny (most of an hour; SHORT=1: minutes, to try it)
 	$(BIN)/python bench/paper_tiny.py $(if $(SHORT),--short --folder paper-tiny-short) $(OVERRIDES)
 
+.PHONY: figures
+figures: $(STAMP) ## Every figure on the embedded pair and the toy fit, in ./figures-tiny (minutes; SHORT=1: to try it)
+	$(BIN)/python bench/figures.py $(if $(SHORT),--short --folder figures-tiny-short) $(OVERRIDES)
+
 .PHONY: bench-precision
 bench-precision: $(STAMP) ## Loss, gradient norm and validation of one seed in float32 and in bfloat16 (OVERRIDES="pair=smollm2 ...")
 	$(BIN)/python bench/precision.py $(OVERRIDES)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "amid"
 # The house: a room imports only rooms of lower floors, and files of its own. docs/design.md says what each is for.
 FLOORS = (
     ("errors", "core", "metrics", "generation"),
-    ("ranks", "digests", "config", "model_folders", "certificate"),
+    ("ranks", "digests", "config", "model_folders", "certificate", "toy_experiment"),
     ("data", "pairs", "memory"),
     ("cells", "strategies"),
     ("store",),
@@ -35,6 +35,7 @@ ONLY: dict[str, set[str]] = {
     "digests": {"errors"},
     "strategies": {"config", "core", "data", "ranks"},  # of core the names of what a term reads
     "certificate": {"core"},
+    "toy_experiment": {"core", "errors"},
     "memory": {"errors", "model_folders"},
 }
 # Status and tables work on a login node. What of another room they need is named by file.
@@ -76,6 +77,7 @@ TORCH_FREE = (
     "export.options",
     "export.push",
     "export.results",
+    "toy_experiment.result",
 )
 # The files of torch-free rooms that are imported when their verb runs, and not before.
 LATE = {"cli.cell_export", "cli.data_view", "cli.model_evaluation", "cli.__main__", "sweep.trials"}

@@ -15,6 +15,7 @@ from amid.cli.exit_codes import exit_code
 from amid.cli.exporting import export
 from amid.cli.finding import best, show
 from amid.cli.keeping import bundle, gc, merge
+from amid.cli.picturing import figure
 from amid.cli.planning import data, plan
 from amid.cli.reading import compare, costs, status, sweeps
 from amid.cli.reporting import report
@@ -32,7 +33,7 @@ UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__
 
 # In the order of the help.
 _VERBS = (
-    *(plan, data, sweeps, status, retry, show, best, costs, table, report, compare),
+    *(plan, data, sweeps, status, retry, show, best, costs, table, figure, report, compare),
     *(evaluate, score, fetch, export, bundle, merge, gc, certify),
 )
 for _verb in _VERBS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from amid.errors import RequestError, unknown_name
 from amid.evaluation.protocol import TUNED_SUFFIX, Protocol
-from amid.evaluation.tuning import chosen_temperature
+from amid.evaluation.tuning import CHOSEN_BY, chosen_temperature
 from amid.metrics import METRICS, TEACHER_METRICS, VALIDATION_METRICS
 from amid.reports.declaration import Declaration
 from amid.reports.facts import Facts
@@ -210,6 +210,16 @@ def rule_of(rows: Sequence[Planned], facts: Facts) -> str:
 def validation_of(row: Planned, rule: str, reading: Reading) -> Value | None:
     """The validation score of a row, the mean over its members; None = a gap."""
     return _over_trainings([_validation(member, rule, reading) for member in row.members], expected=len(row.members))
+
+
+def validation_at(row: Planned, temperature: float, reading: Reading) -> Value | None:
+    """The validation ROUGE-L of a row at one of its temperatures, the mean over its members; None = a gap."""
+    found = [
+        _over_decode_seeds([(member.protocol.validation_id(member.id, temperature), CHOSEN_BY)], reading, member)
+        for member in row.members
+        if temperature in member.protocol.temperatures
+    ]
+    return _over_trainings(found, expected=len(row.members))
 
 
 def best_by_validation(rows: Sequence[Planned], reading: Reading, *, rule: str) -> Choice:
