@@ -17,24 +17,18 @@ from amid.cells.cell import Cell, cell_of
 from amid.cells.stage import Stage
 from amid.config import Role, RunCfg
 from amid.config.names import refuse_links
-from amid.data.loader import validation_batches
-from amid.data.tokenise import Example, eos_id
 from amid.errors import RunError
-from amid.evaluation.agreement import agreement, agreement_scores
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of, warnings_of_strategy
-from amid.evaluation.entry import evaluate_entry
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import summary_of
-from amid.evaluation.tuning import missing_temperatures, tuned
-from amid.evaluation.validation import tuning_score, validation_loss, validation_scores
 from amid.evaluation.writer import Job
-from amid.metrics import TEACHER_METRICS, VALIDATION_METRICS
 from amid.pairs import Pair, shared_vocab_size
 from amid.ranks import ALONE, Ranks, joined
 from amid.stages.builders import BUILDERS
 from amid.stages.corpus import written_examples
 from amid.stages.ensure import write_model
-from amid.stages.following import CELL, Following, name_among_ranks
+from amid.stages.evaluation import EntryEvaluation
+from amid.stages.following import CELL, Following
 from amid.stages.stages import Materials, Stages
 from amid.store import Entry, Score, State, Store
 from amid.store.claims import Claim, held
@@ -48,8 +42,7 @@ from amid.sweep.preflight import check_run
 from amid.sweep.progress import progress_line
 from amid.sweep.single import planned_single, record_single, sweep_of_single
 from amid.sweep.wandb_runs import cell_mirror, say_how_to_sync, show_references, show_results
-from amid.training.devices import device_of
-from amid.training.fit import fit_student, validator
+from amid.training.fit import fit_student
 from amid.training.mirrors import CsvMirror, Guarded, Mirror
 from amid.training.objective import objective_of
 from amid.training.optimisation import Reduction
@@ -57,7 +50,6 @@ from amid.training.plan import PlainTextPlan, TrainingPlace, TrainingPlan
 from amid.training.trainer import FitResult
 
 log = logging.getLogger(__name__)
-VALIDATION_BATCH_SIZE = 4  # examples at most whose logits are held at once when a finished model is validated
 
 
 def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True, overrides: Sequence[str] = ()) -> None:
@@ -124,6 +116,7 @@ class Experiment:
             temperatures=run.evaluation.also_tuned or (),
         )
         self._plan = plan_of(run)
+        self._evaluate = EntryEvaluation(self.stages, self.cell, protocol=self.protocol, plan=self._plan)
         self._ranks = ranks
         self._waits = waits
         self._checked = checked
@@ -353,93 +346,8 @@ class Experiment:
             self.store.set_evaluated(stage)
         log.info("%s %s: %s", stage.title, stage.id, summary_of(scores, self.protocol))
 
-    def _evaluate(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        model = model.to(device_of(self.run.trainer.accelerator, self._ranks))  # type: ignore[arg-type]  # transformers wraps nn.Module.to without its types
-        validation_id = self.protocol.validation_id(entry.id)
-        expected = self.protocol.expected(entry.id)
-        known = [score for score in self.store.read([entry]) if score.score_id in expected]
-        if len([score for score in known if score.generation_id == validation_id]) < 1 + len(VALIDATION_METRICS):
-            self.store.write(entry, self._validation_scores(entry, model))
-        compared = self.protocol.comparison_id(entry.id)
-        if len([score for score in known if score.generation_id == compared]) < len(TEACHER_METRICS):
-            self.store.write(entry, self._agreement_scores(entry, model))
-        for temperature in missing_temperatures(self.protocol, entry.id, self.store.read([entry])):
-            self.store.write(entry, [self._tuning_score(entry, model, temperature)])
-        protocol = tuned(self.protocol, entry.id, self.store.read([entry]))
-        expected = protocol.expected(entry.id)
-        evaluate_entry(
-            model,
-            self.stages.tokenizer(self._role(entry)),
-            protocol,
-            entry=entry,
-            store=self.store,
-            batch_size=self.run.trainer.generation_batch_size,
-            ranks=self._ranks,
-            known_as=name_among_ranks(self.cell, entry.id),
-        )
-        return [score for score in self.store.read([entry]) if score.score_id in expected]
-
-    def _validation_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        dev = self._dev(entry, model)
-        pad_id = eos_id(self.stages.tokenizer(self._role(entry)))
-        batches = validation_batches(dev, batch_size=self._compared_at_once, pad_id=pad_id)
-        return validation_scores(
-            self.protocol,
-            entry_id=entry.id,
-            rouge=self._validation_rouge_l(entry, model, dev),
-            loss=validation_loss(model, batches),
-            num_samples=len(dev),
-        )
-
-    def _tuning_score(self, entry: Entry, model: PreTrainedModel, temperature: float) -> Score:
-        dev = self._dev(entry, model)
-        rouge = self._validation_rouge_l(entry, model, dev, temperature)
-        log.info("%s  validation at temperature %g: ROUGE-L %.2f", entry.id, temperature, rouge)
-        return tuning_score(
-            self.protocol, entry_id=entry.id, temperature=temperature, rouge=rouge, num_samples=len(dev)
-        )
-
-    def _dev(self, entry: Entry, model: PreTrainedModel) -> Sequence[Example]:
-        role = self._role(entry)
-        dev = self.stages.tokenised.dev(role, self.stages.vocab_size(role, model))
-        return dev[: self.run.train.validation.num_examples]
-
-    def _validation_rouge_l(
-        self, entry: Entry, model: PreTrainedModel, dev: Sequence[Example], temperature: float | None = None
-    ) -> float:
-        rouge_l_of = validator(
-            self._plan,
-            self.run.trainer,
-            self.stages.tokenizer(self._role(entry)),
-            dev,
-            ranks=self._ranks,
-            known_as=name_among_ranks(self.cell, entry.id),
-            temperature=temperature,
-        )
-        return rouge_l_of(model)
-
-    def _agreement_scores(self, entry: Entry, model: PreTrainedModel) -> list[Score]:
-        """The model beside its teacher, on text as the teacher reads it; a teacher is compared with itself."""
-        stages, role = self.stages, self._role(entry)
-        teacher = model if role == "teacher" else stages.model("teacher")
-        sizes = [stages.vocab_size("teacher", teacher), stages.vocab_size(role, model)]
-        dev = stages.tokenised.dev("teacher", min(sizes))[: self.run.train.validation.num_examples]
-        pad_id = eos_id(stages.tokenizer("teacher"))
-        batches = validation_batches(dev, batch_size=self._compared_at_once, pad_id=pad_id)
-        found = agreement(teacher, model, batches, vocab_size=min(sizes))
-        return agreement_scores(self.protocol, entry_id=entry.id, found=found, num_samples=len(dev))
-
-    @property
-    def _compared_at_once(self) -> int:
-        return min(VALIDATION_BATCH_SIZE, self.run.trainer.micro_batch_size or VALIDATION_BATCH_SIZE)
-
     def _validated(self, entry: Entry) -> Validated | None:
         return validated(self.store.read([entry]), self.protocol.validation_id(entry.id))
-
-    @staticmethod
-    def _role(entry: Entry) -> Role:
-        """Whose tokenizer reads for an entry and writes its texts."""
-        return (entry.evaluated_as if isinstance(entry, Stage) else None) or "student"
 
     # What a person sees
 
