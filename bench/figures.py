@@ -76,9 +76,9 @@ def main() -> int:
     started, ran, cells, verdicts = time.monotonic(), 0, set[str](), Counter[str]()
     try:
         for name in SWEEPS:
-            sweep = figures.run(name)
-            ran += len(sweep.pending)
-            cells |= {planned.cell.id for planned in sweep.cells}
+            found = figures.finish(name)
+            ran += found.left
+            cells |= found.cells
         for name in FIGURES:
             before = time.monotonic()
             said = figures.draw(name)

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amid.reports.render import render
@@ -81,15 +81,19 @@ class PaperTiny:
         (self.folder / f"{table}.md").write_text(text)
         return Found(ids, 0, text)
 
-    def run(self, table: str) -> None:
-        """Finishes the cells of a table. Raises CalledProcessError if one is not finished then."""
+    def finish(self, table: str) -> Found:
+        """As `read`, after its cells were run; `left` are those that were. Raises CalledProcessError if one fails."""
+        before = self.read(table)
+        if not before.left:
+            return before
         command = [sys.executable, "run.py", "-m", *self.asked(table), *self.launcher]
         subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return replace(self.read(table), left=before.left)
 
 
 @dataclass(frozen=True)
 class Found:
-    """The cells of a table, how many of them are left to run, and what it reads once none is."""
+    """The cells of a table, how many of them were left to run, and what it reads once none is."""
 
     cells: frozenset[str]
     left: int
@@ -102,14 +106,12 @@ def carried_out(paper: PaperTiny, *, jobs: int) -> tuple[int, set[str]]:
     with ProcessPoolExecutor(jobs) as pool:
         there = dict(zip(TABLES, pool.map(paper.read, TABLES), strict=True))
     for table, found in there.items():
-        before, left = time.monotonic(), 0
-        if found.left and (left := paper.read(table).left):  # an earlier table may have had its cells
-            paper.run(table)
-        if found.left:
-            found = paper.read(table)
-        ran += left
+        before = time.monotonic()
+        if found.left:  # or was, before an earlier table had its cells
+            found = paper.finish(table)
+        ran += found.left
         cells |= found.cells
-        print(f"\n{table}: {left} cells run, {time.monotonic() - before:.0f} s\n\n{found.text}", flush=True)
+        print(f"\n{table}: {found.left} cells run, {time.monotonic() - before:.0f} s\n\n{found.text}", flush=True)
     return ran, cells
 
 
