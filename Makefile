@@ -139,7 +139,7 @@ paper-tiny: $(STAMP) ## Tables 1 to 7 of the paper on the embedded pair, in ./pa
 	$(BIN)/python bench/paper_tiny.py $(if $(SHORT),--short --folder paper-tiny-short) $(OVERRIDES)
 
 .PHONY: figures
-figures: $(STAMP) ## Every figure on the embedded pair and the toy fit, in ./figures-tiny (minutes; SHORT=1: to try it)
+figures: $(STAMP) ## Every figure on the embedded pair and the toy fit, in ./figures-tiny (a quarter of an hour; SHORT=1: two minutes, to try it)
 	$(BIN)/python bench/figures.py $(if $(SHORT),--short --folder figures-tiny-short) $(OVERRIDES)
 
 .PHONY: bench-precision

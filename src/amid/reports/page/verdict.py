@@ -79,7 +79,10 @@ def _missing(view: View) -> list[str]:
             "change it (amid status says more)."
         )
     if unchosen:
-        said.append(f"Of {unchosen} rows validation has chosen no cell yet.")
+        those = "1 row" if unchosen == 1 else f"{unchosen} rows"
+        said.append(
+            f"It cannot yet say anything of {those} whose cell validation chooses once all of its cells are done."
+        )
     return said
 
 
