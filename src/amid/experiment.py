@@ -196,8 +196,9 @@ class Experiment:
     def show_in_wandb(self) -> None:
         """What a single run leaves to its end: its teacher and initial student as runs too, and how to upload."""
         planned = planned_single(self.run, self.cell, self.protocol, (), self.store)
-        show_references([planned], self.store)
-        say_how_to_sync(manifest_of(sweep_of_single(planned)), self.store)
+        manifest = manifest_of(sweep_of_single(planned))
+        show_references([planned], self.store, sweep=str(manifest["name"]))
+        say_how_to_sync(manifest, self.store)
 
     def _show_again(self) -> None:
         """Tells the cell's W&B run, which goes on for it, what a later evaluation came to."""

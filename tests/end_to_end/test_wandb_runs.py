@@ -100,21 +100,23 @@ def test_a_second_evaluation_goes_on_as_the_same_runs_and_a_repeated_request_rec
     assert {row["decode_seed"] for row in table(second["distill"][1], "scores")} == {None, 10, 20, 30}
 
 
-def test_a_sweep_is_one_group_with_one_line_that_uploads_it(run_py: RunPy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["demo", None])
+def test_a_sweep_is_one_group_with_one_line_that_uploads_it(name: str | None, run_py: RunPy, tmp_path: Path) -> None:
     short = [word for word in SHORT if word != "logger=wandb"]
-    given = ("-m", "amid.alpha=-1,inf,null", "sweep.name=demo", "logger=wandb", *short)
+    given = ("-m", "amid.alpha=-1,inf,null", "logger=wandb", *short, *([] if name is None else [f"sweep.name={name}"]))
     done = run_py(*given)
     assert done.returncode == 0, done.stderr
+    name = name or Store(tmp_path / "results").read_sweep(None)["name"]
     made = recorded(tmp_path / "results")
     assert {kind: len(folders) for kind, folders in made.items()} == {"distill": 3, "teacher": 1, "initial_student": 1}
     folders = [folder for of_kind in made.values() for folder in of_kind]
-    assert {opened(folder).run_group for folder in folders} == {"demo"}
+    assert {opened(folder).run_group for folder in folders} == {name}
     configs = [configuration(folder) for folder in made["distill"]]
     assert [config["alpha"] for config in configs] == [-1, "inf", "none"]
-    plain = {"sweep": "demo", "kind": "cell", "divergence": "ab", "order": "pr", "strategy": "fixed", "pair": "tiny"}
+    plain = {"sweep": name, "kind": "cell", "divergence": "ab", "order": "pr", "strategy": "fixed", "pair": "tiny"}
     assert all(plain.items() <= config.items() for config in configs)
     assert configs[0]["run"]["divergence"]["params"] == {"ab_alpha": 0.2, "ab_beta": 0.7}
-    assert configuration(made["teacher"][0]).items() >= {"sweep": "demo", "kind": "teacher", "pair": "tiny"}.items()
+    assert configuration(made["teacher"][0]).items() >= {"sweep": name, "kind": "teacher", "pair": "tiny"}.items()
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "wandb sync" in line]
     assert len(lines) == 1, "one for the sweep, none for each cell"
     assert named_by(lines[0]) == sorted(folders)

@@ -54,7 +54,7 @@ def carry_out(sweep: Sweep, launch: Launch, *, recorded: Mapping[str, Any] | Non
     shown = any(planned.run.logger.name == "wandb" for planned in sweep.cells)
     if sweep.pending and tasks != {"prepare"}:
         if shown:
-            show_references(sweep.pending, store)
+            show_references(sweep.pending, store, sweep=str(manifest["name"]))
         said |= _launch_cells(sweep, store, launch)
     if not store.root.is_dir():
         raise RunError(f"results folder {store.root} was removed while the sweep ran; repeat the command to begin anew")

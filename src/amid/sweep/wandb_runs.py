@@ -74,9 +74,10 @@ def show_results(mirror: Mirror, run: RunCfg, entry: Entry, protocol: Protocol, 
     )
 
 
-def show_references(cells: Sequence[PlannedCell], store: Store) -> None:
+def show_references(cells: Sequence[PlannedCell], store: Store, *, sweep: str) -> None:
     """Makes the teachers and initial students of the cells runs of the same group, as far as they are evaluated.
 
+    sweep: the name under which it is recorded, also of one that was given none: the group of cells that have none yet.
     A run that was told the same before is left alone; after an evaluation on more sets it is told again.
     """
     import wandb
@@ -84,7 +85,7 @@ def show_references(cells: Sequence[PlannedCell], store: Store) -> None:
     shown: dict[tuple[str, str], tuple[PlannedCell, Stage]] = {}
     for planned in cells:
         if planned.run.logger.name == "wandb":
-            group = group_of(planned.run, planned.cell, store)
+            group = group_of(planned.run, planned.cell, store, sweep=sweep)
             for stage in planned.cell.evaluated_stages.values():
                 shown.setdefault((group, stage.id), (planned, stage))
     for (group, _), (planned, stage) in shown.items():
@@ -95,16 +96,16 @@ def show_references(cells: Sequence[PlannedCell], store: Store) -> None:
         attempted("wandb", wandb.teardown, instead="the sweep goes on")
 
 
-def group_of(run: RunCfg, cell: Cell, store: Store) -> str:
+def group_of(run: RunCfg, cell: Cell, store: Store, *, sweep: str | None = None) -> str:
     """The sweep in which W&B lists the cell: the one that trained it, also when another one evaluates it again.
 
-    A single run is the sweep of one cell.
+    A single run is the sweep of one cell. sweep: in place of the name that the run says.
     """
     lineage = known_lineage(store.lineage_path(cell), store.journal_path(cell))
     recorded = recorded_path(store.folder(cell), f"{cell.id}-{lineage}")
     if lineage is not None and recorded.is_file():
         return recorded.read_text().strip()
-    return run.sweep.name or f"{SINGLE}{cell.id}"
+    return sweep or run.sweep.name or f"{SINGLE}{cell.id}"
 
 
 def config_of(run: RunCfg, *, sweep: str) -> dict[str, Any]:
