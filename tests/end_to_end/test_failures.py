@@ -62,7 +62,7 @@ def statuses(results: Path) -> dict[str, dict[str, str]]:
 def test_what_fails_in_the_evaluation_of_a_stage_is_recorded_at_stage_and_cell(
     small_run: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amid.experiment.evaluate_entry", broken)
+    monkeypatch.setattr("amid.stages.evaluation.evaluate_entry", broken)
     run = small_run(*QUICK)
     with pytest.raises(RunError, match="stage teacher .* failed: ZeroDivisionError: a bug in a metric .traceback: "):
         run_task(run)
@@ -86,7 +86,7 @@ def test_what_fails_after_training_is_recorded_and_the_next_run_continues(
     run = small_run(*QUICK)
     experiment = Experiment(run)
     experiment.prepare()
-    monkeypatch.setattr("amid.experiment.evaluate_entry", broken)
+    monkeypatch.setattr("amid.stages.evaluation.evaluate_entry", broken)
     with pytest.raises(RunError, match=rf"cell {experiment.cell.id} failed: ZeroDivisionError"):
         run_task(run)
     assert experiment.store.state(experiment.cell) == "failed"

@@ -203,7 +203,7 @@ def test_a_run_stopped_after_its_training_is_evaluated_without_being_trained_aga
         raise Stop
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amid.experiment.evaluate_entry", stop)
+        patch.setattr("amid.stages.evaluation.evaluate_entry", stop)
         with pytest.raises(Stop):
             run_task(again)
     experiment = Experiment(again)
