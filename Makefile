@@ -51,7 +51,7 @@ type: $(STAMP) ## Check types (strict)
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs and not sweep_kills and not notebooks and not browser'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'not kill and not real and not gpu and not hostile and not flips and not long and not pairs and not sweep_kills and not notebooks and not browser and not slurm and not ray and not faults and not simulation'
 
 .PHONY: test-long
 test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes longer: SHARE=4 runs a quarter of the cases

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 EXIT_RUN_FAILED = 1
 EXIT_BAD_REQUEST = 2
 EXIT_TAKEN_OVER = 3
+EXIT_STOPPED = 75  # as EX_TEMPFAIL of sysexits.h: try again later
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141  # as of a program that SIGPIPE ends
 REASON_LENGTH = 300  # characters of a reason that a status and a line keep
@@ -30,6 +31,10 @@ class RunError(RuntimeError):
 
 class TakenOverError(RunError):
     """Another process goes on with the work that this one held: nothing failed and nothing is lost (exit 3)."""
+
+
+class StoppedError(RunError):
+    """Asked to stop (SIGTERM, a time limit that comes near): all is saved, and the same command goes on (exit 75)."""
 
 
 def visible(text: str) -> str:

@@ -25,11 +25,13 @@ from amid.errors import (
     EXIT_BROKEN_PIPE,
     EXIT_INTERRUPTED,
     EXIT_RUN_FAILED,
+    EXIT_STOPPED,
     EXIT_TAKEN_OVER,
     REASON_LENGTH,
     SPEAKS,
     RequestError,
     RunError,
+    StoppedError,
     TakenOverError,
     one_line,
     place_of,
@@ -63,6 +65,8 @@ def run_job(task: Callable[[], object]) -> None:
 
 def exit_code(command: Callable[[], object]) -> int:
     """0, or after one line on stderr: 2 for a bad request, 1 for a failed run, 3 for one taken over, 130 for Ctrl-C.
+
+    75 for one that was asked to stop.
 
     141, without a line, where nobody reads the output any more (`... | head`).
     """
@@ -102,7 +106,8 @@ def _run(command: Callable[[], object]) -> None:
 def _code_of(failure: RequestError | RunError) -> int:
     if isinstance(failure, RequestError):
         return EXIT_BAD_REQUEST
-    return EXIT_TAKEN_OVER if isinstance(failure, TakenOverError) else EXIT_RUN_FAILED
+    codes = {TakenOverError: EXIT_TAKEN_OVER, StoppedError: EXIT_STOPPED}
+    return codes.get(type(failure), EXIT_RUN_FAILED)
 
 
 def failure_of(err: BaseException) -> RequestError | RunError:
