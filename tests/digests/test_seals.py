@@ -90,6 +90,7 @@ def test_a_sealed_checkpoint_is_read_by_torch_and_by_zip_tools_as_before(checkpo
     assert zipfile.ZipFile(checkpoint).testzip() is None
 
 
+@pytest.mark.long
 def test_every_changed_bit_of_a_sealed_checkpoint_is_found(checkpoint):
     sealed = checkpoint.read_bytes()
     for changed in flips(sealed):

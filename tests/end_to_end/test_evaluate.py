@@ -78,6 +78,7 @@ def test_a_model_folder_is_evaluated_once_and_the_second_call_prints_the_same(
     assert files(tmp_path / "results") == before
 
 
+@pytest.mark.long
 def test_two_evaluations_of_one_model_end_alike_and_the_second_says_what_it_waits_for(
     amid: Amid, model_folder: Path, root: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_two_evaluations_of_one_model_end_alike_and_the_second_says_what_it_wait
     assert "generated" not in outputs[1][1]
 
 
+@pytest.mark.long
 def test_a_moved_copy_of_the_folder_is_the_same_model(
     amid: Amid, model_folder: Path, root: Path, tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_more_seeds_generate_only_what_is_new_and_score_and_compare_read_it(
     assert "vicuna  rouge_l  2 " in compared.stdout
 
 
+@pytest.mark.long
 def test_a_declared_filter_and_num_prompts_choose_the_records(amid: Amid, model_folder: Path, root: Path) -> None:
     options = ["--sets", "self_inst,vicuna", "--seeds", "10", "--root", str(root), "evaluation.max_new_tokens=4"]
     limits = [f"evaluation.sets.{name}.max_prompt_tokens=64" for name in ("self_inst", "vicuna")]

@@ -15,6 +15,7 @@ from small import ROOT, RunPy
 DOCS = (ROOT / "docs" / "evaluation.md").read_text()
 
 
+@pytest.mark.long
 def test_the_documented_metric_is_scored_shown_and_never_imported_by_a_table(
     run_py: RunPy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("amid: ")]
 
 
+@pytest.mark.long
 def test_two_ranks_write_and_score_to_the_byte_what_one_device_does(unevaluated: Path, whole: Path) -> None:
     done = carried_out(unevaluated, devices=2)
     assert done.returncode == 0, done.stderr
@@ -162,6 +163,7 @@ def texts_of(folder: Path) -> bytes:
     return (corpus_of(folder) / "model" / "responses.jsonl").read_bytes()
 
 
+@pytest.mark.long
 def test_two_ranks_write_a_corpus_to_the_byte_as_one_device_does(without_corpus: Path, with_corpus: Path) -> None:
     done = carried_out(without_corpus, *CORPUS, devices=2)
     assert done.returncode == 0, done.stderr

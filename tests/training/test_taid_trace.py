@@ -169,6 +169,7 @@ def test_the_trace_is_that_of_the_formula_in_whatever_micro_batches(
     assert lams != pytest.approx(of_means, abs=100 * TOLERANCE), "a mean of means would be told apart"
 
 
+@pytest.mark.long
 def test_the_trace_of_two_ranks_in_micro_batches_is_that_of_one(
     whole: tuple[list[float], ByHand], tmp_path: Path
 ) -> None:
