@@ -107,6 +107,8 @@ def why_ended(job: Job, jobs: Jobs, store: Store) -> str:
             details = read_status(store.layout.folder_of(kind, id_))
             if details.get("state") == "failed":
                 return f"not begun, because {kind} {id_} failed: {details.get('error')}"
+            if details.get("state") != "done":
+                return f"not begun, because job {name} has not built {kind} {id_}"
     return f"job {job.name} has ended without a result" if job.name else "never submitted"
 
 
