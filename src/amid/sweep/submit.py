@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from amid.config.overrides import override
-from amid.errors import RequestError
-from amid.reports.jobs import current_jobs, why_ended
+from amid.errors import RequestError, RunError
+from amid.reports.jobs import current_jobs, jobs_of, why_ended
 from amid.slurm import commands
 from amid.slurm.options import SlurmOptions
 from amid.slurm.script import array_script
@@ -27,6 +27,7 @@ from amid.store.submissions import (
     Part,
     next_folder,
     record_job,
+    submissions,
     submitting,
     write_submission,
 )
@@ -127,8 +128,11 @@ def _script(sweep: Sweep, options: SlurmOptions, store: Store, *, devices: int, 
 
 def _show(sweep: Sweep, options: SlurmOptions, store: Store, script: str) -> None:
     """Prints the script, and how it would be submitted, of what is left as far as can be seen without a trace."""
-    max_size = (commands.max_array_size() if commands.is_here("scontrol") else commands.DEFAULT_ARRAY_SIZE) - 1
-    arrays = arrays_of(sweep, store, current_jobs(store), options, max_size=max_size, watches=False)
+    try:
+        max_size, jobs = commands.max_array_size() - 1, current_jobs(store)
+    except (RequestError, RunError):  # no Slurm here, or none that answers
+        max_size, jobs = commands.DEFAULT_ARRAY_SIZE - 1, jobs_of(submissions(store), None)
+    arrays = arrays_of(sweep, store, jobs, options, max_size=max_size, watches=False)
     log.info("%s", script)
     for array in arrays.new:
         path = next_folder(store, sweep.name) / SCRIPT
