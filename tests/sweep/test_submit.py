@@ -332,6 +332,7 @@ def test_cancel_takes_what_waits_first_and_nothing_of_other_sweeps(
     assert lines == ["cancelled: 3 tasks queued (job 12)", "kept: job 11_1, for which cells of sweep two wait"]
     assert fake.queue == ["11_1", "13_1"]
     assert fake.calls("scancel")[0] == "scancel --quiet --state=PENDING 12_1 12_2 12_3"
+    assert all("lost" in line and "was cancelled" in line for line in lines_of(sweep("three"), store).values())
     assert cancel_sweep(store.read_sweep("two"), store) == ["cancelled: 1 task queued (job 13)"]
     assert cancel_sweep(store.read_sweep("three"), store) == ["cancelled: 1 task running (job 11)"]
     assert cancel_sweep(store.read_sweep("three"), store) == [

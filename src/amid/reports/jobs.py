@@ -101,6 +101,8 @@ def current_jobs(store: Store) -> Jobs:
 
 def why_ended(job: Job, jobs: Jobs, store: Store) -> str:
     """Why there is no result of a cell whose job has ended, as far as the store tells."""
+    if job.name in job.submission.cancelled:
+        return f"job {job.name} was cancelled by amid cancel"
     for name in job.submission.after.get(job.part.name, ()):
         for stage in jobs.builders.get(name, ())[:-1]:  # the last one is the protocol
             kind, _, id_ = stage.rpartition("-")

@@ -23,7 +23,7 @@ from amid.store.store import Store
 from amid.store.watch import Patience, owner_of
 
 log = logging.getLogger(__name__)
-SCRIPT, RECORD, JOBS, LOGS = "job.sh", "submission.json", "jobs.jsonl", "logs"
+SCRIPT, RECORD, JOBS, CANCELLED, LOGS = "job.sh", "submission.json", "jobs.jsonl", "cancelled.jsonl", "logs"
 STAGES, CELLS, WORKERS = "stages", "cells", "workers"  # what parts are of, and how their names begin
 REMEDY = "remove its folder: jobs of it that still run are then found by nobody, and finish as they would"
 
@@ -53,8 +53,8 @@ class Part:
 class Submission:
     """A submission as it was recorded: its sweep, who submitted it, where its script lay then, and its arrays.
 
-    jobs: name of a part -> id of its array, as far as sbatch's answer was recorded. after: names of
-    the jobs (`12_1`) that it waits for, likewise.
+    jobs: name of a part -> id of its array, as far as sbatch's answer was recorded. after: names of the jobs (`12_1`)
+    that it waits for, likewise. cancelled: names of the tasks that a person took out of the queue by `amid cancel`.
     """
 
     folder: Path
@@ -64,6 +64,7 @@ class Submission:
     parts: tuple[Part, ...]
     jobs: dict[str, str] = field(default_factory=dict)
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    cancelled: frozenset[str] = frozenset()
 
     def job_name(self, part: Part) -> str:
         """How Slurm lists the array of a part."""
@@ -134,6 +135,13 @@ def record_job(submission: Submission, part: Part, job: str, *, after: Sequence[
     submission.jobs[part.name], submission.after[part.name] = job, tuple(after)
 
 
+def record_cancelled(submission: Submission, tasks: Sequence[str]) -> None:
+    """Keeps that tasks were cancelled by a person, and did not get lost."""
+    path = submission.folder / CANCELLED
+    drop_torn_line(path)
+    append_line(path, {"tasks": list(tasks)})
+
+
 def _read(folder: Path) -> Submission | None:
     record = read_object(folder / RECORD, remedy=REMEDY, needs=("sweep", "uid", "script", "parts"))
     if record is None:
@@ -142,6 +150,7 @@ def _read(folder: Path) -> Submission | None:
         parts = tuple(_part(each) for each in record["parts"])
         if not is_name(record["sweep"]):
             raise ValueError
+        cancelled = sift_lines(folder / CANCELLED, needs=("tasks",)).sound
         lines = sift_lines(folder / JOBS, needs=("part", "job", "after")).sound
         return Submission(
             folder,
@@ -151,6 +160,7 @@ def _read(folder: Path) -> Submission | None:
             parts,
             {str(line["part"]): str(line["job"]) for line in lines},
             {str(line["part"]): tuple(map(str, line["after"])) for line in lines},
+            frozenset(str(each) for line in cancelled for each in line["tasks"]),
         )
     except (KeyError, TypeError, ValueError) as err:
         raise DamagedError(folder / RECORD, "it does not describe a submission", REMEDY) from err

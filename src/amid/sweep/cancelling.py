@@ -9,7 +9,7 @@ from amid.reports.jobs import Jobs, current_jobs
 from amid.slurm import commands
 from amid.slurm.commands import Queued
 from amid.store import Store
-from amid.store.submissions import Submission, submissions
+from amid.store.submissions import Submission, record_cancelled, submissions
 
 
 def cancel_sweep(manifest: Mapping[str, Any], store: Store) -> list[str]:
@@ -38,6 +38,10 @@ def cancel_sweep(manifest: Mapping[str, Any], store: Store) -> list[str]:
         commands.cancel([task.name for task in pending], only_pending=True)
     if chosen:  # also what has begun since the queue was asked
         commands.cancel([task.name for task in chosen], only_pending=False)
+    for submission in found:
+        cancelled = [task.name for task in chosen if task.command.startswith(submission.script)]
+        if cancelled:
+            record_cancelled(submission, cancelled)
     lines = [_line(tasks, what) for tasks, what in ((pending, "queued"), (running, "running")) if tasks]
     kept = [task.name for task in ours if task.name in needed]
     lines += [f"kept: job {each}, for which cells of sweep {needed[each]} wait" for each in kept]
