@@ -18,5 +18,6 @@ def test_a_cell_on_two_nodes_is_trained_by_two_processes(slurm: Cluster, tmp_pat
     assert "each on 2 processes" in said
     ((cell, task),) = place.tasks.items()
     assert json.loads((place.results / cell / "status.json").read_text())["state"] == "done"
+    slurm.wait_until_empty()
     job = slurm.job(task)
     assert (job["NumNodes"], job["NumTasks"], job["JobState"]) == ("2", "2", "COMPLETED")
