@@ -12,6 +12,7 @@ SUBMIT = "run.py -m amid.alpha=-1,1 hydra/launcher=slurm"
 # fmt: off
 OPTIONS = cases([
     ("launcher-unknown", "run.py -m amid.alpha=-1,1 hydra/launcher=slrm", 2, ("hydra/launcher 'slrm' unknown", "slurm")),
+    ("without-m", "run.py amid.alpha=-1 hydra/launcher=slurm", 2, ("hydra/launcher=slurm starts the cells of a sweep", "add -m")),
     ("option-unknown", f"{SUBMIT} hydra.launcher.partitin=a", 2, "partitin"),
     ("option-text", f"{SUBMIT} hydra.launcher.timeout_min=soon", 2, ("timeout_min", "soon")),
     ("option-null", f"{SUBMIT} hydra.launcher.cpus=null", 2, "cpus"),

@@ -77,6 +77,7 @@ def test_the_largest_array_is_asked_for(fake: FakeSlurm) -> None:
 
 
 def test_many_jobs_are_cancelled_in_calls_of_some_length(fake: FakeSlurm) -> None:
+    (fake.bin / "scancel").write_text(f'#!/bin/bash\nprintf "%s\\n" "scancel $*" >> "{fake.folder}/calls"\n')
     commands.cancel([f"12_{number}" for number in range(1200)], only_pending=True)
     calls = fake.calls("scancel")
     assert len(calls) == 3 and all("--state=PENDING" in call for call in calls)
