@@ -252,6 +252,14 @@ def test_tasks_of_one_array_are_alike(submit: Says, sweep: Planned) -> None:
         submit(mixed)
 
 
+def test_workers_are_for_cells_of_one_device(submit: Says, sweep: Planned) -> None:
+    large = sweep()
+    for planned in large.cells:
+        planned.run.trainer.devices = 2
+    with pytest.raises(RequestError, match="workers=3 carry out cells of one device each, got trainer.devices=2"):
+        submit(large, workers=3)
+
+
 def lines_of(sweep: Sweep, store: Store) -> dict[str, str]:
     """What status says: id -> the rest of its line."""
     states = states_of(store.read_sweep(sweep.name), store)
@@ -351,6 +359,7 @@ def test_waiting_ends_with_the_table_and_what_is_not_finished(
 
     def wait(self: object, what: str) -> None:
         looks.append(what)
+        fake.refuse("slurm_load_jobs error: connect failure" if 5 <= len(looks) < 10 else "")
         if len(looks) == 10:
             fake.end("11", "12")
 
@@ -358,6 +367,7 @@ def test_waiting_ends_with_the_table_and_what_is_not_finished(
     with pytest.raises(RunError) as caught:
         submit(sweep(), wait=True)
     assert looks[0] == "4 jobs of sweep three" and len(looks) == 10
+    assert looks[5] == "squeue failed: slurm_load_jobs error: connect failure", "the jobs go on meanwhile"
     assert "3 of 3 cells not finished" in str(caught.value) and "not begun, because job 11_1 has not built" in str(
         caught.value
     )

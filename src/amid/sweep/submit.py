@@ -53,6 +53,11 @@ def submit(sweep: Sweep, options: SlurmOptions) -> None:
     check_trained(sweep)
     refuse_invalid(sweep)
     devices = _devices(sweep)
+    if options.workers is not None and devices > 1:
+        raise RequestError(
+            f"hydra.launcher.workers={options.workers} carry out cells of one device each, got "
+            f"trainer.devices={devices}; hydra/launcher=slurm_gpus has several"
+        )
     script = _script(sweep, options, store, devices=devices, folder=next_folder(store, sweep.name))
     if options.dry_run:
         _show(sweep, options, store, script)
@@ -164,9 +169,17 @@ def _say_what_is_left(arrays: Arrays) -> None:
 def _wait(sweep: Sweep, store: Store) -> None:
     """Until no unfinished cell of the sweep, and nothing that it shares, has a job or a live process."""
     patience = Patience()
-    while waiting := _unended(sweep, store):
+    while True:
+        try:
+            waiting = _unended(sweep, store)
+        except RunError as err:  # a controller that is started again, say: the jobs go on meanwhile
+            what = str(err)
+        else:
+            if not waiting:
+                return
+            what = f"{_number(len(waiting), 'job')} of sweep {sweep.name}"
         for _ in range(LOOKS_EVERY):
-            patience.wait(f"{_number(len(waiting), 'job')} of sweep {sweep.name}")
+            patience.wait(what)
 
 
 def _unended(sweep: Sweep, store: Store) -> list[str]:
