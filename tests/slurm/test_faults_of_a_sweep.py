@@ -24,6 +24,9 @@ def test_a_sweep_with_every_fault_ends_as_a_local_one(slurm: Cluster, tmp_path: 
     said = place.submit(ALPHAS)
     print(f"the submitting command took {time.monotonic() - start:.1f} s")
     assert "6 cells, 0 finished, 6 to run" in said and "submitted cells" in said
+    # Edited while all jobs wait: another divergence, and so other cells, would be trained of it.
+    declared = tmp_path / "my_conf" / "divergence" / "held.yaml"
+    declared.write_text(declared.read_text().replace("order: pr", "order: rp"))
     tasks = place.tasks
     cell_of = {name.rpartition("_")[2]: cell for cell, name in tasks.items()}
     assert sorted(cell_of) == list("123456")
@@ -57,7 +60,8 @@ def test_a_sweep_with_every_fault_ends_as_a_local_one(slurm: Cluster, tmp_path: 
     assert slurm.job(name[of_requeue])["Restarts"] == "1"
     assert "resumes after step" in log.with_name(f"{name[of_requeue]}.log").read_text(), "the log goes on too"
 
-    # A local run of the same sweep meanwhile, for comparison.
+    # A local run of the same sweep meanwhile, for comparison, as it was declared.
+    declared.write_text(declared.read_text().replace("order: rp", "order: pr"))
     local = subprocess.Popen(
         place.arguments(ALPHAS, results=tmp_path / "local", launcher=()),
         env=place.environment,
