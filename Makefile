@@ -55,7 +55,7 @@ test: $(STAMP) ## Set up and run the tests (CPU, offline)
 
 .PHONY: test-long
 test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes longer: SHARE=4 runs a quarter of the cases
-	AMID_SHARE="$(SHARE)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'long and not real'
+	AMID_SHARE="$(SHARE)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m 'long and not real and not slurm'
 
 .PHONY: test-hostile
 test-hostile: $(STAMP) ## Bad requests, files, names and environments: one line each, and nothing changed: SHARE=1
@@ -92,6 +92,18 @@ test-report: $(STAMP) ## Reports in headless Chromium, which is installed by apt
 		|| { echo "make test-report: no Chromium here, and apt-get cannot install one: install chromium" >&2; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
 
+# A service may not start where there is no systemd; the tests start their own.
+.PHONY: test-slurm
+test-slurm: $(STAMP) ## Sweeps on a real Slurm, which is installed by apt-get where there is none, started and stopped here
+	@PATH="$$PATH:/usr/sbin"; for name in slurmctld slurmd sbatch munged; do command -v $$name >/dev/null || missing=yes; done; \
+		test -z "$$missing" || { apt-get update -q && apt-get install -q -y --no-install-recommends slurmctld slurmd slurm-client munge; } >/dev/null 2>&1 \
+		|| { echo "make test-slurm: no Slurm here, and apt-get cannot install it: install slurmctld slurmd slurm-client munge" >&2; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm -m 'slurm and not long'
+
+.PHONY: test-slurm-long
+test-slurm-long: test-slurm ## Further cases of `make test-slurm`, beside it
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm -m 'slurm and long'
+
 .PHONY: test-wheel
 test-wheel: $(STAMP) ## Build the wheel, install it alone, and run and read a cell outside of the checkout
 	PYTHON="$(PYTHON)" tests/wheel.sh "$(abspath $(BIN))/python"
@@ -106,7 +118,7 @@ test-real-students: $(STAMP_SMOLLM2) ## Students made of the real 135M model, by
 
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
-	$(MAKE) lint type test test-long test-hostile test-pairs test-notebooks test-report test-wheel
+	$(MAKE) lint type test test-long test-hostile test-pairs test-notebooks test-report test-wheel test-slurm-long
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200

@@ -83,6 +83,10 @@ class AmidSweeper(Sweeper):
                 f"trainer.devices={devices} needs that many processes per cell, which this launcher does not start; "
                 f"run each cell by itself: torchrun --nproc-per-node {devices} run.py trainer.devices={devices} ..."
             )
+        submit = getattr(self._launcher, "submit", None)
+        if submit is not None:  # a launcher that takes the sweep as a whole, and need not wait for it
+            submit(sweep)
+            return
         carry_out(sweep, launch)
 
 

@@ -120,7 +120,7 @@ def test_only_what_failed_is_run_again_and_the_manifest_stays(
 
     monkeypatch.setattr(retrying, "_run", run)
     monkeypatch.setattr(carrying, "check_sweep", lambda sweep: None)
-    monkeypatch.setattr(carrying, "_unprepared", lambda sweep, store: [])
+    monkeypatch.setattr(carrying, "unprepared", lambda sweep, store: [])
     caplog.set_level("INFO")
     with pytest.raises(RunError, match="1 of 1 cells not finished: .*diverged again"):
         cli.retry(sweep="real", failed=True, results=store.root)

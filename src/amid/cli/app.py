@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from amid.cli.cancelling import cancel
 from amid.cli.certifying import certify
 from amid.cli.evaluating import evaluate, fetch, score
 from amid.cli.exit_codes import exit_code
@@ -33,7 +34,7 @@ UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__
 
 # In the order of the help.
 _VERBS = (
-    *(plan, data, sweeps, status, retry, show, best, costs, table, figure, report, compare),
+    *(plan, data, sweeps, status, retry, cancel, show, best, costs, table, figure, report, compare),
     *(evaluate, score, fetch, export, bundle, merge, gc, certify),
 )
 for _verb in _VERBS:

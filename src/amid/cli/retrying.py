@@ -41,7 +41,9 @@ def retry(
 
 def _launch(jobs: Sequence[Sequence[str]]) -> list[str | None]:
     """Runs one job after the other: why each failed, None if it did not. Raises KeyboardInterrupt as they do."""
-    return [_run([*_program(), *overrides]) for overrides in jobs]
+    from amid.sweep.program import program
+
+    return [_run([*program(), *overrides]) for overrides in jobs]
 
 
 def _run(arguments: Sequence[str]) -> str | None:
@@ -56,11 +58,3 @@ def _run(arguments: Sequence[str]) -> str | None:
     if process.returncode == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     return None if process.returncode == 0 else said or f"its process ended with exit code {process.returncode}"
-
-
-def _program() -> list[str]:
-    """run.py, or what stands for it in an installed package."""
-    from amid.config import config_root
-
-    script = config_root() / "run.py"
-    return [str(script)] if script.is_file() else ["-m", "amid"]

@@ -6,6 +6,7 @@ results/stages/KIND-ID/    the same for a tokenizer, a teacher, an initial stude
 results/texts/DIGEST.jsonl questions and references of an evaluation set, for reading generations side by side
 results/requests/DIGEST.yaml  what was planned, whole, for a job to carry out
 results/sweeps/NAME.json   the cells of a sweep and how to lay out their scores
+results/submissions/NUMBER-SWEEP/  what was submitted to Slurm: job.sh, lists of requests, which job has what, logs/
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ class Layout:
         """Name -> folder of every cell, stage and model there is."""
         folders = [*self.root.glob("*"), *(self.root / "stages").glob("*")]
         return {path.name: path for path in folders if status_path(path).is_file() and not path.is_symlink()}
+
+    @property
+    def submissions(self) -> Path:
+        """The folder of all submissions to a cluster."""
+        return self.root / "submissions"
 
     def rooms(self) -> list[Path]:
         """The folders that hold entries or files of the whole store."""

@@ -36,26 +36,38 @@ def carry_out(sweep: Sweep, launch: Launch, *, recorded: Mapping[str, Any] | Non
     """
     store = Store(sweep.cells[0].run.paths.results)
     tasks = {planned.run.task for planned in sweep.cells}
-    for planned in sweep.pending:
-        if planned.run.task == "evaluate" and planned.state != "done":
-            raise not_trained(planned.cell)
+    check_trained(sweep)
     check_sweep(sweep)
     for line in plan_lines(sweep):
         log.info("%s", line)
     manifest = manifest_of(sweep) if recorded is None else recorded
     store.write_sweep(sweep.name, manifest)
     store.notice([*sweep.evaluated_stages, *(planned.cell for planned in sweep.pending)])
-    preparations = _unprepared(sweep, store)
+    preparations = unprepared(sweep, store)
     said: dict[str, str] = {}  # cell id -> why its job failed, in the launcher's words
     if preparations:
         log.info("preparing what the cells share")
         reasons = launch([_frozen(planned, store, sweep, task="prepare") for planned in preparations])
         said |= _by_cell(preparations, reasons)
-    shown = any(planned.run.logger.name == "wandb" for planned in sweep.cells)
     if sweep.pending and tasks != {"prepare"}:
-        if shown:
+        if in_wandb(sweep):
             show_references(sweep.pending, store, sweep=str(manifest["name"]))
         said |= _launch_cells(sweep, store, launch)
+    conclude(sweep, store, manifest, said)
+
+
+def check_trained(sweep: Sweep) -> None:
+    """Raises RequestError for a cell that is to be evaluated and is not trained."""
+    for planned in sweep.pending:
+        if planned.run.task == "evaluate" and planned.state != "done":
+            raise not_trained(planned.cell)
+
+
+def conclude(sweep: Sweep, store: Store, manifest: Mapping[str, Any], said: Mapping[str, str]) -> None:
+    """Prints the table of a sweep that has ended. Raises RunError if a cell is not finished.
+
+    said: cell id -> why its job failed, in the launcher's words.
+    """
     if not store.root.is_dir():
         raise RunError(f"results folder {store.root} was removed while the sweep ran; repeat the command to begin anew")
     table = build_table(manifest, store)
@@ -63,9 +75,14 @@ def carry_out(sweep: Sweep, launch: Launch, *, recorded: Mapping[str, Any] | Non
     for text in table.damage:
         log.warning("%s", text)
     log.info("results: %s   again: amid table %s", store.root, sweep.name)
-    if shown:
+    if in_wandb(sweep):
         say_how_to_sync(manifest, store)
-    _raise_unfinished(sweep, store, tasks, said)
+    _raise_unfinished(sweep, store, {planned.run.task for planned in sweep.cells}, said)
+
+
+def in_wandb(sweep: Sweep) -> bool:
+    """Whether any of the cells is shown in W&B."""
+    return any(planned.run.logger.name == "wandb" for planned in sweep.cells)
 
 
 def _launch_cells(sweep: Sweep, store: Store, launch: Launch) -> dict[str, str]:
@@ -132,7 +149,7 @@ def _what(planned: PlannedCell) -> str:
     return what[planned.state]
 
 
-def _unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
+def unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
     """One cell for every set of stages that a pending cell needs and that is not built and evaluated yet.
 
     Also one for stages whose rows in the table are damaged, although all their cells are finished.
@@ -143,19 +160,26 @@ def _unprepared(sweep: Sweep, store: Store) -> list[PlannedCell]:
         if planned.finished:
             ready = not any(store.is_damaged(stage) for stage in planned.cell.evaluated_stages.values())
         else:
-            ready = all(_is_ready(stage, planned, store) for stage in stages)
+            ready = all(is_ready(stage, planned, store) for stage in stages)
         if not ready:
             missing.setdefault(tuple(stage.id for stage in stages), planned)
     return list(missing.values())
 
 
 def _frozen(planned: PlannedCell, store: Store, sweep: Sweep, *, task: str) -> Overrides:
-    """What a job is given: the request, frozen as it was checked. W&B groups the runs by the sweep's name."""
+    return request_overrides(request_of(planned, store, sweep, task=task), store)
+
+
+def request_of(planned: PlannedCell, store: Store, sweep: Sweep, *, task: str) -> str:
+    """The digest of what a job is given: the request, frozen as it was checked.
+
+    W&B groups the runs by the sweep's name.
+    """
     named = replace(planned.run.sweep, name=sweep.name, union=[], gives_way={})  # a job is one cell
-    return request_overrides(freeze(replace(planned.run, task=task, sweep=named), planned.cell, store), store)
+    return freeze(replace(planned.run, task=task, sweep=named), planned.cell, store)
 
 
-def _is_ready(stage: Stage, planned: PlannedCell, store: Store) -> bool:
+def is_ready(stage: Stage, planned: PlannedCell, store: Store) -> bool:
     """Built; and evaluated, if it is a model."""
     return store.state(stage) == "done" and (stage.evaluated_as is None or is_evaluated(store, stage, planned.protocol))
 
@@ -172,12 +196,11 @@ def _raise_unfinished(sweep: Sweep, store: Store, tasks: set[str], said: Mapping
         return said.get(planned.cell.id) or store.status(entry).get("error") or store.state(entry)
 
     if tasks == {"prepare"}:
-        unprepared = _unprepared(sweep, store)
         stages = {
             (stage.kind, stage.id): f"{stage.kind} {stage.id}: {why(stage, planned)}"
-            for planned in unprepared
+            for planned in unprepared(sweep, store)
             for stage in planned.cell.stages.values()
-            if not _is_ready(stage, planned, store)
+            if not is_ready(stage, planned, store)
         }
         broken, of_what = list(stages.values()), f"{len(stages)} stages"
     else:

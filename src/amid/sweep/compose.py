@@ -16,6 +16,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -48,6 +49,9 @@ def job_of(composed: DictConfig) -> Job:
     """
     hydra = HydraConfig.get()
     check_folders(hydra)
+    launcher = hydra.runtime.choices.get("hydra/launcher")
+    if hydra.mode == RunMode.RUN and launcher not in ("basic", None):
+        raise RequestError(f"hydra/launcher={launcher} starts the cells of a sweep, be it one cell: add -m")
     overrides = list(hydra.overrides.task)
     run = run_config(composed)
     request = selected(run, overrides)
