@@ -37,12 +37,15 @@ def plan(
     from amid.sweep.invalid import InvalidCellsError
     from amid.sweep.memory import lines_of
     from amid.sweep.preflight import refuse_invalid
+    from amid.sweep.recording import check_recordable
     from amid.sweep.resolution import line_of_resolution
 
     try:
         sweep = sweep_of_overrides(_named_sweep(overrides or []), keep_invalid=True, config_dir=config_dir)
         lines = plan_lines(sweep)
         refuse_invalid(sweep)
+        if record:
+            check_recordable(sweep)
     except InvalidCellsError as err:
         for line in err.lines:
             say(line)
