@@ -49,6 +49,8 @@ def work(
 
     def carry_out(request: Request) -> None:
         loggers.add(request.run.logger.name)
+        if request.run.task == "prepare":  # all that was ever asked of the cell
+            request = replace(request, run=replace(request.run, task="distill"))
         carry_out_request(request)
 
     worker = Worker(manifest, store, carry_out, limits=limits, requests=requests)
@@ -85,9 +87,8 @@ def carry_out_request(request: Request) -> None:
     """
     from amid.experiment import run_task  # imports torch: not before there is something to do
 
-    task = "distill" if request.run.task == "prepare" else request.run.task
     try:
-        run_task(replace(request.run, task=task), planned=request, waits=False)
+        run_task(request.run, planned=request, waits=False)
     except (RequestError, RunError):
         raise
     except (Exception, SystemExit) as err:

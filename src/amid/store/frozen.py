@@ -190,6 +190,19 @@ def request_overrides(digest: str, store: Store) -> tuple[str, ...]:
     return override("request", digest), override(LOCATION, store.root.absolute())
 
 
+def requested(overrides: Sequence[str]) -> tuple[str, Path]:
+    """The digest of the request that a job was passed by `request_overrides`, and the results folder where it lies.
+
+    Raises RequestError for a job that is no such request.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    given = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(list(overrides))}
+    if set(given) != {"request", LOCATION}:
+        raise RequestError(f"a job that is no frozen request: {' '.join(overrides)}; hydra/sweeper must be amid")
+    return str(given["request"]), Path(str(given[LOCATION]))
+
+
 def _located(run: RunCfg) -> RunCfg:
     """The configuration with absolute paths, so that a job in another folder reads the same files."""
     changed = copy.deepcopy(run)
