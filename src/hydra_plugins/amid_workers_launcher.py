@@ -8,6 +8,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from amid.config.checks import number_of_launcher
 from amid.errors import RunError
 
 
@@ -18,7 +19,9 @@ class WorkersLauncher(Launcher):
         self._num_workers = num_workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing of Hydra's is needed: a job is a frozen request."""
+        """Nothing of Hydra's is needed: a job is a frozen request. Raises RequestError for a bad option."""
+        if self._num_workers is not None:
+            number_of_launcher("num_workers", self._num_workers, 1, whole=True)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Carries out the jobs. Raises KeyboardInterrupt when interrupted."""

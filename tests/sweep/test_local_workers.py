@@ -21,7 +21,7 @@ from amid.store import Store
 from amid.store.frozen import Request, request_overrides, requested
 from amid.sweep import workers
 from amid.sweep.division import Division
-from amid.sweep.workers import Pool
+from amid.sweep.workers import DiedError, Pool, carry_out
 from hydra_plugins.amid_sweeper import _reason
 from hydra_plugins.amid_workers_launcher import returned
 
@@ -135,6 +135,25 @@ def test_ctrl_c_is_passed_on_once_and_the_second_one_ends_at_once(
     assert len(list(here.glob("saved-*"))) == (2 if times == 1 else 0)
     assert "never begins" not in caplog.text
     assert "stopping: every worker finishes its step and saves it" in caplog.text
+
+
+def test_one_request_in_a_worker_of_its_own(here: Path) -> None:
+    run: Any = SimpleNamespace(task="distill", paths=SimpleNamespace(results=str(here)))
+    said: list[str] = []
+
+    def carried_out(name: str) -> str | None:
+        return carry_out(Request(name, "x", run), here / f"{name}.log", num_threads=3, say=said.append)
+
+    assert carried_out("a") is None
+    assert carried_out("fail") == "it diverged"
+    with pytest.raises(DiedError, match=r"its worker was ended by SIGKILL.* \(.*die\.log\)"):
+        carried_out("die")
+    assert said == ["a begins", "fail begins", "die begins"]
+    assert "full output of 1" in (here / "a.log").read_text(), "as few threads as were asked for"
+    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        carried_out("slow")
+    assert len(list(here.glob("saved-*"))) == 1
 
 
 def test_a_job_is_the_frozen_request_that_it_was_passed(tmp_path: Path) -> None:

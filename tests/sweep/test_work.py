@@ -16,10 +16,11 @@ from amid.cells.cell import Cell
 from amid.errors import RequestError, RunError, StoppedError, TakenOverError
 from amid.store import Store, watch
 from amid.store.claims import held
+from amid.store.frozen import Requests
 from amid.store.owners import own_identity
 from amid.store.watch import claim_path
 from amid.sweep import work
-from amid.sweep.work import DEATHS_IN_A_ROW, FAILURES_IN_A_ROW, Account, Limits, Worker, check_workable
+from amid.sweep.work import DEATHS_IN_A_ROW, FAILURES_IN_A_ROW, Account, Limits, Worker
 
 CELLS = [cell_of_alpha(float(alpha)) for alpha in range(8)]
 IDS = [cell.id for cell in CELLS]
@@ -29,6 +30,9 @@ SCORES: dict[str, Any] = {"values": [1.0, 2.0], "validation": 3.0}
 
 class Asked:
     """The requests of the cells, none of which is read from a file."""
+
+    def digests_of(self, cell_id: str) -> list[str]:
+        return [cell_id]
 
     def of_sweep(self, cell_id: str, sweep: str) -> Any:
         assert sweep == "demo"
@@ -227,9 +231,13 @@ def test_a_cell_whose_stage_is_being_built_comes_after_the_others(
 
 def test_every_cell_to_be_carried_out_needs_its_request(store: Store) -> None:
     finish(store, CELLS[0], **SCORES)
-    check_workable(sweep_of("demo", CELLS[:1]), store)
+
+    def begun(cells: list[Cell]) -> Worker:
+        return Worker(sweep_of("demo", cells), store, lambda _: None, limits=Limits(), requests=Requests(store))
+
+    assert begun(CELLS[:1]).work() == Account()
     with pytest.raises(RequestError, match=f"cell '{IDS[1]}' has no request in "):
-        check_workable(sweep_of("demo", CELLS[:2]), store)
+        begun(CELLS[:2])
 
 
 def test_a_removed_results_folder_ends_the_worker(store: Store) -> None:

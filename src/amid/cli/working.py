@@ -36,13 +36,13 @@ def work(
     if they end without a result.
     """
     from amid.config.checks import at_least
-    from amid.sweep.work import Limits, Worker, check_workable
+    from amid.store.frozen import Requests
+    from amid.sweep.work import Limits, Worker
 
     at_least("--max-cells", max_cells, 1)
     at_least("--max-hours", max_hours, 0)
     store = store_at(results)
     manifest = store.read_sweep(sweep)
-    requests = check_workable(manifest, store)
     log_to_stderr()
     limits = Limits(max_cells, None if max_hours is None else max_hours * HOUR_S)
     loggers = set[str]()
@@ -53,7 +53,7 @@ def work(
             request = replace(request, run=replace(request.run, task="distill"))
         carry_out_request(request)
 
-    worker = Worker(manifest, store, carry_out, limits=limits, requests=requests)
+    worker = Worker(manifest, store, carry_out, limits=limits, requests=Requests(store))
     try:
         worker.work()
     finally:

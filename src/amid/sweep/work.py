@@ -60,20 +60,11 @@ class Account:
         return f"{said}; {len(self.left)} of the sweep left" + (f" ({', '.join(kinds)})" if kinds else "")
 
 
-def check_workable(manifest: Mapping[str, Any], store: Store) -> Requests:
-    """The requests of a recorded sweep. Raises RequestError where a cell that is not done has none."""
-    requests = Requests(store)
-    for recorded in manifest["cells"]:
-        if store.state(_entry(recorded)) != "done":
-            requests.digests_of(str(recorded["id"]))
-    return requests
-
-
 class Worker:
     """One worker of a sweep, in this process.
 
     carry_out: carries out one request, leaving a cell that another process has to that process; raises RequestError or
-    RunError for what failed.
+    RunError for what failed. Raises RequestError where a cell that is not done has no request.
     """
 
     def __init__(
@@ -98,9 +89,13 @@ class Worker:
         self._open = list(self._cells)  # not known to be finished, nor given up
         self._given_up: dict[str, str] = {}
         # An earlier round's failures are tried once more, those of this round by nobody
-        self._failed_before = {
-            id_: store.attempts(cell) for id_, (cell, _) in self._cells.items() if store.state(cell) == "failed"
-        }
+        self._failed_before = dict[str, int]()
+        for id_, (cell, _) in self._cells.items():
+            state = store.state(cell)
+            if state != "done":
+                requests.digests_of(id_)
+            if state == "failed":
+                self._failed_before[id_] = store.attempts(cell)
         self._place = 0  # where the next look begins
         self._fruitless: set[str] = set()  # carried out without an error and without a result
         self.account = Account()

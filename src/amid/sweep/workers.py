@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +48,43 @@ def launch(jobs: Sequence[Sequence[str]], *, num_workers: int | None) -> list[st
     logs.mkdir(parents=True, exist_ok=True)
     log.info("%s; logs: %s", division, logs)
     return Pool(asked, division, logs).run()
+
+
+class DiedError(RuntimeError):
+    """A worker died while it had a request: how, and where its full output is."""
+
+
+def carry_out(request: Request, log_path: Path, *, num_threads: int, say: Callable[[str], object]) -> str | None:
+    """Carries out one request in a worker of its own: why it failed, None if it did not.
+
+    say: is given every line of its log. Raises DiedError, and KeyboardInterrupt as `launch`.
+    """
+    worker = Worker(1, log_path, thread_settings(num_threads))
+    job, answer = Job(0, request), dict[str, Any]()
+    try:
+        while not worker.is_gone:
+            try:
+                for each in worker.read():
+                    if "said" in each:
+                        say(str(each["said"]))
+                    elif "ended" in each:
+                        answer = dict(each)
+                        worker.dismiss()
+                    elif not worker.interrupted:
+                        worker.give(job)
+            except KeyboardInterrupt:
+                if worker.interrupted:
+                    raise
+                worker.interrupt()
+    finally:
+        if not worker.is_gone:
+            worker.kill()
+    how = worker.ended()
+    if answer:
+        return str(answer["reason"]) if answer["reason"] is not None else None
+    if worker.interrupted:
+        raise KeyboardInterrupt
+    raise DiedError(f"its worker {how} ({log_path})")
 
 
 @dataclass(frozen=True)
