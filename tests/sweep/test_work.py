@@ -141,12 +141,12 @@ def test_what_another_runs_is_waited_for_and_taken_over_if_it_ends_without_a_res
             others.set_failed(CELLS[1], "it diverged", "...")
             claims[1].release()  # type: ignore[union-attr]
 
-    monkeypatch.setattr(work.time, "sleep", sleep)
+    monkeypatch.setattr(watch.time, "sleep", sleep)
     caplog.set_level("INFO")
     account = worker_of(store, done(store)).work()
     assert sorted(account.done) == sorted([IDS[0], IDS[2], IDS[3]]) and account.done[-1] == IDS[0]
     assert account.left == {IDS[1]: "failed"} and not account.ended_it
-    assert "waiting for other workers to finish 2 of the cells: " in caplog.text
+    assert f"waiting for other workers to finish 2 cells: {IDS[0]}, {IDS[1]}" in caplog.text
 
 
 def test_a_worker_begins_no_more_than_it_may(store: Store) -> None:

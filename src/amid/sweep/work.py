@@ -18,7 +18,7 @@ from amid.cells.cell import Cell, cell_of
 from amid.cells.stage import Stage
 from amid.errors import RequestError, RunError, StoppedError, TakenOverError, reason_of
 from amid.evaluation.protocol import Protocol, protocol_from_manifest
-from amid.store import Store, watch
+from amid.store import Store
 from amid.store.frozen import Request, Requests
 from amid.store.owners import life_of
 from amid.store.watch import Patience, claim_path, highest_claim, read_claim
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 5
 # A cell that ends every process that tries it, without a word, must not end all workers.
 DEATHS_IN_A_ROW = 5
-LONGEST_PAUSE_S = 15.0  # between two looks of a worker that waits: of a hundred workers most wait when a sweep ends
-LOOKED_AHEAD = 8  # cells at most that are read to find one whose stages nobody builds just now
+SAID = 3  # of many cells that others run
+LOOKED_AT = 8  # cells at most: by one that waits, and to find one whose stages nobody builds just now
 
 
 @dataclass(frozen=True)
@@ -105,24 +105,19 @@ class Worker:
 
         Raises whatever ends the process while a cell runs (Ctrl-C, StoppedError); the account is right then too.
         """
-        patience, pause, in_a_row = Patience(), watch.POLL_S, 0
-        waited = ended = False
+        patience, in_a_row, waited, ended = Patience(), 0, False, False
         try:
             while not self._is_over():
-                found, others = self._next()
-                if found is not None:
-                    pause, waited = watch.POLL_S, False
+                if (found := self._next(waiting=waited)) is not None:
+                    patience, waited = Patience(), False
                     in_a_row = 0 if self._carried_out(found) else in_a_row + 1
                     if in_a_row >= FAILURES_IN_A_ROW:
                         log.warning("%d cells in a row failed here: this worker ends", in_a_row)
                         break
-                elif others:
-                    owners = ", ".join(f"{id_} ({self._store.owner(self._cells[id_][0])})" for id_ in others[:3])
-                    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-                    patience.wait(f"other workers to finish {len(others)} of the cells: {owners}{more}")
-                    time.sleep(max(0.0, pause - watch.POLL_S))
+                elif others := self._open:
+                    more = f" and {len(others) - SAID} more" if len(others) > SAID else ""
+                    patience.wait(f"other workers to finish {len(others)} cells: {', '.join(others[:SAID])}{more}")
                     waited = True
-                    pause = min(LONGEST_PAUSE_S, pause * 1.5)
                 else:
                     ended = not waited and bool(self.account.done)
                     break
@@ -139,30 +134,27 @@ class Worker:
             return True
         return limits.max_seconds is not None and time.monotonic() - self._started >= limits.max_seconds
 
-    def _next(self) -> tuple[Request | None, list[str]]:
-        """A request that is free, if there is one; else the cells that others run."""
+    def _next(self, *, waiting: bool) -> Request | None:
+        """A request that is free; if there is none, others run all that is open, or all of it that was looked at.
+
+        waiting: only some cells are looked at, as many that wait would keep a disk busy.
+        """
         rest = [*self._open[self._place :], *self._open[: self._place]]
-        held, waiting, jumped = list[str](), list[Request](), False
-        while rest:
+        if waiting:
+            rest = random.sample(rest, min(len(rest), LOOKED_AT))
+        later, jumped = list[Request](), False
+        while rest and len(later) < LOOKED_AT:
             id_ = rest.pop(0)
             if self._store.is_owned(self._cells[id_][0]):
-                held.append(id_)
                 if not jumped and rest:  # away from where others are: they look where this one looks
                     cut = random.randrange(len(rest))
                     rest, jumped = [*rest[cut:], *rest[:cut]], True
-                continue
-            if self._has_ended(id_):
-                continue
-            request = self._request(id_)
-            if request is None:
-                continue
-            self._place = self._open.index(id_)
-            if not self._awaits(request):
-                return request, held
-            waiting.append(request)
-            if len(waiting) >= LOOKED_AHEAD:
-                break
-        return (waiting[0] if waiting else None), held
+            elif not self._has_ended(id_) and (request := self._request(id_)) is not None:
+                self._place = self._open.index(id_)
+                if not self._awaits(request):
+                    return request
+                later.append(request)
+        return later[0] if later else None
 
     def _has_ended(self, id_: str) -> bool:
         """Whether nobody has the cell and nothing is left to do for it here; then it is looked at no more."""
