@@ -111,6 +111,7 @@ test-real-students: $(STAMP_SMOLLM2) ## Students made of the real 135M model, by
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
 	$(MAKE) lint type test test-long test-hostile test-pairs test-notebooks test-report test-wheel
+	$(MAKE) test-ray
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200

@@ -83,7 +83,7 @@ def cores_taken(threads: int, root: Path = ROOT) -> str | None:
             return None
         by_others = max(0.0, after - before) / elapsed
         cores = len(_allowed_cores())
-        left = min(float(num_cores(root)), cores - by_others)
+        left = cores - by_others
         if left > threads - TAKEN or threads > cores:
             return None
     fewer = max(1, int(left + 1 - TAKEN))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from amid.config.checks import number_of_launcher
-from amid.errors import RequestError, RunError, one_line, reason_of
+from amid.errors import RequestError, RunError, one_line, reason_of, visible
 from amid.store import Store
 from amid.store.frozen import requested, thaw
 from amid.sweep.machine import num_cores, visible_gpus
@@ -106,7 +106,7 @@ def _task(digest: str, results: str, num_threads: int) -> str | None:
     logs.mkdir(parents=True, exist_ok=True)
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        print(visible(line), flush=True)
 
     return carry_out(request, logs / f"{request.cell_id}.log", num_threads=num_threads, say=say)
 
