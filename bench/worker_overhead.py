@@ -11,7 +11,8 @@ store's claims. What is left of the time from the first cell's begin to the work
 clock, so other processes on the machine count; the share of the processor that the workers got stands beside them.
 A line `OPERATIONS {...}` of JSON has the operations of each kind per cell, for the simulation of many workers.
 Last line: RESULT bench-workers cells=, workers=, cell_s= seconds of a worker per cell, training_s=, evaluation_s=,
-overhead_s=, claims_s=, claims_share= of the seconds of a cell, operations= per cell, wall_s= from start to end.
+overhead_s= (with claims), claims_s=, claims_share= of the seconds of a cell; the same in seconds of the processor,
+which other processes on the machine do not use up (cell_cpu_s= and so on); operations= per cell, wall_s= in all.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Ledger:
         self._results = str(results)
         self.operations: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
+        self.cpu: Counter[str] = Counter()
         self._inside: list[str] = []
 
     def count(self, kind: str, path: Any) -> None:
@@ -91,13 +93,14 @@ class Ledger:
         def timed(*args: Any, **kwargs: Any) -> Any:
             outermost = not self._inside
             self._inside.append(part)
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             try:
                 return function(*args, **kwargs)
             finally:
                 self._inside.pop()
                 if outermost:
                     self.seconds[part] += time.perf_counter() - start
+                    self.cpu[part] += time.process_time() - cpu
 
         setattr(owner, name, timed)
 
@@ -115,32 +118,37 @@ def be_a_worker(results: Path, max_cells: int | None) -> None:
     from amid.cli import working
     from amid.stages.evaluation import EntryEvaluation
     from amid.store import Store, claims
+    from amid.sweep.work import Account, Worker
 
     ledger.timing(experiment, "fit_student", "training")
     ledger.timing(EntryEvaluation, "__call__", "evaluation")
     for name in ("claim", "claim_done", "is_owned"):
         ledger.timing(Store, name, "claims")
     ledger.timing(claims.Claim, "release", "claims")
-    carry_out, begun, number = working.carry_out_request, list[float](), 0
+    carry_out, begun, accounts = working.carry_out_request, list[tuple[float, float]](), list[Account]()
+    work = Worker.work
 
     def first_begins(request: Any) -> None:
-        nonlocal number
         if not begun:
             ledger.operations.clear()
-            begun.append(time.perf_counter())
-        number += 1
+            begun.append((time.perf_counter(), time.process_time()))
         carry_out(request)
 
-    working.carry_out_request = first_begins
+    def accounted(worker: Worker) -> Account:
+        accounts.append(work(worker))
+        return accounts[-1]
+
+    working.carry_out_request, Worker.work = first_begins, accounted  # type: ignore[method-assign]
     working.work(NAME, max_cells=max_cells, results=results)
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds, cpu = begun[0] if begun else (time.perf_counter(), time.process_time())
     found = {
-        "cells": number,
-        "seconds": time.perf_counter() - begun[0] if begun else 0.0,
-        "parts": dict(ledger.seconds),
+        "cells": len(accounts[0].done),
+        "seconds": time.perf_counter() - seconds,
+        "cpu": time.process_time() - cpu,
+        "seconds_of": dict(ledger.seconds),
+        "cpu_of": dict(ledger.cpu),
         "operations": dict(ledger.operations),
-        "cpu": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss / 1024,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     print(json.dumps(found))
 
@@ -193,30 +201,34 @@ def measure(folder: Path, *, num_cells: int, num_workers: int) -> None:
 
 def report(found: list[dict[str, Any]], *, wall: float, num_workers: int, load: float) -> None:
     cells = sum(each["cells"] for each in found)
-    seconds = sum(each["seconds"] for each in found) / cells
-    parts = {
-        name: sum(each["parts"].get(name, 0.0) for each in found) / cells
-        for name in ("training", "evaluation", "claims")
-    }
+
+    def per_cell(kind: str, part: str | None = None) -> float:
+        return sum(each[kind] if part is None else each[kind].get(part, 0.0) for each in found) / cells
+
     operations: Counter[str] = Counter()
     for each in found:
         operations.update(each["operations"])
-    per_cell = {kind: round(number / cells, 2) for kind, number in operations.most_common()}
-    cpu = sum(each["cpu"] for each in found)
-    print(
-        f"cells per worker {[each['cells'] for each in found]}, "
-        f"peak memory {max(each['peak_mb'] for each in found):.0f} MB"
-    )
+    counted = {kind: round(number / cells, 2) for kind, number in operations.most_common()}
+    peak, cpu = max(each["peak_mb"] for each in found), sum(each["cpu"] for each in found)
+    print(f"cells per worker {[each['cells'] for each in found]}, peak memory {peak:.0f} MB")
     print(f"load {load:.1f} on {os.cpu_count()} cores; the workers had {cpu / wall:.2f} cores")
-    for kind, number in per_cell.items():
+    for kind, number in counted.items():
         print(f"  {kind:<10} {number:8.2f} per cell")
-    print(f"OPERATIONS {json.dumps({'workers': num_workers, 'cells': cells, 'per_cell': per_cell})}")
-    overhead = seconds - parts["training"] - parts["evaluation"]
+    print(f"OPERATIONS {json.dumps({'workers': num_workers, 'cells': cells, 'per_cell': counted})}")
+    shown = []
+    for kind, of_parts, unit in (("seconds", "seconds_of", "s"), ("cpu", "cpu_of", "cpu_s")):
+        parts = {part: per_cell(of_parts, part) for part in ("training", "evaluation", "claims")}
+        whole = per_cell(kind)
+        rest = whole - parts["training"] - parts["evaluation"]
+        shown.append(f"cell_{unit}={whole:.3f}")
+        shown += [f"{part}_{unit}={parts[part]:.3f}" for part in ("training", "evaluation")]
+        shown += [f"overhead_{unit}={rest:.3f}", f"claims_{unit}={parts['claims']:.4f}"]
+        if kind == "seconds":
+            shown.append(f"claims_share={parts['claims'] / whole:.4f}")
+    total = sum(counted.values())
     print(
-        f"RESULT bench-workers cells={cells} workers={num_workers} cell_s={seconds:.3f} "
-        f"training_s={parts['training']:.3f} evaluation_s={parts['evaluation']:.3f} overhead_s={overhead:.3f} "
-        f"claims_s={parts['claims']:.4f} claims_share={parts['claims'] / seconds:.4f} "
-        f"operations={sum(per_cell.values()):.0f} wall_s={wall:.1f}"
+        f"RESULT bench-workers cells={cells} workers={num_workers} {' '.join(shown)} "
+        f"operations={total:.0f} wall_s={wall:.1f}"
     )
 
 
