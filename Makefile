@@ -61,6 +61,10 @@ test-long: $(STAMP) ## Further cases of what `make test` tries, and what takes l
 test-hostile: $(STAMP) ## Bad requests, files, names and environments: one line each, and nothing changed: SHARE=1
 	AMID_SHARE="$(SHARE)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m hostile
 
+.PHONY: test-ray
+test-ray: $(STAMP) ## Sweeps on a real Ray of this machine, whose worker, driver and head are killed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray
+
 .PHONY: test-kill
 test-kill: $(STAMP) ## Kill and resume real sweeps: KILLED_SWEEPS=1 SHARE=1
 	AMID_SHARE="$(SHARE)" AMID_KILLED_SWEEPS="$(KILLED_SWEEPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -m kill
@@ -118,7 +122,7 @@ test-real-students: $(STAMP_SMOLLM2) ## Students made of the real 135M model, by
 
 .PHONY: nightly
 nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [DATA=FOLDER] is given
-	$(MAKE) lint type test test-long test-hostile test-pairs test-notebooks test-report test-wheel test-slurm-long
+	$(MAKE) lint type test test-long test-hostile test-pairs test-notebooks test-report test-wheel test-slurm-long test-ray
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200
@@ -145,6 +149,10 @@ bench-diagnostics: $(STAMP_SMOLLM2) ## What the diagnostics of a journal line ad
 .PHONY: bench-memory
 bench-memory: $(STAMP_SMOLLM2) ## Peak memory of a training step in five settings beside its estimate
 	$(BIN)/python bench/memory.py
+
+.PHONY: bench-workers
+bench-workers: $(STAMP) ## Overhead, claims and store operations of short cells: CELLS=200 by 4 workers
+	$(BIN)/python bench/worker_overhead.py --cells $(if $(filter command line,$(origin CELLS)),$(CELLS),200)
 
 .PHONY: paper-tiny
 paper-tiny: $(STAMP) ## Tables 1 to 7 of the paper on the embedded pair, in ./paper-tiny (most of an hour; SHORT=1: minutes, to try it)

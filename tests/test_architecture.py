@@ -23,7 +23,8 @@ FLOORS = (
     ("evaluation",),
     ("training", "reports"),
     ("stages", "sweep", "export"),
-    ("experiment", "cli"),
+    ("experiment",),
+    ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Narrower than the floors: all that these may import of ours.
@@ -188,12 +189,12 @@ def test_only_the_composition_root_and_what_names_a_run_read_the_whole_of_it(pat
     )
 
 
-def test_only_run_py_imports_the_composition_root():
+def test_only_run_py_and_workers_import_the_composition_root():
     importers = {path for path in FILES if "experiment" in rooms_imported(path)}
     importers |= {
         path for path in (ROOT / "src" / "hydra_plugins").rglob("*.py") if "experiment" in rooms_imported(path)
     }
-    assert importers == set()
+    assert importers == {PACKAGE / "cli" / "working.py"}
     assert "experiment" in rooms_imported(ROOT / "run.py")
 
 
@@ -223,11 +224,12 @@ print(json.dumps(first))
     assert in_python(code) is None
 
 
-def test_planning_a_sweep_imports_no_torch(tmp_path):
+@pytest.mark.parametrize("more", [[], ["--record"]], ids=["", "recorded"])
+def test_planning_a_sweep_imports_no_torch(tmp_path, more):
     code = f"""
 import json, sys
 from amid.cli.app import main
-sys.argv = ["amid", "plan", "amid.alpha=-1,0", "paths.results={tmp_path}", "paths.cache={tmp_path}"]
+sys.argv = ["amid", "plan", "amid.alpha=-1,0", "paths.results={tmp_path}", "paths.cache={tmp_path}", *{more}]
 try:
     main()
 except SystemExit as end:

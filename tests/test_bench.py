@@ -1,4 +1,4 @@
-"""The benchmarks on a real model, small: what their last lines say."""
+"""The benchmarks, small: what their last lines say."""
 
 import os
 import re
@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def result_of(script, *arguments):
-    """The numbers of a benchmark's last line by name."""
+def result_of(script, *arguments, name=None):
+    """The numbers of a benchmark's last line by name; the line has the script's name, or another one."""
     # One thread: what is checked are not the times, and two wait for each other on a busy machine.
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -24,7 +24,7 @@ def result_of(script, *arguments):
     )
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
-    assert last.startswith(f"RESULT bench-{script.removesuffix('.py')} ")
+    assert last.startswith(f"RESULT {name or 'bench-' + script.removesuffix('.py')} ")
     return dict(re.findall(r"(\w+)=(\S+)", last))
 
 
@@ -61,3 +61,13 @@ def test_bench_memory_measures_near_what_is_estimated():
         measured, estimate = float(found[f"{setting}_gb"]), float(found[f"{setting}_estimate_gb"])
         assert 0.5 < measured < 3.0
         assert estimate == pytest.approx(measured, rel=0.25)
+
+
+@pytest.mark.long
+def test_bench_workers_counts_what_a_cell_asks_of_the_store():
+    found = result_of("worker_overhead.py", "--cells", "4", "--workers", "2", name="bench-workers")
+    assert found["cells"] == "3" and found["workers"] == "2"
+    parts = [float(found[f"{part}_s"]) for part in ("training", "evaluation", "overhead")]
+    assert all(seconds > 0 for seconds in parts)
+    assert float(found["cell_s"]) == pytest.approx(sum(parts), abs=0.01)
+    assert 0 < float(found["claims_share"]) < 1 and float(found["operations"]) > 100

@@ -28,7 +28,7 @@ CALLED = {
 }
 # The extras that may be imported in a folder besides what everybody has. In src, only inside of functions.
 EXTRAS = {
-    "src": ("smollm2", "export", "comet", "quantised", "figures"),
+    "src": ("smollm2", "export", "comet", "quantised", "figures", "ray"),
     "run.py": (),
     "examples": ("dev",),
     "notebooks": ("notebooks",),

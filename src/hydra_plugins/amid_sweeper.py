@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from amid.errors import RequestError, reason_of
 
 log = logging.getLogger(__name__)
-LOCAL_LAUNCHERS = ("BasicLauncher", "JoblibLauncher")  # one process per job
+LOCAL_LAUNCHERS = ("BasicLauncher", "JoblibLauncher", "WorkersLauncher", "RayLauncher")  # one process per job
 
 
 @dataclass

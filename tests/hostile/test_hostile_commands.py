@@ -33,6 +33,18 @@ COMMANDS = cases([
     ("verb-name", "amid status ../x", 2, "is no name"),
     ("verb-file", "amid score bad/train.jsonl", 2, "bad/train.jsonl:1: not a JSON object"),
     ("verb-output", "amid certify --output nowhere/x.md", 2, "no folder nowhere"),
+    ("workers-none", "run.py -m hydra/launcher=workers hydra.launcher.num_workers=0", 2, "hydra.launcher.num_workers must be at least 1, got 0"),
+    ("workers-text", "run.py -m hydra/launcher=workers hydra.launcher.num_workers=many", 2, "hydra.launcher.num_workers must be an integer, got 'many'"),
+    ("workers-part", "run.py -m hydra/launcher=workers hydra.launcher.num_workers=1.5", 2, "hydra.launcher.num_workers must be an integer, got 1.5"),
+    ("workers-option", "run.py -m hydra/launcher=workers hydra.launcher.n_jobs=2", 2, "n_jobs"),
+    ("workers-devices", "run.py -m hydra/launcher=workers trainer.devices=2", 2, "trainer.devices=2 needs that many processes per cell"),
+    ("ray-cpus", "run.py -m hydra/launcher=ray hydra.launcher.num_cpus=-1", 2, "hydra.launcher.num_cpus must be at least 0, got -1"),
+    ("ray-gpus", "run.py -m hydra/launcher=ray hydra.launcher.num_gpus=1.5", 2, "hydra.launcher.num_gpus must be a whole number above 1, got 1.5"),
+    ("ray-gpus-text", "run.py -m hydra/launcher=ray hydra.launcher.num_gpus=[1]", 2, "hydra.launcher.num_gpus must be a number, got [1]"),
+    ("ray-retries", "run.py -m hydra/launcher=ray hydra.launcher.max_retries=0.5", 2, "hydra.launcher.max_retries must be an integer, got 0.5"),
+    ("ray-address", "run.py -m hydra/launcher=ray hydra.launcher.address=6379", 2, "hydra.launcher.address must be a text such as"),
+    ("ray-environment", "run.py -m hydra/launcher=ray hydra.launcher.runtime_env=pip", 2, "hydra.launcher.runtime_env must be a mapping, got 'pip'"),
+    ("ray-devices", "run.py -m hydra/launcher=ray trainer.devices=2", 2, "trainer.devices=2 needs that many processes per cell"),
     ("verb-plan", "amid plan amid.alpha=x", 2, "amid.alpha=x"),
 ])
 # fmt: on

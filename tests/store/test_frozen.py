@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +49,17 @@ def test_a_request_comes_back_as_it_was_checked(run, store, overrides):
 def test_an_alpha_of_infinity_survives_as_a_number(run, store):
     run.amid.alpha = -math.inf
     assert frozen(run, store).run.amid.alpha == -math.inf
+
+
+def test_a_request_that_is_asked_for_again_is_the_latest_again(run, store):
+    cell, other = cell_of(run), copy.deepcopy(run)
+    other.evaluation.num_prompts = 3
+    first, second = freeze(run, cell, store), freeze(other, cell, store)
+    for digest, written in ((first, 100), (second, 200)):
+        os.utime(store.layout.request(digest), (written, written))
+    assert latest_request(cell.id, store).digest == second
+    assert freeze(run, cell, store) == first
+    assert latest_request(cell.id, store).digest == first
 
 
 def test_the_same_request_has_one_file_whoever_writes_it(run, store):

@@ -14,7 +14,7 @@ from amid.cli import retrying
 from amid.errors import RequestError, RunError
 from amid.store import Store
 from amid.store.claims import held
-from amid.store.frozen import freeze, request_of_sweep
+from amid.store.frozen import Requests, freeze
 from amid.store.manifests import SINGLE
 from amid.sweep import carry_out as carrying
 from amid.sweep.again import sweep_again
@@ -141,8 +141,8 @@ def test_what_is_run_again_is_what_was_asked_for_in_that_sweep(planned: Any) -> 
     )
     assert cell_of(other).id == first.cell.id
     freeze(other, first.cell, store)
-    assert request_of_sweep(first.cell.id, "real", store).run.evaluation.num_prompts is None
-    assert request_of_sweep(first.cell.id, "other", store).run.evaluation.num_prompts == 3
+    assert Requests(store).of_sweep(first.cell.id, "real").run.evaluation.num_prompts is None
+    assert Requests(store).of_sweep(first.cell.id, "other").run.evaluation.num_prompts == 3
     (again,) = sweep_again(store.read_sweep("real"), store, states=["failed"]).cells
     assert again.protocol.manifest() == first.protocol.manifest() and again.overrides == first.overrides
 

@@ -22,6 +22,7 @@ from amid.cli.reading import compare, costs, status, sweeps
 from amid.cli.reporting import report
 from amid.cli.retrying import retry
 from amid.cli.tabulating import table
+from amid.cli.working import work
 from amid.errors import EXIT_INTERRUPTED, RequestError
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__
 
 # In the order of the help.
 _VERBS = (
-    *(plan, data, sweeps, status, retry, cancel, show, best, costs, table, figure, report, compare),
+    *(plan, data, sweeps, status, work, retry, cancel, show, best, costs, table, figure, report, compare),
     *(evaluate, score, fetch, export, bundle, merge, gc, certify),
 )
 for _verb in _VERBS:

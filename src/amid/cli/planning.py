@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amid.cli.options import ConfigDir
 from amid.cli.printing import say
+
+if TYPE_CHECKING:
+    from amid.sweep.plan import Sweep
 
 
 def plan(
@@ -18,6 +22,9 @@ def plan(
         typer.Argument(help="A name in sweeps/, as table3, and overrides as for run.py -m, e.g. amid.alpha=-1,0,1"),
     ] = None,
     config_dir: ConfigDir = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write down what is planned, so that amid work can carry it out anywhere.")
+    ] = False,
 ) -> None:
     """Show the cells of a sweep, or those that `python run.py -m OVERRIDES` would run, and what is done. Runs nothing.
 
@@ -30,12 +37,15 @@ def plan(
     from amid.sweep.invalid import InvalidCellsError
     from amid.sweep.memory import lines_of
     from amid.sweep.preflight import refuse_invalid
+    from amid.sweep.recording import check_recordable
     from amid.sweep.resolution import line_of_resolution
 
     try:
         sweep = sweep_of_overrides(_named_sweep(overrides or []), keep_invalid=True, config_dir=config_dir)
         lines = plan_lines(sweep)
         refuse_invalid(sweep)
+        if record:
+            check_recordable(sweep)
     except InvalidCellsError as err:
         for line in err.lines:
             say(line)
@@ -50,6 +60,18 @@ def plan(
     say(f"  {line_of_resolution(sweep)}")
     if sweep.pending:
         say("  before the first stage: models and tokenizers are tried, and nothing is written if they do not fit")
+    if record:
+        _record(sweep)
+
+
+def _record(sweep: Sweep) -> None:
+    from amid.store import Store
+    from amid.sweep.recording import record
+
+    store = Store(sweep.cells[0].run.paths.results)
+    number = record(sweep, store)
+    say(f"recorded: {number} cells to be carried out, by as many workers as you like, each with the command")
+    say(f"  {shlex.join(['amid', 'work', sweep.name, '--results', str(store.root.absolute())])}")
 
 
 def _named_sweep(arguments: list[str]) -> list[str]:

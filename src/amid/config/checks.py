@@ -25,6 +25,14 @@ def at_least(key: str, value: float | None, low: float) -> None:
         raise RequestError(f"{key} must be at least {low:g}, got {value:g}")
 
 
+def number_of_launcher(key: str, value: object, low: int, *, whole: bool = False) -> None:
+    """Raises RequestError unless an option of hydra.launcher, which no schema has checked, is such a number."""
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise RequestError(f"hydra.launcher.{key} must be {'an integer' if whole else 'a number'}, got {value!r}")
+    at_least(f"hydra.launcher.{key}", value, low)
+
+
 def within(key: str, value: float, low: float, high: float) -> None:
     """Raises RequestError unless the value lies in [low, high]."""
     if not low <= value <= high:  # also refuses NaN

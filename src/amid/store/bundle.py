@@ -16,7 +16,7 @@ from amid.errors import RequestError, RunError, one_line
 from amid.store import trackers
 from amid.store.archive import archive, members, reading, stream_digest
 from amid.store.files import replacing, space_for
-from amid.store.frozen import DIGEST_DIGITS, latest_request
+from amid.store.frozen import DIGEST_DIGITS, Requests
 from amid.store.layout import TEXTS_DIGITS, model_path
 from amid.store.references import closure, made_from, stage_names, stages_in
 from amid.store.scores import read_per_example, read_scores
@@ -60,9 +60,10 @@ def bundled_files(store: Store, name: str, *, models: bool, wandb: bool = False)
         files += [path for room in rooms for path in files_below(room)]
         files += [path for run in trackers.offline_runs(folder).values() for path in run] if wandb else []
         files += [path for path in _texts_of(store, folder) if path.is_file()]
+    requests = Requests(store)
     for cell in manifest["cells"]:
         with contextlib.suppress(RequestError):  # a sweep of before requests were kept is read all the same
-            files.append(store.layout.request(latest_request(str(cell["id"]), store).digest))
+            files.append(store.layout.request(requests.latest(str(cell["id"])).digest))
     return {path.relative_to(store.root).as_posix(): path for path in sorted(files)}
 
 

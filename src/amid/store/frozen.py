@@ -5,9 +5,11 @@ A job is given the name and carries out exactly that: a configuration edited mea
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -51,12 +53,15 @@ def freeze(run: RunCfg, cell: Cell, store: Store) -> str:
     text = yaml.dump(form, Dumper=_DUMPER, sort_keys=True, allow_unicode=True)
     digest = _digest(text)
     path = store.layout.request(digest)
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(path, text)
-        except OSError as err:
-            raise RunError(f"results folder {store.root} cannot be written: {err.strerror}") from err
+    if path.is_file():
+        with contextlib.suppress(OSError):  # of another user, say: then an earlier time stays
+            os.utime(path)  # what was asked for last is the latest request
+        return digest
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, text)
+    except OSError as err:
+        raise RunError(f"results folder {store.root} cannot be written: {err.strerror}") from err
     return digest
 
 
@@ -97,35 +102,51 @@ def latest_request(cell_id: str, store: Store) -> Request:
 
     Raises RequestError if no request is of that cell, or of more than one.
     """
-    found: dict[str, list[tuple[bool, float, str]]] = {}
-    folder = store.layout.request("").parent
-    for path in folder.glob("*.yaml"):
-        head = _head(path)
-        name = head.get("cell", "")
-        if cell_id and name.startswith(cell_id):
-            found.setdefault(name, []).append((head.get("task") != "prepare", path.stat().st_mtime, path.stem))
-    if len(found) != 1:
-        what = f"names {len(found)} cells ({', '.join(sorted(found))})" if found else "has no request"
-        raise RequestError(f"cell '{cell_id}' {what} in {folder}; one is written when the cell is first asked for")
-    ((_, requests),) = found.items()
-    return thaw(max(requests)[2], store)
+    return Requests(store).latest(cell_id)
 
 
-def request_of_sweep(cell_id: str, sweep: str, store: Store) -> Request:
-    """The request of a cell that was written last for that sweep; where none was, the latest of all.
+class Requests:
+    """The requests that are there now: their folder is read once, however many cells are looked up."""
 
-    Raises RequestError as `latest_request`.
-    """
-    latest = latest_request(cell_id, store)
-    if latest.run.sweep.name == sweep:
-        return latest
-    for path in sorted(store.layout.requests(), key=lambda path: path.stat().st_mtime, reverse=True):
-        head = _head(path)
-        if head.get("cell") == cell_id and head.get("task") != "prepare":
-            request = thaw(path.stem, store)
-            if request.run.sweep.name == sweep:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, list[str]] = {}  # id of a cell -> its digests, the one that counts most first
+        found: list[tuple[bool, float, str, str]] = []
+        for path in store.layout.requests():
+            head = _head(path)
+            if "cell" in head:
+                with contextlib.suppress(FileNotFoundError):  # deleted just now
+                    written = path.stat().st_mtime
+                    found.append((head.get("task") != "prepare", written, path.stem, head["cell"]))
+        for _, _, digest, cell_id in sorted(found, reverse=True):
+            self._known.setdefault(cell_id, []).append(digest)
+
+    def digests_of(self, cell_id: str) -> list[str]:
+        """The digests of a cell's requests, the latest first. Raises RequestError as `latest_request`."""
+        names = [name for name in self._known if cell_id and name.startswith(cell_id)]
+        if len(names) != 1:
+            folder = self._store.layout.request("").parent
+            what = f"names {len(names)} cells ({', '.join(sorted(names))})" if names else "has no request"
+            raise RequestError(f"cell '{cell_id}' {what} in {folder}; one is written when the cell is first asked for")
+        return self._known[names[0]]
+
+    def latest(self, cell_id: str) -> Request:
+        """As `latest_request`."""
+        return thaw(self.digests_of(cell_id)[0], self._store)
+
+    def of_sweep(self, cell_id: str, sweep: str) -> Request:
+        """The request of a cell that was written last for that sweep; where none was, the latest of all.
+
+        Raises RequestError as `latest_request`.
+        """
+        latest = self.latest(cell_id)
+        if latest.run.sweep.name == sweep:
+            return latest
+        for digest in self.digests_of(cell_id)[1:]:
+            request = thaw(digest, self._store)
+            if request.run.task != "prepare" and request.run.sweep.name == sweep:
                 return request
-    return latest
+        return latest
 
 
 def selected(run: RunCfg, overrides: Sequence[str]) -> Request | None:
@@ -169,6 +190,19 @@ def request_overrides(digest: str, store: Store) -> tuple[str, ...]:
     """What a launcher passes to a job: the request, and where it lies."""
     # As a text: 943869e352222393 would be read as a number, and is infinite
     return override("request", digest), override(LOCATION, store.root.absolute())
+
+
+def requested(overrides: Sequence[str]) -> tuple[str, Path]:
+    """The digest of the request that a job was passed by `request_overrides`, and the results folder where it lies.
+
+    Raises RequestError for a job that is no such request.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    given = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(list(overrides))}
+    if set(given) != {"request", LOCATION}:
+        raise RequestError(f"a job that is no frozen request: {' '.join(overrides)}; hydra/sweeper must be amid")
+    return str(given["request"]), Path(str(given[LOCATION]))
 
 
 def _located(run: RunCfg) -> RunCfg:

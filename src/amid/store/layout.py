@@ -7,6 +7,7 @@ results/texts/DIGEST.jsonl questions and references of an evaluation set, for re
 results/requests/DIGEST.yaml  what was planned, whole, for a job to carry out
 results/sweeps/NAME.json   the cells of a sweep and how to lay out their scores
 results/submissions/NUMBER-SWEEP/  what was submitted to Slurm: job.sh, lists of requests, which job has what, logs/
+results/logs/SWEEP/        what local workers and Ray's said, a file for each
 """
 
 from __future__ import annotations
@@ -71,6 +72,11 @@ class Layout:
     def rooms(self) -> list[Path]:
         """The folders that hold entries or files of the whole store."""
         return [self.root, *(self.root / name for name in ("stages", "sweeps", "requests", "texts"))]
+
+    def logs(self, sweep: str) -> Path:
+        """What the workers of a sweep said. Raises RequestError for what no sweep is called."""
+        check_name("sweep", sweep)
+        return self.root / "logs" / sweep
 
     def requests(self) -> list[Path]:
         """The frozen requests."""

@@ -78,9 +78,10 @@ def write_scores(folder: Path, scores: Iterable[Score], *, check: Callable[[], N
 
 def write_per_example(folder: Path, per_example: Sequence[PerExample], *, check: Callable[[], None]) -> None:
     """Keeps the values per example behind scores."""
-    for each in per_example:
-        path = per_example_path(folder, each.score_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    paths = [per_example_path(folder, each.score_id) for each in per_example]
+    for parent in {path.parent for path in paths}:
+        parent.mkdir(parents=True, exist_ok=True)
+    for each, path in zip(per_example, paths, strict=True):
         replace_text(path, seal(asdict(each)), check=check)
 
 

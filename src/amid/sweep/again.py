@@ -10,7 +10,7 @@ from amid.cells.cell import cell_of
 from amid.errors import RequestError
 from amid.evaluation.protocol import protocol_of, set_protocols
 from amid.store import State, Store
-from amid.store.frozen import check_same_cell, request_of_sweep
+from amid.store.frozen import Requests, check_same_cell
 from amid.store.status import state_of
 from amid.sweep.plan import PlannedCell, Sweep, is_evaluated
 
@@ -20,11 +20,11 @@ def sweep_again(manifest: Mapping[str, Any], store: Store, *, states: Collection
 
     Raises RequestError where there is none, or where a request names another cell today.
     """
-    name, cells = str(manifest["name"]), []
+    name, cells, requests = str(manifest["name"]), list[PlannedCell](), Requests(store)
     for recorded in manifest["cells"]:
         if state_of(store.layout.folder_of("cell", recorded["id"])) not in states:
             continue
-        request = request_of_sweep(str(recorded["id"]), name, store)
+        request = requests.of_sweep(str(recorded["id"]), name)
         run = replace(request.run, task="distill" if request.run.task == "prepare" else request.run.task)
         cell = cell_of(run)
         check_same_cell(request, cell)

@@ -27,6 +27,7 @@ from amid.errors import RequestError, one_line
 from amid.store.frozen import Request, selected
 from amid.sweep.composer import Composer
 from amid.sweep.expand import Overrides, expand_sweep
+from amid.sweep.machine import num_cores, visible_gpus
 from amid.sweep.plan import Sweep, check_method, plan_sweep
 from amid.sweep.presets import PRESET, check_preset, preset_in, replaced_by_preset
 
@@ -147,7 +148,12 @@ def planned_of(
 
 
 def _at_once(launcher: Any) -> int:
-    """How many jobs a launcher runs at the same time: joblib's n_jobs, or the parallelism of a cluster's array."""
+    """How many jobs a launcher runs at the same time: joblib's n_jobs, or the parallelism of a cluster's array.
+
+    Of workers as many as there are cores or GPUs, unless a number is given.
+    """
+    if "num_workers" in launcher:
+        return int(launcher.num_workers or len(visible_gpus()) or num_cores())
     number = launcher.get("n_jobs", launcher.get("array_parallelism"))
     if not isinstance(number, int) or number == 0:
         return 1

@@ -70,7 +70,7 @@ def made_roles(run: RunCfg) -> frozenset[str]:
 def lines_of(runs: Iterable[RunCfg], *, accelerator: bool = False) -> list[str]:
     """One line for every pair: what its largest cell needs, or why that is not known."""
     found: dict[str, tuple[int, str]] = {}
-    for run in _distinct(runs):
+    for run in distinct(runs):
         name = run.pair.name
         try:
             phase = largest(run, accelerator=accelerator, made=made_roles(run))
@@ -223,7 +223,7 @@ def _comparison(run: RunCfg, teacher: Model, student: Model) -> Phase:
     return Phase("comparing the student with its teacher", parts)
 
 
-def _distinct(runs: Iterable[RunCfg]) -> Iterable[RunCfg]:
+def distinct(runs: Iterable[RunCfg]) -> Iterable[RunCfg]:
     """One for those that differ only in what needs no memory, such as alpha."""
     return {
         repr(

@@ -36,6 +36,7 @@ from amid.model_folders.folder import check_full_attention, check_layers, check_
 from amid.model_folders.tokenizer import check_eos, check_one_vocabulary, other_eos
 from amid.store import Store
 from amid.sweep.invalid import InvalidCell, InvalidCellsError
+from amid.sweep.machine import cores_taken
 from amid.sweep.memory import largest, line_of, made_roles
 from amid.sweep.plan import Sweep
 from amid.sweep.remedies import shortage
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 # A byte-level tokenizer has all bytes, the end of a text, and the pieces of the prompt template.
 BYTE_ALPHABET = 256 + 1 + len(TEMPLATE_PIECES)
 _said: set[str] = set()  # lines that this process has said
+_looked_at_cores = False  # by this process
 _tried: set[str] = set()  # pairs with their data and sets, by content, that this process has tried and found sound
 
 
@@ -142,6 +144,7 @@ def check_models(run: RunCfg) -> None:
         _tried.add(key)
     _say_once(memory)  # not before: of a request that is found bad nothing else is said
     _say_package(run)
+    _say_taken(run)
 
 
 def _memory_of(run: RunCfg) -> str:
@@ -172,6 +175,19 @@ def _say_package(run: RunCfg) -> None:
     """Says once that a model comes from weights of few bits."""
     if SMOLLM2_PACKAGE in (run.pair.teacher, run.pair.student):
         _say_once(f"note: {SMOLLM2_PACKAGE} holds weights of 4 bits (GGUF), which are read into 16 or 32")
+
+
+def _say_taken(run: RunCfg) -> None:
+    """Says, once per process, that others keep cores busy which a run on the CPU would need."""
+    import torch
+
+    from amid.training.devices import device_of
+
+    global _looked_at_cores
+    if not _looked_at_cores and device_of(run.trainer.accelerator).type == "cpu":
+        _looked_at_cores = True
+        if (taken := cores_taken(torch.get_num_threads())) is not None:
+            log.info("%s", taken)
 
 
 def _say_once(line: str) -> None:

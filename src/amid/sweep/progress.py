@@ -13,6 +13,8 @@ from amid.store.manifests import read_manifest
 from amid.store.status import read_status, state_of
 from amid.store.watch import is_owned
 
+# Cells that this process has seen done, and how long they took: a worker looks at a sweep before each of its cells.
+_done: dict[Path, float | None] = {}
 _DOES: Mapping[State, str] = {"done": "evaluates", "stopped": "goes on", "failed": "tries again", "damaged": "rebuilds"}
 
 
@@ -33,16 +35,20 @@ def progress_line(store: Store, sweep: str | None, cell_id: str, *, before: Stat
     ids = [str(cell["id"]) for cell in manifest["cells"]]
     if cell_id not in ids or len(ids) == 1:
         return None
-    folders = [store.layout.folder_of("cell", each) for each in ids]
-    done = [folder for each, folder in zip(ids, folders, strict=True) if each != cell_id and state_of(folder) == "done"]
-    head = f"cell {ids.index(cell_id) + 1} of {len(ids)} ({len(done)} done): {_DOES.get(before, 'trains')}"
-    seconds = [float(status["seconds"]) for folder in done if "seconds" in (status := read_status(folder))]
+    folders = {each: store.layout.folder_of("cell", each) for each in ids}
+    others = [folder for each, folder in folders.items() if each != cell_id]
+    for folder in others:
+        if folder not in _done and (status := read_status(folder)).get("state") == "done":
+            _done[folder] = status.get("seconds")
+    left = [folder for folder in others if folder not in _done]
+    num_done, num_left = len(others) - len(left), 1 + len(left)
+    head = f"cell {ids.index(cell_id) + 1} of {len(ids)} ({num_done} done): {_DOES.get(before, 'trains')}"
+    seconds = [float(took) for folder in others if (took := _done.get(folder)) is not None]
     if not seconds:
         return head
-    num_left = len(ids) - len(done)
-    at_once = max(1, sum(is_owned(folder) for folder in folders))
-    left = statistics.fmean(seconds) * num_left / min(at_once, num_left) + _stages_left(manifest, store)
-    return f"{head}; about {duration(left)} left for {num_left} cell{'s' if num_left > 1 else ''}"
+    at_once = max(1, 1 + sum(is_owned(folder) for folder in left))
+    time_left = statistics.fmean(seconds) * num_left / min(at_once, num_left) + _stages_left(manifest, store)
+    return f"{head}; about {duration(time_left)} left for {num_left} cell{'s' if num_left > 1 else ''}"
 
 
 def duration(seconds: float) -> str:
