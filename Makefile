@@ -92,6 +92,14 @@ test-report: $(STAMP) ## Reports in headless Chromium, which is installed by apt
 		|| { echo "make test-report: no Chromium here, and apt-get cannot install one: install chromium" >&2; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
 
+# A service may not start where there is no systemd; the tests start their own.
+.PHONY: test-slurm
+test-slurm: $(STAMP) ## Sweeps on a real Slurm, which is installed by apt-get where there is none, started and stopped here
+	@PATH="$$PATH:/usr/sbin"; for name in slurmctld slurmd sbatch munged; do command -v $$name >/dev/null || missing=yes; done; \
+		test -z "$$missing" || { apt-get update -q && apt-get install -q -y --no-install-recommends slurmctld slurmd slurm-client munge; } >/dev/null 2>&1 \
+		|| { echo "make test-slurm: no Slurm here, and apt-get cannot install it: install slurmctld slurmd slurm-client munge" >&2; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm -m 'slurm and not long'
+
 .PHONY: test-wheel
 test-wheel: $(STAMP) ## Build the wheel, install it alone, and run and read a cell outside of the checkout
 	PYTHON="$(PYTHON)" tests/wheel.sh "$(abspath $(BIN))/python"
