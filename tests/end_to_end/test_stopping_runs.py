@@ -235,7 +235,7 @@ def test_the_fine_tuning_of_a_teacher_is_a_training_too(
     run = composed(tmp_path, *CELL)
     with monkeypatch.context() as patch:
         at_call(patch, StepBatches, "__call__", 2, sends(TERM))
-        with pytest.raises(StoppedError, match="teacher  step 2 of 3 is saved"):
+        with pytest.raises(StoppedError, match="teacher: step 2 of 3 is saved"):
             run_task(run)
     teacher = Experiment(run).cell.stages["teacher"]
     assert Experiment(run).store.state(teacher) == "stopped"

@@ -86,8 +86,8 @@ def exit_code(command: Callable[[], object]) -> int:
                 raise kept
             _flush_output()
         except KeyboardInterrupt as err:
-            saved = str(err) or "the same command continues"
-            return _say(f"interrupted; {saved}", EXIT_INTERRUPTED) if _speaks(err) else EXIT_INTERRUPTED
+            saved = f": {err}" if str(err) else "; the same command continues"
+            return _say(f"interrupted{saved}", EXIT_INTERRUPTED) if _speaks(err) else EXIT_INTERRUPTED
         except StoppedError as err:
             return _stopped(err)
         except BrokenPipeError:

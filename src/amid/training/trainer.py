@@ -113,7 +113,7 @@ def run_trainer(
             with noted():
                 trainer.fit(module, counter, val_loader, ckpt_path=intact_checkpoint(checkpoints, check=place.check))
         except Asked:
-            end = ended(f"{place.label}  step {trainer.global_step} of {steps.total_steps} is saved")
+            end = ended(f"{place.label}: step {trainer.global_step} of {steps.total_steps} is saved")
             setattr(end, SPEAKS, ranks.leads)
             raise end from None
         except SystemExit as end:
