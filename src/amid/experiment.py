@@ -17,7 +17,7 @@ from amid.cells.cell import Cell, cell_of
 from amid.cells.stage import Stage
 from amid.config import Role, RunCfg
 from amid.config.names import refuse_links
-from amid.errors import RankLostError, RunError
+from amid.errors import RankLostError, RunError, StoppedError, TakenOverError
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of, warnings_of_strategy
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import summary_of
@@ -265,7 +265,7 @@ class Experiment:
         cell, store, start = self.cell, self.store, time.perf_counter()
         mirror = self._mirror()
         mirrors = () if mirror is None else (mirror,)
-        failed = True
+        failed, stopped = True, False
         try:
             if store.adopt_model(cell):
                 log.info("%s  was trained by an earlier attempt", self._label())
@@ -291,9 +291,12 @@ class Experiment:
             for text in warnings:
                 log.warning("%s  %s", self._label(), text)
             failed = False
+        except (StoppedError, TakenOverError, KeyboardInterrupt):
+            stopped = True
+            raise
         finally:
             for open_mirror in mirrors:
-                open_mirror.close(failed=failed)
+                open_mirror.close(failed=failed, stopped=stopped)
 
     def _trained(self, claim: Claim, *, mirrors: Sequence[Mirror]) -> PreTrainedModel:
         """The student with its best weights, which are in the store afterwards."""
