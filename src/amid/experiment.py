@@ -30,7 +30,7 @@ from amid.stages.ensure import write_model
 from amid.stages.evaluation import EntryEvaluation
 from amid.stages.following import CELL, Following
 from amid.stages.stages import Materials, Stages
-from amid.stopping import heeded
+from amid.stopping import end_undisturbed, heeded
 from amid.store import Entry, Score, State, Store
 from amid.store.claims import Claim, held
 from amid.store.failures import name_of, not_trained, recorded
@@ -62,7 +62,7 @@ def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True,
     Raises RequestError for what cannot be carried out, RunError for what failed (traceback in the cell's folder).
     """
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
-    with joined(run.trainer.devices) as ranks, heeded():
+    with joined(run.trainer.devices, ending=end_undisturbed) as ranks, heeded():
         experiment = Experiment(run, ranks, waits=waits, checked=planned is None)
         if planned is not None:
             check_same_cell(planned, experiment.cell)

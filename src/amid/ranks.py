@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -124,9 +124,15 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
+def joined(
+    num_devices: int,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    ending: Callable[[], None] = lambda: None,
+) -> Iterator[Ranks]:
     """This process's place among `num_devices`, connected to the others until the end.
 
+    ending: called when an error ends it, before the ranks agree on which of them says so.
     Raises RequestError unless that many processes were started.
     """
     ranks = place(environment, slurm=num_devices > 1)
@@ -154,6 +160,7 @@ def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> 
     try:
         yield ranks
     except (Exception, SystemExit) as err:
+        ending()
         if hasattr(err, SPEAKS):  # raised by all ranks at one point
             raise
         reason = ranks.reason(err)

@@ -29,7 +29,7 @@ class Asked(BaseException):
 
 _received: list[int] = []  # in the order in which they came
 _depth = 0  # how many `heeded` are open
-_noting = False
+_noting = _ending = False
 
 
 @contextmanager
@@ -39,13 +39,14 @@ def heeded() -> Iterator[None]:
     A signal that was ignored when the process began, as Ctrl-C in the background of a script, stays ignored. Raises
     KeyboardInterrupt after Ctrl-C, StoppedError after another of them.
     """
-    global _depth
+    global _depth, _ending
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in HEEDED}
     if _depth == 0:
         _received.clear()
+        _ending = False
         for number in HEEDED:
             if before[number] is not signal.SIG_IGN:
                 signal.signal(number, _heed)
@@ -74,6 +75,12 @@ def noted() -> Iterator[None]:
     finally:
         _noting = False
     check_interrupt()
+
+
+def end_undisturbed() -> None:
+    """From here on only Ctrl-C interrupts what is ending: a scheduler asks again and again, and each rank by itself."""
+    global _ending
+    _ending = True
 
 
 def heed_again() -> None:
@@ -119,7 +126,7 @@ def _heed(number: int, frame: FrameType | None) -> None:
     _received.append(number)
     if number == signal.SIGINT and again:
         raise KeyboardInterrupt
-    if again:
+    if again or (_ending and number != signal.SIGINT):
         return  # what it asks for is being done
     if not _noting:
         raise KeyboardInterrupt

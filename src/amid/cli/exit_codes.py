@@ -39,14 +39,14 @@ from amid.errors import (
     reason_of,
 )
 from amid.slurm.requeue import requeue
-from amid.stopping import check_interrupt, heeded, leads
+from amid.stopping import check_interrupt, end_undisturbed, heeded, leads
 
 # Raised from within these, an error is their answer to the request, not a bug of ours.
 _READERS_OF_REQUESTS = ("hydra", "omegaconf", "antlr4", "yaml")
 # Errors of a path as it was asked for, whatever the machine does.
 _BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 SILENT_S = 5.0  # a process that is spoken for waits so long, so that the other can speak
-SECOND_S = 2.0  # and so long one that is not the first of its job, so that the first can put the job back in the queue
+SECOND_S = 0.5  # and so long one that is not the first of its job, so that the first can put the job back in the queue
 _failures: list[BaseException] = []
 
 
@@ -80,10 +80,13 @@ def exit_code(command: Callable[[], object]) -> int:
     _failures.clear()
     with _outputs_that_never_fail(), heeded():  # to the end: who is asked to stop twice ends as it does once
         try:
-            with heeded():
-                _run(command)
-            for kept in _failures:
-                raise kept
+            try:
+                with heeded():
+                    _run(command)
+                for kept in _failures:
+                    raise kept
+            finally:
+                end_undisturbed()
             _flush_output()
         except KeyboardInterrupt as err:
             saved = f": {err}" if str(err) else "; the same command continues"
