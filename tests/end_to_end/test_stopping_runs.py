@@ -105,8 +105,11 @@ def assert_as(run: RunCfg, undisturbed: Path) -> None:
     assert kept(run) == kept(composed(undisturbed, *CELL))
 
 
-@pytest.mark.parametrize("number", [TERM, USR1], ids=["TERM", "USR1"])
-@pytest.mark.parametrize("step", [1, 2, 3, 5, 6])
+LONG = pytest.mark.long
+STEPS = [(2, TERM), (3, USR1), *(pytest.param(step, USR1, marks=LONG) for step in (1, 5, 6))]
+
+
+@pytest.mark.parametrize(("step", "number"), STEPS)
 def test_the_step_is_finished_and_saved_and_the_run_ends_as_the_undisturbed_one(
     step: int,
     number: signal.Signals,
@@ -130,6 +133,7 @@ def test_the_step_is_finished_and_saved_and_the_run_ends_as_the_undisturbed_one(
     assert_as(run, undisturbed)
 
 
+@LONG
 @pytest.mark.parametrize(("number", "token"), [(1, 1), (1, 5), (2, 3)])
 def test_a_validation_that_is_broken_off_is_done_again(
     number: int, token: int, run: RunCfg, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
@@ -143,6 +147,7 @@ def test_a_validation_that_is_broken_off_is_done_again(
     assert_as(run, undisturbed)
 
 
+@LONG
 def test_a_run_stopped_at_every_step_and_in_every_validation_ends_as_the_undisturbed_one(
     run: RunCfg, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +166,7 @@ def test_a_run_stopped_at_every_step_and_in_every_validation_ends_as_the_undistu
     assert_as(run, undisturbed)
 
 
+@LONG
 def test_an_evaluation_stops_at_once_and_goes_on_with_what_is_missing(
     run: RunCfg, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +203,7 @@ def test_the_first_ctrl_c_finishes_the_step_and_says_how_to_go_on(
     assert_as(run, undisturbed)
 
 
+@LONG
 @pytest.mark.parametrize("first", [INT, TERM])
 def test_a_second_ctrl_c_stops_at_once(
     first: int, run: RunCfg, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
@@ -211,6 +218,7 @@ def test_a_second_ctrl_c_stops_at_once(
     assert_as(run, undisturbed)
 
 
+@LONG
 def test_a_second_sigterm_changes_nothing(run: RunCfg, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         at_call(patch, StepBatches, "__call__", 2, sends(TERM, TERM, USR1))
@@ -218,6 +226,7 @@ def test_a_second_sigterm_changes_nothing(run: RunCfg, monkeypatch: pytest.Monke
             run_task(run)
 
 
+@LONG
 def test_a_run_that_fails_after_it_was_asked_has_failed(run: RunCfg, monkeypatch: pytest.MonkeyPatch) -> None:
     run.train.lr = 1e30
     with monkeypatch.context() as patch:
@@ -229,6 +238,7 @@ def test_a_run_that_fails_after_it_was_asked_has_failed(run: RunCfg, monkeypatch
     assert experiment.store.state(experiment.cell) == "failed"
 
 
+@LONG
 def test_the_fine_tuning_of_a_teacher_is_a_training_too(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +253,7 @@ def test_the_fine_tuning_of_a_teacher_is_a_training_too(
     assert_as(run, undisturbed)
 
 
+@LONG
 def test_the_handlers_of_before_are_back_afterwards(run: RunCfg, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [signal.getsignal(number) for number in (TERM, USR1, INT)]
     with monkeypatch.context() as patch:

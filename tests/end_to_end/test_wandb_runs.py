@@ -164,6 +164,7 @@ def test_a_sweep_is_one_group_with_one_line_that_uploads_it(name: str | None, ru
 LONGER = ("logger=wandb", "trainer.log_every_steps=1", "trainer.checkpoint_every_steps=2")
 
 
+@pytest.mark.long
 def test_a_cell_that_is_requeued_three_times_is_one_run_with_every_step_once(
     small_run: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
