@@ -15,8 +15,6 @@ from slurm.cluster import Cluster, cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 ROUNDING = 2e-5  # of float32 losses over 240 steps, summed in another order; measured: 1.3e-6, in validation 1.6e-7
-    2e-5  # of float32 losses over 240 steps, whose sums come in another order; measured: 1.3e-6, validation 1.6e-7
-)
 
 
 @pytest.fixture(scope="module")
