@@ -45,8 +45,6 @@ def heeded() -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in HEEDED}
     if _depth == 0:
-        _received.clear()
-        _ending = False
         for number in HEEDED:
             if before[number] is not signal.SIG_IGN:
                 signal.signal(number, _heed)
@@ -61,7 +59,9 @@ def heeded() -> Iterator[None]:
         _depth -= 1
         if _depth == 0:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler or signal.SIG_DFL)
+            _received.clear()  # who trains later in this process was not asked
+            _ending = False
 
 
 @contextmanager

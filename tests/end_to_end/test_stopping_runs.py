@@ -19,6 +19,7 @@ from amid.errors import RunError, StoppedError
 from amid.evaluation import responses
 from amid.experiment import Experiment, run_task
 from amid.generation.sampler import Sampler
+from amid.stopping import asked
 from amid.store.watch import is_owned
 from amid.sweep.compose import run_of_overrides
 from amid.training.step import DistillModule
@@ -261,3 +262,4 @@ def test_the_handlers_of_before_are_back_afterwards(run: RunCfg, monkeypatch: py
         with pytest.raises(StoppedError):
             run_task(run)
     assert [signal.getsignal(number) for number in (TERM, USR1, INT)] == before
+    assert not asked(), "a later training of this process is another one"
