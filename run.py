@@ -33,6 +33,7 @@ def job(config: DictConfig) -> None:
 def command() -> None:
     """Carry out the command line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors reach `exit_code`, which makes one line of them
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a rank that is gone is one line too, without frames of C++
     check_arguments(sys.argv[1:])
     hydra.main(version_base="1.3", config_path=str(register()), config_name="config")(job)()
 

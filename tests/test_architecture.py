@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "amid"
 # The house: a room imports only rooms of lower floors, and files of its own. docs/design.md says what each is for.
 FLOORS = (
     ("errors", "core", "metrics", "generation"),
-    ("ranks", "digests", "config", "model_folders", "certificate", "toy_experiment", "slurm"),
+    ("ranks", "stopping", "digests", "config", "model_folders", "certificate", "toy_experiment", "slurm"),
     ("data", "pairs", "memory"),
     ("cells", "strategies"),
     ("store",),
@@ -39,6 +39,7 @@ ONLY: dict[str, set[str]] = {
     "toy_experiment": {"core", "errors"},
     "memory": {"errors", "model_folders"},
     "slurm": {"errors"},
+    "stopping": {"errors"},
 }
 # Status and tables work on a login node. What of another room they need is named by file.
 TORCH_FREE = (
@@ -49,6 +50,7 @@ TORCH_FREE = (
     "model_folders",
     "memory",
     "slurm",
+    "stopping",
     "cells",
     "store",
     "reports",

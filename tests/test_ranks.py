@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import distributed
 
-from amid.errors import RequestError, RunError
+from amid.errors import RankLostError, RequestError, RunError, StoppedError
 from amid.ranks import ALONE, LEADER_SPEAKS, LOST, Ranks, joined, place
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
@@ -32,15 +32,47 @@ def test_only_rank_0_leads_and_a_lone_process_agrees_with_itself() -> None:
 
 def test_a_broken_connection_is_another_rank_that_is_gone_and_a_bug_is_a_bug() -> None:
     broken = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer")
-    assert Ranks(0, 2).failure_elsewhere(broken) == LOST
-    assert Ranks(0, 2).failure_elsewhere(distributed.DistBackendError("NCCL error")) == LOST
+    for err in (broken, distributed.DistBackendError("NCCL error")):
+        lost = Ranks(0, 2).failure_elsewhere(err)
+        assert (type(lost), str(lost)) == (RankLostError, LOST)
     assert Ranks(0, 2).failure_elsewhere(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     board = distributed.HashStore()
     others = [Ranks(rank, 3, board=board) for rank in range(3)]
     board.set(LEADER_SPEAKS, "")
     assert not others[2].speaks(ValueError("what failed first"))
     assert not others[1].speaks(RunError(LOST))
-    assert others[0].failure_elsewhere(broken) == "rank 2: ValueError: what failed first"
+    failed = others[0].failure_elsewhere(broken)
+    assert (type(failed), str(failed)) == (RunError, "rank 2: ValueError: what failed first")
+    asked = StoppedError("asked to stop (SIGTERM), by whoever started the ranks, because one of them ended")
+    assert str(others[0].reason(asked)) == "rank 2: ValueError: what failed first"
+
+
+def test_a_rank_that_was_asked_to_stop_has_not_failed_and_what_each_was_asked_is_its_own_reason() -> None:
+    board = distributed.HashStore()
+    leader, other = (Ranks(rank, 2, board=board) for rank in range(2))
+    board.set(LEADER_SPEAKS, "")
+    assert not other.speaks(StoppedError("asked to stop (SIGTERM)"))
+    met = leader.failure_elsewhere(RuntimeError("gloo: connection closed"))
+    assert (type(met), str(met)) == (StoppedError, "rank 1: asked to stop (SIGTERM)")
+    own = StoppedError("asked to stop (SIGUSR1)")
+    assert leader.reason(own) is own
+
+
+class GoneBoard(distributed.HashStore):
+    """What a rank sees of the board once the process that kept it is gone."""
+
+    def check(self, *_: object) -> bool:
+        raise RuntimeError("Broken pipe")
+
+    compare_set = add = check
+
+
+def test_a_rank_that_is_asked_to_stop_because_the_first_one_was_killed_knows_it_and_says_it() -> None:
+    other = Ranks(1, 2, board=GoneBoard())
+    lost = other.reason(StoppedError("asked to stop (SIGTERM)"))
+    assert (type(lost), str(lost)) == (RankLostError, LOST)
+    assert other.speaks(lost)
+    assert not other.speaks(StoppedError("asked to stop (SIGTERM)"))
 
 
 @pytest.mark.parametrize(

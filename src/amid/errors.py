@@ -34,7 +34,11 @@ class TakenOverError(RunError):
 
 
 class StoppedError(RunError):
-    """Asked to stop (SIGTERM, a time limit that comes near): all is saved, and the same command goes on (exit 75)."""
+    """Cut short from outside (SIGTERM, a time limit that comes near): nothing failed; repeat the command (exit 75)."""
+
+
+class RankLostError(StoppedError):
+    """One of the processes that train a cell together has ended without a word (killed, its machine is gone)."""
 
 
 def visible(text: str) -> str:

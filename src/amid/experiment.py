@@ -17,7 +17,7 @@ from amid.cells.cell import Cell, cell_of
 from amid.cells.stage import Stage
 from amid.config import Role, RunCfg
 from amid.config.names import refuse_links
-from amid.errors import RunError
+from amid.errors import RankLostError, RunError, StoppedError, TakenOverError
 from amid.evaluation.endings import Validated, progress_of, validated, warnings_of, warnings_of_strategy
 from amid.evaluation.protocol import Protocol, protocol_of, set_protocols
 from amid.evaluation.summary import summary_of
@@ -30,9 +30,10 @@ from amid.stages.ensure import write_model
 from amid.stages.evaluation import EntryEvaluation
 from amid.stages.following import CELL, Following
 from amid.stages.stages import Materials, Stages
+from amid.stopping import end_undisturbed, heeded
 from amid.store import Entry, Score, State, Store
 from amid.store.claims import Claim, held
-from amid.store.failures import not_trained, recorded
+from amid.store.failures import name_of, not_trained, recorded
 from amid.store.frozen import Request, check_same_cell, freeze
 from amid.store.status import spent_in
 from amid.store.watch import Patience
@@ -61,7 +62,7 @@ def run_task(run: RunCfg, *, planned: Request | None = None, waits: bool = True,
     Raises RequestError for what cannot be carried out, RunError for what failed (traceback in the cell's folder).
     """
     transformers_logging.set_verbosity_error()  # its advice to developers is not our user's
-    with joined(run.trainer.devices) as ranks:
+    with joined(run.trainer.devices, ending=end_undisturbed) as ranks, heeded():
         experiment = Experiment(run, ranks, waits=waits, checked=planned is None)
         if planned is not None:
             check_same_cell(planned, experiment.cell)
@@ -233,7 +234,20 @@ class Experiment:
     # Training
 
     def follow(self) -> None:
-        """Takes part in whatever rank 0 announces, trainings and prompts, until it says that it has finished."""
+        """Takes part in whatever rank 0 announces, trainings and prompts, until it says that it has finished.
+
+        Raises RunError if rank 0 is gone because it failed, RankLostError if it is gone without a word.
+        """
+        try:
+            self._follow()
+        except RankLostError:
+            entries: list[Entry] = [self.cell, *self.cell.stages.values()]
+            for entry in entries:
+                if self.store.state(entry) == "failed":
+                    raise RunError(f"{name_of(entry)} failed: {self.store.status(entry).get('error')}") from None
+            raise
+
+    def _follow(self) -> None:
         following = Following(self.stages, self.cell)
         while (announced := self._ranks.broadcast(None)) is not None:
             if isinstance(announced, Job):
@@ -251,7 +265,7 @@ class Experiment:
         cell, store, start = self.cell, self.store, time.perf_counter()
         mirror = self._mirror()
         mirrors = () if mirror is None else (mirror,)
-        failed = True
+        failed, stopped = True, False
         try:
             if store.adopt_model(cell):
                 log.info("%s  was trained by an earlier attempt", self._label())
@@ -277,9 +291,12 @@ class Experiment:
             for text in warnings:
                 log.warning("%s  %s", self._label(), text)
             failed = False
+        except (StoppedError, TakenOverError, KeyboardInterrupt):
+            stopped = True
+            raise
         finally:
             for open_mirror in mirrors:
-                open_mirror.close(failed=failed)
+                open_mirror.close(failed=failed, stopped=stopped)
 
     def _trained(self, claim: Claim, *, mirrors: Sequence[Mirror]) -> PreTrainedModel:
         """The student with its best weights, which are in the store afterwards."""

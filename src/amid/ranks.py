@@ -6,10 +6,11 @@ scores and speaks; the others join in whenever it trains or has prompts to be an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from amid.errors import SPEAKS, RequestError, RunError, reason_of
+from amid.errors import SPEAKS, RankLostError, RequestError, RunError, StoppedError, reason_of
 
 # Followers wait while rank 0 works alone; a process that has died ends the others through the one that started them.
 TIMEOUT = timedelta(days=7)
@@ -29,6 +30,7 @@ FIRST_REASON, LEADER_SPEAKS, FOLLOWER_SPOKE = "amid/first_reason", "amid/leader_
 LEADER_HAS_S = 20.0  # to say why all of them end; a busy machine takes seconds to notice
 POLL_S = 0.1
 LOST = "another of the processes that run this together has ended without a word; the same command goes on"
+_STOPPED = "stopped "  # begins a first reason that is no failure
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,30 @@ class Ranks:
             distributed.broadcast_object_list(box, src=0)
         return box[0]
 
-    def failure_elsewhere(self, err: Exception) -> str | None:
-        """Why another rank failed first, as far as that is known, where this one met an error; None if none has.
+    def failure_elsewhere(self, err: BaseException) -> RunError | None:
+        """Why another rank ended first, as far as that is known, where this one met an error; None if none has.
 
-        A broken connection says only that one did.
+        StoppedError if it was asked to stop, RankLostError where only the connection says that it ended: by its
+        breaking, or by being gone where this rank was asked to stop, as by whoever started both.
         """
         if self.board is not None and _is_there(self.board, FIRST_REASON):
-            return self.board.get(FIRST_REASON).decode()
+            reason = self.board.get(FIRST_REASON).decode()
+            stopped = reason.startswith(_STOPPED)
+            return StoppedError(reason.removeprefix(_STOPPED)) if stopped else RunError(reason)
+        if isinstance(err, StoppedError):
+            return RankLostError(LOST) if self.board is not None and _is_gone(self.board) else None
         broken = isinstance(err, distributed.DistError) or (isinstance(err, RuntimeError) and "gloo" in str(err))
-        return LOST if broken else None
+        return RankLostError(LOST) if broken else None
+
+    def reason(self, err: BaseException) -> BaseException:
+        """What this rank ends with, where an error ends it.
+
+        Who started the processes asks all to stop when one of them ends: then that is the reason, not the asking.
+        """
+        if not isinstance(err, StoppedError):
+            return err
+        elsewhere = self.failure_elsewhere(err)
+        return err if elsewhere is None or type(elsewhere) is StoppedError else elsewhere
 
     @contextmanager
     def _answered(self) -> Iterator[None]:
@@ -70,21 +87,28 @@ class Ranks:
         try:
             yield
         except RuntimeError as err:
-            raise RunError(self.failure_elsewhere(err) or LOST) from err
+            raise (self.failure_elsewhere(err) or RankLostError(LOST)) from err
 
     def speaks(self, err: BaseException) -> bool:
         """Whether this rank, which ends with an error, says so: one of them does, rank 0 if it ends too."""
         assert self.board is not None
+        # Before the connection breaks, so that the others find it when that makes them fail; the first reason stays.
+        kind = _STOPPED if isinstance(err, StoppedError) else ""
+        with contextlib.suppress(RuntimeError):  # the process that kept the board is gone
+            self.board.compare_set(FIRST_REASON, "", f"{kind}rank {self.rank}: {reason_of(err)}")
         if self.leads:
             self.board.set(LEADER_SPEAKS, "")
             return not _is_there(self.board, FOLLOWER_SPOKE)
-        # Before the connection breaks, so that the others find it when that makes them fail; the first reason stays.
-        self.board.compare_set(FIRST_REASON, "", f"rank {self.rank}: {reason_of(err)}")
         for _ in range(round(LEADER_HAS_S / POLL_S)):
             if _is_there(self.board, LEADER_SPEAKS):
                 return False
+            if _is_gone(self.board):
+                break
             time.sleep(POLL_S)
-        return bool(self.board.add(FOLLOWER_SPOKE, 1) == 1)
+        try:
+            return bool(self.board.add(FOLLOWER_SPOKE, 1) == 1)
+        except RuntimeError:
+            return not isinstance(err, StoppedError) or isinstance(err, RankLostError)
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks in rank order, on every rank."""
@@ -100,9 +124,15 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
+def joined(
+    num_devices: int,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    ending: Callable[[], None] = lambda: None,
+) -> Iterator[Ranks]:
     """This process's place among `num_devices`, connected to the others until the end.
 
+    ending: called when an error ends it, before the ranks agree on which of them says so.
     Raises RequestError unless that many processes were started.
     """
     ranks = place(environment, slurm=num_devices > 1)
@@ -130,8 +160,14 @@ def joined(num_devices: int, *, environment: Mapping[str, str] = os.environ) -> 
     try:
         yield ranks
     except (Exception, SystemExit) as err:
-        setattr(err, SPEAKS, ranks.speaks(err))
-        raise
+        ending()
+        if hasattr(err, SPEAKS):  # raised by all ranks at one point
+            raise
+        reason = ranks.reason(err)
+        setattr(reason, SPEAKS, ranks.speaks(reason))
+        if reason is err:
+            raise
+        raise reason from err
     finally:
         logger.setLevel(level)
         if distributed.is_initialized():
@@ -161,3 +197,11 @@ def _is_there(board: Store, key: str) -> bool:
         return bool(board.check([key]))
     except RuntimeError:  # the process that kept the board is gone
         return False
+
+
+def _is_gone(board: Store) -> bool:
+    try:
+        board.check([FIRST_REASON])
+    except RuntimeError:
+        return True
+    return False

@@ -15,7 +15,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from amid.errors import RequestError, reason_of
+from amid.errors import RequestError, StoppedError, reason_of
+from amid.stopping import asked
 
 log = logging.getLogger(__name__)
 LOCAL_LAUNCHERS = ("BasicLauncher", "JoblibLauncher", "WorkersLauncher", "RayLauncher")  # one process per job
@@ -68,11 +69,14 @@ class AmidSweeper(Sweeper):
             assert self._launcher is not None
             try:
                 returned = self._launcher.launch([list(overrides) for overrides in batch], initial_job_idx=first_job)
-                reasons = [_reason(each) for each in returned]
             except Exception as err:  # whatever a launcher raises (a worker that died, say), the store is asked first
-                reasons = [reason_of(err)] * len(batch)
-            first_job += len(batch)
-            return reasons
+                return [reason_of(err)] * len(batch)
+            finally:
+                first_job += len(batch)
+            for each in returned:
+                if asked() and isinstance(each._return_value, StoppedError):  # a job of this very process
+                    raise each._return_value
+            return [_reason(each) for each in returned]
 
         OmegaConf.resolve(master.hydra.sweep)
         check_folders(master.hydra)

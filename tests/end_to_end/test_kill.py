@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -175,7 +176,9 @@ def test_ctrl_c_is_one_line_and_the_same_command_continues(tmp_path: Path) -> No
                 break
         _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert errors.splitlines() == ["amid: interrupted; the same command continues"]
+    hint, line = errors.splitlines()
+    assert hint == "amid: stopping at the end of this step; Ctrl-C again stops at once"
+    assert re.fullmatch(r"amid: interrupted: .*: step \d+ of 80 is saved; the same command continues", line), line
     again = subprocess.run(command(tmp_path), capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "resumes after step" in again.stdout

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small import RunPy
+import wandb
+from small import SMALL, RunPy
+from test_stopping_runs import at_call, sends
 
 from amid.config import RunCfg
+from amid.data.loader import StepBatches
+from amid.errors import StoppedError
 from amid.experiment import Experiment, run_task
 from amid.reports.tables import build_table
 from amid.store import Store
-from tests.reference.wandb_file import configuration, opened, summary, table
+from amid.store.journal import read_journal
+from tests.reference.wandb_file import configuration, history, opened, summary, table
 
 Compose = Callable[..., RunCfg]
 SHORT = ("logger=wandb", "train.max_steps=2", "train.validation.every_steps=2")
@@ -36,6 +42,31 @@ def recorded(root: Path) -> dict[str, list[Path]]:
         if folder.is_dir():
             found.setdefault(opened(folder).job_type, []).append(folder)
     return found
+
+
+def rows_of(root: Path) -> tuple[set[str], list[int], list[dict[str, float]]]:
+    """The ids of a cell's runs, and step and values of every row of all recordings, oldest first."""
+    folders = recorded(root)["distill"]
+    rows = [row for folder in folders for row in history(folder)]
+    return {opened(folder).run_id for folder in folders}, [step for step, _ in rows], [values for _, values in rows]
+
+
+def journal_of(run: RunCfg) -> dict[int, dict[str, float]]:
+    """Step -> all that the journal says of it."""
+    experiment = Experiment(run)
+    found: dict[int, dict[str, float]] = {}
+    for step, metrics in read_journal(experiment.store.journal_path(experiment.cell)):
+        found.setdefault(step, {}).update(metrics)
+    return found
+
+
+def assert_every_step_once(run: RunCfg) -> None:
+    ids, steps, rows = rows_of(Path(run.paths.results))
+    expected = journal_of(run)
+    assert len(ids) == 1
+    assert steps == sorted(expected), "increasing, none missing, none twice"
+    for step, values in zip(steps, rows, strict=True):
+        assert {name: value for name, value in values.items() if "/" in name} == expected[step]
 
 
 def named_by(line: str) -> list[Path]:
@@ -128,3 +159,48 @@ def test_a_sweep_is_one_group_with_one_line_that_uploads_it(name: str | None, ru
     again = run_py(*given)
     assert again.returncode == 0, again.stderr
     assert recorded(tmp_path / "results") == made
+
+
+LONGER = ("logger=wandb", "trainer.log_every_steps=1", "trainer.checkpoint_every_steps=2")
+
+
+@pytest.mark.long
+def test_a_cell_that_is_requeued_three_times_is_one_run_with_every_step_once(
+    small_run: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after step 2, before the validation after step 3, and after step 5."""
+    run = small_run(*LONGER)
+    run_task(small_run(*LONGER, "task=prepare"))
+    for step in (2, 1, 2):
+        with monkeypatch.context() as patch:
+            at_call(patch, StepBatches, "__call__", step, sends(signal.SIGUSR1))
+            with pytest.raises(StoppedError):
+                run_task(run)
+    run_task(run)
+    assert len(recorded(Path(run.paths.results))["distill"]) == 4
+    assert_every_step_once(run)
+    summaries = [summary(folder) for folder in recorded(Path(run.paths.results))["distill"]]
+    assert ["avg" in each for each in summaries] == [False, False, False, True]
+
+
+@pytest.mark.kill
+def test_what_a_killed_run_did_not_get_to_write_is_told_by_the_journal(
+    small_run: Compose, run_py: RunPy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_task(small_run(*LONGER, "task=prepare"))
+    run = small_run(*LONGER)
+    with monkeypatch.context() as patch:
+        at_call(patch, StepBatches, "__call__", 1, sends(signal.SIGTERM))
+        with pytest.raises(StoppedError):
+            run_task(run)
+    folders = (f"paths.results={tmp_path}/results", f"paths.cache={tmp_path}/cache")
+    small = [each for each in SMALL if each.split("=")[0] != "logger"]
+    killed = Path(__file__).with_name("killed.py")
+    wandb.teardown()  # or they would talk to this process's service
+    for number in ("3", "2"):
+        done = subprocess.run([sys.executable, str(killed), "step", number, *LONGER, *small, *folders], cwd=tmp_path)
+        assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.rglob("offline-run-*"))) >= 2
+    run_task(run)
+    assert len(recorded(Path(run.paths.results))["distill"]) == 2, "one that was ended, and the rest"
+    assert_every_step_once(run)

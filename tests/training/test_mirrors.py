@@ -293,7 +293,7 @@ class Failing:
     def results(self, summary, tables):
         self._call("results")
 
-    def close(self, *, failed):
+    def close(self, *, failed, stopped):
         self._call("close")
 
 

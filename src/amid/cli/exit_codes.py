@@ -29,6 +29,7 @@ from amid.errors import (
     EXIT_TAKEN_OVER,
     REASON_LENGTH,
     SPEAKS,
+    RankLostError,
     RequestError,
     RunError,
     StoppedError,
@@ -37,12 +38,15 @@ from amid.errors import (
     place_of,
     reason_of,
 )
+from amid.slurm.requeue import requeue
+from amid.stopping import check_interrupt, end_undisturbed, heeded, leads
 
 # Raised from within these, an error is their answer to the request, not a bug of ours.
 _READERS_OF_REQUESTS = ("hydra", "omegaconf", "antlr4", "yaml")
 # Errors of a path as it was asked for, whatever the machine does.
 _BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 SILENT_S = 5.0  # a process that is spoken for waits so long, so that the other can speak
+SECOND_S = 0.5  # and so long one that is not the first of its job, so that the first can put the job back in the queue
 _failures: list[BaseException] = []
 
 
@@ -50,13 +54,16 @@ def run_job(task: Callable[[], object]) -> None:
     """Runs a Hydra job. A single run's failure is kept for `exit_code`: Hydra would print a line of its own.
 
     In a multirun it is raised, so that the launcher (a cluster, say) sees a failed job; as RequestError or RunError,
-    which every launcher can carry from one process to another, and which sys.exit in a user's function is too.
+    which every launcher can carry from one process to another, and which sys.exit in a user's function is too. After a
+    job that was asked to stop no other one of the same process begins.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     try:
-        task()
+        with heeded():
+            check_interrupt()
+            task()
     except (Exception, SystemExit) as err:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise failure_of(err) from err
@@ -66,19 +73,26 @@ def run_job(task: Callable[[], object]) -> None:
 def exit_code(command: Callable[[], object]) -> int:
     """0, or after one line on stderr: 2 for a bad request, 1 for a failed run, 3 for one taken over, 130 for Ctrl-C.
 
-    75 for one that was asked to stop.
+    75 for one that was asked to stop; under Slurm its job goes back in the queue, if its script says so.
 
     141, without a line, where nobody reads the output any more (`... | head`).
     """
     _failures.clear()
-    with _outputs_that_never_fail():
+    with _outputs_that_never_fail(), heeded():  # to the end: who is asked to stop twice ends as it does once
         try:
-            _run(command)
-            for kept in _failures:
-                raise kept
+            try:
+                with heeded():
+                    _run(command)
+                for kept in _failures:
+                    raise kept
+            finally:
+                end_undisturbed()
             _flush_output()
-        except KeyboardInterrupt:
-            return _say("interrupted; the same command continues", EXIT_INTERRUPTED)
+        except KeyboardInterrupt as err:
+            saved = f": {err}" if str(err) else "; the same command continues"
+            return _say(f"interrupted{saved}", EXIT_INTERRUPTED) if _speaks(err) else EXIT_INTERRUPTED
+        except StoppedError as err:
+            return _stopped(err)
         except BrokenPipeError:
             _read_by_nobody()
             return EXIT_BROKEN_PIPE
@@ -106,8 +120,22 @@ def _run(command: Callable[[], object]) -> None:
 def _code_of(failure: RequestError | RunError) -> int:
     if isinstance(failure, RequestError):
         return EXIT_BAD_REQUEST
-    codes = {TakenOverError: EXIT_TAKEN_OVER, StoppedError: EXIT_STOPPED}
-    return codes.get(type(failure), EXIT_RUN_FAILED)
+    if isinstance(failure, TakenOverError):
+        return EXIT_TAKEN_OVER
+    return EXIT_STOPPED if isinstance(failure, StoppedError) else EXIT_RUN_FAILED
+
+
+def _stopped(err: StoppedError) -> int:
+    """Ends a process that was cut short; one of those that share a job puts it back in the queue."""
+    queued = None
+    if leads(os.environ):
+        queued = requeue(os.environ)
+    elif isinstance(err, RankLostError):  # it may be the first one that is gone
+        time.sleep(SECOND_S)
+        queued = requeue(os.environ)
+    if _speaks(err) or queued is not None:
+        complain(str(err) if queued is None else f"{err}; {queued}")
+    return EXIT_STOPPED
 
 
 def failure_of(err: BaseException) -> RequestError | RunError:

@@ -6,6 +6,7 @@ division, because each prompt has random numbers of its own; only rounding does,
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from amid.generation.decoding import Completion, Decoding
 from amid.generation.engine import generate
 from amid.generation.randomness import Key
 from amid.ranks import ALONE, Ranks
+from amid.stopping import Asked, check
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,19 @@ class Writer:
         return self.together(job)
 
     def together(self, job: Job) -> list[Completion]:
-        """A completion per prompt of a job that every rank has, on every rank."""
+        """A completion per prompt of a job that every rank has, on every rank.
+
+        Raises Asked on every rank if, within a training, one of them was asked to stop.
+        """
         size = self._ranks.size
         parts = [[i for i, place in enumerate(job.places) if place % size == rank] for rank in range(size)]
         completions: dict[int, Completion] = {}
-        for part, written in zip(parts, self._ranks.gather(self._answers(job, parts[self._ranks.rank])), strict=True):
+        mine: list[Completion] | None = None
+        with contextlib.suppress(Asked):  # the others must hear of it where they wait for this rank's part
+            mine = self._answers(job, parts[self._ranks.rank])
+        for part, written in zip(parts, self._ranks.gather(mine), strict=True):
+            if written is None:
+                raise Asked
             completions |= zip(part, written, strict=True)
         return [completions[i] for i in range(len(job.prompts))]
 
@@ -85,6 +95,7 @@ class Writer:
             amp_dtype=torch.bfloat16 if job.precision == "bf16-mixed" else None,
             other_eos_ids=job.other_eos_ids,
             decode=decoder(self._tokenizer),
+            check=check,
         )
 
     def _model(self, precision: str) -> PreTrainedModel:

@@ -75,6 +75,7 @@ def generate(
     other_eos_ids: Collection[int] = (),
     decode: Callable[[Sequence[int]], str] | None = None,
     mixed_with: Mixture | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Completion]:
     """One completion per prompt, in the order of the prompts.
 
@@ -92,6 +93,7 @@ def generate(
     decode: token ids to text, as the caller reads responses; needed where decoding.stop names texts. A response also
         ends when it contains one of them, with the token that completed it as its last.
     mixed_with: a second model, on the same device, whose distribution is mixed into that of `model` before `decoding`.
+    check: called before every token; what it raises ends the generation.
     The model is in eval mode and without gradients meanwhile; its modules' modes are restored, and the global random
     state is neither read nor changed.
     Raises ValueError on an empty prompt, on stop strings without `decode`, on keys that do not match the prompts, on
@@ -126,6 +128,7 @@ def generate(
         for each in models:
             entered_models.enter_context(inference(each, amp_dtype=amp_dtype))
         while waiting or rows:
+            check()
             num_free = num_slots - len(rows)
             if waiting and num_free * REFILL_SHARE >= num_slots:
                 entering = _take_similar(waiting, lengths=lengths, at_most=num_free)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from amid.cells.cell import Cell
-from amid.errors import RequestError, RunError, TakenOverError, reason_of
+from amid.errors import RequestError, RunError, StoppedError, TakenOverError, reason_of
 from amid.store import Entry, Store
 
 
@@ -19,13 +19,14 @@ from amid.store import Entry, Store
 def recorded(store: Store, entry: Entry) -> Iterator[None]:
     """Records in the entry's folder why the work inside failed; the caller holds its claim.
 
-    What was done stays done: then only the reason is added. After Ctrl-C nothing is recorded, and the entry counts as
-    stopped. Raises RequestError or RunError for whatever was raised inside, also for sys.exit in a user's function.
+    What was done stays done: then only the reason is added. After Ctrl-C or another request to stop nothing is
+    recorded, and the entry counts as stopped. Raises RequestError or RunError for whatever was raised inside, also for
+    sys.exit in a user's function.
     """
     try:
         yield
-    except TakenOverError:
-        raise  # whoever has the entry now goes on with it
+    except (TakenOverError, StoppedError):
+        raise  # whoever has the entry now, or the same command, goes on with it
     except (Exception, SystemExit) as err:
         kept = store.set_failed(entry, reason_of(err), traceback.format_exc())
         if isinstance(err, (RequestError, RunError)):

@@ -16,6 +16,12 @@ _OLD_CLOCK_NAMES = ("labels_per_s", "strategy/generation_tokens_per_s", "strateg
 _LINE = ("step", "metrics")
 
 
+def read_journal(path: Path) -> list[tuple[int, dict[str, float]]]:
+    """(step, metrics) of every sound line, in the order of the steps; empty where there is no journal."""
+    lines = sift_lines(path, needs=_LINE).sound
+    return sorted(((int(line["step"]), dict(line["metrics"])) for line in lines), key=lambda line: line[0])
+
+
 class JournalFile:
     """One journal, opened to go on with it: a torn last line is cut, a damaged one reported and cut."""
 

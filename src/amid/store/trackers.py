@@ -6,10 +6,14 @@ line, no login and no environment: so a merge of one's own results takes it alon
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from amid.store.files import replace_text
 from amid.store.sizes import files_below
 
 ROOM = "wandb"  # as W&B calls it, in a cell's folder, unless WANDB_DIR names another place
@@ -53,3 +57,46 @@ def recorded_path(folder: Path, run_id: str) -> Path:
 def recorded_texts(folder: Path) -> list[str]:
     """What is known of every run of an entry."""
     return [path.read_text().strip() for path in sorted((folder / ROOM / "recorded").glob("*")) if path.is_file()]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a run holds for certain: the rows up to a step, and the names of its offline recordings that were ended.
+
+    A recording that was not ended, as after a kill, lacks what was not written yet, and nobody can say what.
+    """
+
+    step: int = -1
+    recordings: tuple[str, ...] = ()
+
+
+def told_path(folder: Path, run_id: str) -> Path:
+    """The file in an entry's folder that says what one of its runs holds."""
+    return folder / ROOM / "told" / run_id
+
+
+def read_told(path: Path) -> Told | None:
+    """What the file says; None where there is none, and nothing at all for a damaged one."""
+    try:
+        found = json.loads(path.read_text())
+        return Told(step=int(found["step"]), recordings=tuple(map(str, found["recordings"])))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        return Told()
+
+
+def write_told(path: Path, told: Told) -> None:
+    """Keeps what a run holds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps(asdict(told)) + "\n")
+
+
+def drop_recordings(room: Path, run_id: str, *, but: Sequence[str] = ()) -> None:
+    """Removes the offline recordings of a run that nobody has uploaded, but for those of some names.
+
+    What they hold is in the journal, and is told again.
+    """
+    for folder in waiting_runs(room, [run_id]):
+        if folder.name.endswith(f"-{run_id}") and folder.name not in but and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -26,11 +26,11 @@ from amid.store import Entry, Store
 from amid.store.files import replace_text
 from amid.store.manifests import SINGLE
 from amid.store.status import read_status
-from amid.store.trackers import ROOM, recorded_path, recorded_texts, waiting_runs
+from amid.store.trackers import ROOM, recorded_path, recorded_texts, told_path, waiting_runs
 from amid.sweep.labels import label
 from amid.sweep.plan import PlannedCell, resolved_config
 from amid.training.mirrors import Mirror, attempted
-from amid.training.wandb_mirror import WandbMirror, known_lineage, lineage_of, wandb_mode
+from amid.training.wandb_mirror import GoesOn, WandbMirror, known_lineage, lineage_of, wandb_mode
 
 log = logging.getLogger(__name__)
 CELL = "distill"  # the type of a cell's run, beside `teacher` and `initial_student`
@@ -59,6 +59,7 @@ def cell_mirror(run: RunCfg, cell: Cell, store: Store, *, name: str) -> Mirror |
         },
         folder=store.folder(cell),
         mode=mode,
+        goes_on=GoesOn(store.journal_path(cell), told_path(store.folder(cell), run_id)),
     )
     _record(recorded_path(store.folder(cell), run_id), group)
     return mirror

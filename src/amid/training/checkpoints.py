@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import lightning
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from amid.digests.seals import DamagedError, check_zip, seal_zip
 from amid.errors import one_line
+from amid.stopping import Asked, heed_again
 from amid.store.files import drop_temporaries, replacing, temporary_path
 
 log = logging.getLogger(__name__)
@@ -60,23 +61,77 @@ class SealedCheckpointIO(TorchCheckpointIO):
         return checkpoint
 
 
+class Stops(Protocol):
+    """A module whose ranks agree when to stop, as `amid.training.step.DistillModule`."""
+
+    stops: bool
+
+
 class KeepLast(Callback):
-    """Saves the whole training state after every round, and after every so many steps; keeps two generations."""
+    """Saves the whole training state after every round, and after every so many steps; keeps two generations.
+
+    Also where the module's ranks have agreed to stop: after a step, or before the validation that follows on it, which
+    is then done when the training goes on. Raises Asked there.
+    """
 
     def __init__(self, folder: Path, *, every_steps: int | None, check: Check) -> None:
         self._folder = folder
         self._every_steps = every_steps
         self._check = check
+        self._validates = False
+        self._is_saved = False  # what there is now
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        """Writes a checkpoint inside the round, where one is due."""
-        last_of_round = trainer.global_step % int(trainer.num_training_batches) == 0
-        if self._every_steps and trainer.global_step % self._every_steps == 0 and not last_of_round:
+    def on_sanity_check_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Lightning's handler of SIGTERM, put in place just now, runs a collective wherever its process is."""
+        heed_again()
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """As before a sanity check, which a resumed run skips."""
+        heed_again()
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        """What is saved is the state of before."""
+        self._is_saved = False
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any) -> None:
+        """Writes a checkpoint inside the round, where one is due or the last one for now."""
+        if trainer.global_step % int(trainer.num_training_batches) == 0:
+            return  # the validation comes first, or is saved as what comes next
+        if self._every_steps and trainer.global_step % self._every_steps == 0:
             self._save(trainer)
+        _end_if_agreed(pl_module)
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Until its end nothing of the validation is in a checkpoint."""
+        self._validates = not trainer.sanity_checking
+        if self._validates:
+            _end_if_agreed(pl_module)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """The validation is a part of what is saved from here on."""
+        self._validates = self._is_saved = False
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Writes a checkpoint after the round's validation."""
         self._save(trainer)
+        _end_if_agreed(pl_module)
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Saves where the training was asked to stop, unless that was done just now."""
+        if isinstance(exception, Asked) and not self._is_saved:
+            self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """A validation that has begun is due: Lightning begins it anew where its first batch was not done."""
+        if self._validates:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            progress["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            progress["current"] = dict.fromkeys(progress["current"], 0)
+            progress["is_last_batch"] = False
 
     def _save(self, trainer: lightning.Trainer) -> None:
         last = self._folder / LAST
@@ -89,6 +144,12 @@ class KeepLast(Callback):
             temporary.replace(previous)
             temporary.unlink(missing_ok=True)  # still there if `previous` was a link to the same file already
         trainer.save_checkpoint(last)
+        self._is_saved = True
+
+
+def _end_if_agreed(module: lightning.LightningModule) -> None:
+    if cast(Stops, module).stops:
+        raise Asked
 
 
 def intact_checkpoint(folder: Path, *, check: Check) -> Path | None:

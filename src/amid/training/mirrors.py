@@ -28,8 +28,8 @@ class Mirror(Protocol):
     def results(self, summary: Mapping[str, float], tables: Tables) -> None:
         """Takes what the model came to: a few named values, and tables of the rest."""
 
-    def close(self, *, failed: bool) -> None:
-        """Ends the record."""
+    def close(self, *, failed: bool, stopped: bool = False) -> None:
+        """Ends the record; stopped: for now, as the training goes on later."""
 
 
 def attempted(name: str, act: Callable[[], object], *, instead: str) -> bool:
@@ -60,10 +60,10 @@ class Guarded:
         if (mirror := self._mirror) is not None:
             self._try(lambda: mirror.results(summary, tables))
 
-    def close(self, *, failed: bool) -> None:
+    def close(self, *, failed: bool, stopped: bool = False) -> None:
         """Passes it on."""
         if (mirror := self._mirror) is not None:
-            self._try(lambda: mirror.close(failed=failed))
+            self._try(lambda: mirror.close(failed=failed, stopped=stopped))
             self._mirror = None
 
     def _try(self, act: Callable[[], object]) -> None:
@@ -88,6 +88,6 @@ class CsvMirror:
     def results(self, summary: Mapping[str, float], tables: Tables) -> None:
         """Scores are in scores.jsonl beside the CSV file."""
 
-    def close(self, *, failed: bool) -> None:
+    def close(self, *, failed: bool, stopped: bool = False) -> None:
         """Writes what is buffered."""
         self._logger.save()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -102,6 +103,14 @@ class Rollout:
         tally.num_tokens += self.last.num_tokens
         tally.num_ended += sum(completion.ended or completion.stopped for completion in completions)
         return written
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was written since the last report."""
+        return asdict(self._tally)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on counting from there."""
+        self._tally = _Tally(**state)
 
     def measures(self, *, seconds: float) -> dict[str, float]:
         """Numbers by full name since the last call, which was `seconds` ago; empty if nothing was written."""

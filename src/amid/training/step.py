@@ -27,6 +27,7 @@ from amid.data.batch import SOURCES, Batch
 from amid.errors import RunError
 from amid.pairs import Pair
 from amid.ranks import ALONE, Ranks
+from amid.stopping import Asked, asked
 from amid.strategies import Fixed, Policy, Strategy
 from amid.training.devices import peak_memory_mb
 from amid.training.diagnostics import diagnostic_metrics, position_sums_for, sampled
@@ -64,7 +65,8 @@ class DistillModule(lightning.LightningModule):
     plain_text: a pretraining loss that is added to the objective; None = no such loss.
     sources: of each term of the objective, whose responses it is taken over (gold, teacher, student; None = all), each
         with a mean of its own; empty = all terms over all.
-    spent: what the training has used so far.
+    spent: what the training has used so far. stops: whether the ranks have agreed to stop where it can be gone on from,
+        because one of them was asked to (`amid.stopping`).
     The teacher is no submodule: it is in no checkpoint and no optimiser, and stays in eval mode.
     Raises ValueError if the objective reads a teacher that the pair does not have.
     """
@@ -108,6 +110,7 @@ class DistillModule(lightning.LightningModule):
         self._epoch_positions = self._epoch_nonfinite = 0
         self._val_sum = self._val_count = 0.0
         self.spent = Spent()
+        self.stops = False
         self._report = StepReport(
             every_steps=self._options.log_every_steps,
             total_steps=optimisation.total_steps,
@@ -228,15 +231,21 @@ class DistillModule(lightning.LightningModule):
         self._val_count += 1 if by_batch else labels.numel()
 
     def on_validation_epoch_end(self) -> None:
-        """Logs validation loss and ROUGE-L, and tells the strategy."""
-        total, count = self._reduced(self._val_sum, self._val_count)
+        """Logs validation loss and ROUGE-L, and tells the strategy.
+
+        Raises Asked, before anything is changed, where a rank was asked to stop: the validation is done again.
+        """
+        total, count, stops = self._reduced(self._val_sum, self._val_count, asked())
         self._val_sum = self._val_count = 0.0
         metrics = {"val/loss": total / max(1.0, count)}
-        self._strategy.on_validation(metrics["val/loss"])
         if self.trainer.sanity_checking:
+            self._strategy.on_validation(metrics["val/loss"])
             return  # the starting student, of which only the strategy wants to know
+        if stops:
+            raise Asked
         if self._validation_rouge_l is not None:
             metrics["val/rouge_l"] = self._validation_rouge_l(self.student)
+        self._strategy.on_validation(metrics["val/loss"])
         self.log_dict(metrics, logger=False, prog_bar=True)
         self._log(metrics, step=self.global_step)
 
@@ -253,18 +262,29 @@ class DistillModule(lightning.LightningModule):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the states of strategies and schedules, the counts of positions of the round, and what was spent."""
-        checkpoint["strategy"] = self._ranks.gather(self._strategy.state_dict())
-        checkpoint["objective"] = self._objective.state_dict()
+        """Adds the states of strategies, schedules and report, the round's counts of positions, and what was spent.
+
+        What every rank has of its own is a list of them; on this occasion all learn whether one was asked to stop.
+        """
         self.spent.peak_memory_mb = max(self.spent.peak_memory_mb, peak_memory_mb(self.device))
-        checkpoint["spent"] = self._ranks.gather(self.spent.state_dict())
+        own = {
+            "strategy": self._strategy.state_dict(),
+            "spent": self.spent.state_dict(),
+            "report": self._report.state_dict(),
+        }
+        of_ranks = self._ranks.gather((own, asked()))
+        self.stops |= any(one_asked for _, one_asked in of_ranks)
+        checkpoint |= {name: [each[name] for each, _ in of_ranks] for name in own}
+        checkpoint["objective"] = self._objective.state_dict()
         checkpoint["positions"] = {"round": self._epoch_positions, "nonfinite": self._epoch_nonfinite}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores the states of strategy and schedules, the round's counts of positions, and what was spent."""
+        """Restores the states of strategy, schedules and report, the round's counts, and what was spent."""
         self._strategy.load_state_dict(checkpoint["strategy"][self._ranks.rank])
         self._objective.load_state_dict(checkpoint["objective"])
         self.spent = Spent.of_state(checkpoint["spent"][self._ranks.rank] if "spent" in checkpoint else None)
+        if "report" in checkpoint:  # earlier versions kept none
+            self._report.load_state_dict(checkpoint["report"][self._ranks.rank])
         positions = checkpoint.get("positions", {"round": 0, "nonfinite": 0})  # 0.1.0 kept none
         self._epoch_positions, self._epoch_nonfinite = positions["round"], positions["nonfinite"]
 
@@ -316,12 +336,13 @@ class DistillModule(lightning.LightningModule):
         return total
 
     def _summed_over_ranks(self, parts: StepParts) -> StepParts:
-        """The parts of the whole step, on every rank."""
+        """The parts of the whole step, on every rank; with them the ranks agree whether they stop after it."""
         pairs = [*parts.signals.values(), *parts.positions.values()]
         counts = (parts.num_tokens, parts.num_nonfinite, parts.num_dense)
-        loss, weight, surviving, tokens, nonfinite, dense, *sums = self._reduced(
-            parts.loss, parts.weight, parts.surviving_weight, *counts, *(value for pair in pairs for value in pair)
+        loss, weight, surviving, tokens, nonfinite, dense, stops, *sums = self._reduced(
+            parts.loss, parts.weight, parts.surviving_weight, *counts, asked(), *(v for pair in pairs for v in pair)
         )
+        self.stops |= stops > 0
         summed = [sums[2 * index : 2 * index + 2] for index in range(len(pairs))]
         return StepParts(
             loss=loss,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from amid.data.batch import SOURCES, Source
 from amid.store.measures import CLOCK
@@ -33,6 +34,23 @@ class StepReport:
         """Counts the batch of one step."""
         self._sources[source] += 1
         self._sources_of_round[source] += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts since the last line and since the last validation, so that a resumed run says the same of them."""
+        return {
+            "tokens": self._tokens,
+            "seconds": time.perf_counter() - self._time,
+            "sources": dict(self._sources),
+            "sources_of_round": dict(self._sources_of_round),
+            "rollout": None if self._rollout is None else self._rollout.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on counting from there."""
+        self._tokens, self._time = state["tokens"], time.perf_counter() - state["seconds"]
+        self._sources, self._sources_of_round = dict(state["sources"]), dict(state["sources_of_round"])
+        if self._rollout is not None and state["rollout"] is not None:
+            self._rollout.load_state_dict(state["rollout"])
 
     def is_due(self, step: int) -> bool:
         """Whether the step, counted from 0, has a journal line."""

@@ -18,12 +18,12 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from amid.data.batch import Batch
-from amid.errors import RequestError, RunError
+from amid.errors import SPEAKS, RequestError, RunError
 from amid.ranks import Ranks
+from amid.stopping import Asked, ended, noted
 from amid.training.checkpoints import BEST, KeepLast, SealedCheckpointIO, intact_checkpoint
 from amid.training.devices import device_of, peak_memory_mb, reset_peak_memory, slow_training
 from amid.training.plan import StepPlan, TrainingPlace
@@ -58,7 +58,8 @@ def run_trainer(
     """Trains to the end of the steps, from the last intact checkpoint if there is one, and selects the best weights.
 
     validation: this rank's batches. select: validation ROUGE-L (highest) or loss (lowest). validate_first: also
-    validate the starting student. Raises KeyboardInterrupt on Ctrl-C, after Lightning has shut down.
+    validate the starting student. Asked to stop, the ranks save at one step: raises StoppedError, or KeyboardInterrupt
+    after Ctrl-C.
     """
     resources, ranks, checkpoints = place.resources, place.ranks, place.checkpoints
     monitor, mode = ("val/rouge_l", "max") if select == "rouge_l" else ("val/loss", "min")
@@ -109,10 +110,15 @@ def run_trainer(
         counter: DataLoader[int] = DataLoader(range(steps.steps_per_round), batch_size=None)  # type: ignore[arg-type]  # list
         val_loader: DataLoader[Batch] = DataLoader(list(validation), batch_size=None)  # type: ignore[arg-type]  # list
         try:
-            trainer.fit(module, counter, val_loader, ckpt_path=intact_checkpoint(checkpoints, check=place.check))
+            with noted():
+                trainer.fit(module, counter, val_loader, ckpt_path=intact_checkpoint(checkpoints, check=place.check))
+        except Asked:
+            end = ended(f"{place.label}: step {trainer.global_step} of {steps.total_steps} is saved")
+            setattr(end, SPEAKS, ranks.leads)
+            raise end from None
         except SystemExit as end:
-            # Lightning's answer to SIGTERM and to Ctrl-C; any other comes from a user's function.
-            if isinstance(end, SIGTERMException) or isinstance(end.__context__, KeyboardInterrupt):
+            # Lightning's answer to an interrupt; any other comes from a user's function.
+            if isinstance(end.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
         except (RequestError, RunError):
@@ -121,7 +127,7 @@ def run_trainer(
             elsewhere = ranks.failure_elsewhere(err)
             if elsewhere is None:
                 raise
-            raise RunError(elsewhere) from err  # not that the connection to that rank broke
+            raise elsewhere from err  # not that the connection to that rank broke
         if trainer.interrupted:
             raise KeyboardInterrupt
     if best.best_model_score is None:
@@ -174,11 +180,11 @@ class _ProgressLines(Callback):
         metrics = trainer.callback_metrics
         rouge = f"  val ROUGE-L {float(metrics['val/rouge_l']):5.1f}" if "val/rouge_l" in metrics else ""
         log.info(
-            "%s  step %d/%d  loss %.4f  val loss %.4f%s%s  %.0f s left",
+            "%s  step %d/%d%s  val loss %.4f%s%s  %.0f s left",
             self._label,
             done,
             self._plan.total_steps,
-            float(metrics["loss"]),
+            f"  loss {float(metrics['loss']):.4f}" if "loss" in metrics else "",  # resumed before a validation
             float(metrics["val/loss"]),
             rouge,
             pl_module.strategy_summary() if isinstance(pl_module, DistillModule) else "",

@@ -9,12 +9,15 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from amid.config import LoggerCfg
 from amid.errors import reason_of
 from amid.store.files import replace_text
+from amid.store.journal import read_journal
+from amid.store.trackers import ROOM, Told, drop_recordings, read_told, waiting_runs, write_told
 from amid.training.mirrors import Tables
 
 log = logging.getLogger(__name__)
@@ -25,12 +28,23 @@ STEP = "step"  # the axis of every curve: optimiser steps, as in the journal
 _unreachable: set[str] = set()  # servers this process could not reach: asked once, not once per cell
 
 
+@dataclass(frozen=True)
+class GoesOn:
+    """What a run is gone on with by: the journal of its training, and the file that says what of it the run holds."""
+
+    journal: Path
+    told: Path
+
+
 class WandbMirror:
     """A W&B run, offline without a login or a network. An id that W&B knows goes on as the same run.
 
     Its summary holds what `results` is given and nothing else: of curves the last value is in the way of a choice.
-    Steps are those of the training, so that a resumed run goes on where the last one ended, also in a second offline
-    folder. What the request leaves open is W&B's own environment (WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY, WANDB_DIR).
+    Steps are those of the training. A row is sent when it is whole, once a later step begins or the training has
+    ended; with `goes_on`, every row is in the run once, however often the training was stopped or killed: what it lacks
+    is taken from the journal, from the step on that W&B's server says, offline from what is known of recordings that
+    were ended; others are replaced. What the request leaves open is W&B's own environment (WANDB_MODE, WANDB_PROJECT,
+    WANDB_ENTITY, WANDB_DIR).
     """
 
     def __init__(
@@ -45,8 +59,13 @@ class WandbMirror:
         config: Mapping[str, Any],
         folder: Path,
         mode: Literal["online", "offline"],
+        goes_on: GoesOn | None = None,
     ) -> None:
         import wandb
+
+        room = Path(os.environ.get("WANDB_DIR") or folder) / ROOM
+        self._goes_on = goes_on
+        self._told = Told() if goes_on is None else _told_before(goes_on, room, run_id)
 
         if wandb.run is not None:  # left open by a cell whose tracker failed: its run is not ours
             wandb.finish()
@@ -81,15 +100,41 @@ class WandbMirror:
             run = wandb.init(mode=mode, **options)
         self._run = run
         self._groups: set[str] = set()  # of measures, `train` of `train/loss`, whose axis W&B knows
+        self._row: dict[str, float] = {}  # of the step that is not over
+        self._row_step = -1
         run.define_metric(STEP, hidden=True, summary="none")
+        if goes_on is not None:
+            self._go_on(goes_on, room, online=mode == "online")
 
     def metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """One row of the run's history, at the trainer's step."""
+        """What a row of the run's history holds, at the trainer's step; nothing for a row that is there."""
+        if step <= self._told.step:
+            return
+        if step > self._row_step:
+            self._send_row()
+        self._row |= metrics
+        self._row_step = step
+
+    def _send_row(self) -> None:
+        metrics, step = self._row, self._row_step
+        if not metrics:
+            return
         for group in dict.fromkeys(name.partition("/")[0] for name in metrics):
             if group not in self._groups:
                 self._run.define_metric(f"{group}/*", step_metric=STEP, summary="none")
                 self._groups.add(group)
         self._run.log({**metrics, STEP: step}, step=step)
+        self._row, self._told = {}, replace(self._told, step=step)
+
+    def _go_on(self, goes_on: GoesOn, room: Path, *, online: bool) -> None:
+        """Tells the run what it lacks of the journal."""
+        if online:
+            # Also what was recorded offline so far and is not uploaded: then it is here twice
+            self._told = Told(step=int(self._run.step) - 1)
+            drop_recordings(room, self._run.id)
+        write_told(goes_on.told, self._told)
+        for step, metrics in read_journal(goes_on.journal):
+            self.metrics(metrics, step=step)
 
     def results(self, summary: Mapping[str, float], tables: Tables) -> None:
         """Values and tables of the run's summary: those of before are replaced, and no step is added."""
@@ -101,9 +146,32 @@ class WandbMirror:
                 data = [[row[column] for column in rows[0]] for row in rows]
                 self._run.summary[name] = wandb.Table(columns=[*rows[0]], data=data)
 
-    def close(self, *, failed: bool) -> None:
-        """Ends the W&B run with its exit code."""
+    def close(self, *, failed: bool, stopped: bool = False) -> None:
+        """Ends the W&B run with its exit code; one that was stopped as preempted, its last row being left for later."""
+        if stopped:
+            self._run.mark_preempting()
+        else:
+            self._send_row()
+        name = Path(self._run.settings.sync_dir).name
         self._run.finish(exit_code=1 if failed else 0)
+        if self._goes_on is not None:
+            ended = (*self._told.recordings, name) if self._run.offline else self._told.recordings
+            write_told(self._goes_on.told, replace(self._told, recordings=ended))
+
+
+def _told_before(goes_on: GoesOn, room: Path, run_id: str) -> Told:
+    """What the run holds for certain; its recordings that do not count are removed."""
+    told = read_told(goes_on.told)
+    if told is None:
+        # Recordings from before this was kept: all that is in the journal counts as told, as it did then
+        rows = read_journal(goes_on.journal) if waiting_runs(room, [run_id]) else []
+        return Told(step=rows[-1][0], recordings=_names(room, run_id)) if rows else Told()
+    drop_recordings(room, run_id, but=told.recordings)
+    return told
+
+
+def _names(room: Path, run_id: str) -> tuple[str, ...]:
+    return tuple(folder.name for folder in waiting_runs(room, [run_id]))
 
 
 def wandb_mode(asked: str | None) -> Literal["online", "offline", "disabled"]:

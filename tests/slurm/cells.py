@@ -1,0 +1,93 @@
+"""A cell under a real Slurm by a plain script, in the shape that the launcher writes; and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from slurm.cluster import Cluster, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINED_S = 90.0  # a busy machine takes most of it to import torch
+CELL = (
+    "logger=none",
+    "data.num_records=96",
+    "data.num_dev=6",
+    "data.num_eval=4",
+    "pair.tokenizer_vocab_size=400",
+    "pair.teacher_arch={layers: 2, width: 32, heads: 2, positions: 512}",
+    "pair.student_arch={layers: 1, width: 16, heads: 2, positions: 512}",
+    "pair.teacher_sft={epochs: 1, max_steps: 3, global_batch_size: 12, validation: {max_new_tokens: 6}}",
+    "pair.student_sft={epochs: 1, max_steps: 2, global_batch_size: 12}",
+    "data.max_prompt_tokens=320",
+    "data.max_tokens=480",
+    "train.epochs=50",
+    "train.max_steps=240",
+    "train.global_batch_size=8",
+    "train.validation={every_steps: 80, max_new_tokens: 6}",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_steps=10",
+    "evaluation.max_new_tokens=6",
+    "evaluation.decode_seeds=[10]",
+)
+
+
+def command(folder: Path, *overrides: str) -> list[str]:
+    """The run of the cell with its results in the folder."""
+    folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
+    return [sys.executable, str(ROOT / "run.py"), *CELL, *overrides, *folders]
+
+
+def submitted(slurm: Cluster, folder: Path, *options: str, tasks: int = 1, max_requeues: int = 3) -> str:
+    """The id of the one task of an array that runs the cell, as Slurm calls it."""
+    quoted = " ".join(f"'{word}'" for word in command(folder, f"trainer.devices={tasks}"))
+    lines = [
+        "#!/bin/bash",
+        "#SBATCH --job-name=cell --array=0 --requeue --open-mode=append --mem=400 --cpus-per-task=1",
+        f"#SBATCH --ntasks-per-node={tasks} --nodes=1 --signal=USR1@30",
+        f"#SBATCH --output={folder}/log --error={folder}/log",
+        f"export AMID_MAX_REQUEUES={max_requeues} OMP_NUM_THREADS=1 PYTHONPATH={ROOT}/src",
+        "export MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + SLURM_JOB_ID * 7 % 20000))",
+        f"exec srun --kill-on-bad-exit=1 {quoted}",
+    ]
+    script = folder / "script.sh"
+    script.write_text("\n".join([*lines, ""]))
+    return slurm.run("sbatch", "--parsable", *options, str(script)).strip().partition(";")[0] + "_0"
+
+
+def log_of(folder: Path) -> str:
+    """All that the job has printed so far."""
+    path = folder / "log"
+    return path.read_text() if path.is_file() else ""
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    """Waits until the journal of the cell knows the step."""
+
+    def reached() -> bool:
+        lines = [line for path in folder.glob("results/*/journal.jsonl") for line in path.read_text().splitlines()]
+        return any(json.loads(line)["step"] >= step for line in lines)
+
+    wait_for(reached, TRAINED_S, f"step {step}:\n{log_of(folder)[-2000:]}", every_s=0.02)
+
+
+def wait_for_end(slurm: Cluster, job: str, folder: Path) -> str:
+    """Waits until a job is over, and gives its state."""
+    over = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT", "PREEMPTED")
+    wait_for(lambda: slurm.job(job).get("JobState") in over, 2 * TRAINED_S, f"{job} to end", every_s=0.2)
+    return slurm.job(job)["JobState"]
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """What is bit-equal in an undisturbed run: the files of the model, texts and scores, and the journal's values."""
+    (cell,) = (path.parent for path in folder.glob("results/*/status.json"))
+    files = [*(cell / "model").iterdir(), *(cell / "generations").iterdir(), cell / "scores.jsonl"]
+    found: dict[str, Any] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    for line in map(json.loads, (cell / "journal.jsonl").read_text().splitlines()):
+        for name, value in line["metrics"].items():
+            if not name.startswith("clock/"):
+                found.setdefault(f"{name} at {line['step']}", []).append(value)
+    return found

@@ -1,0 +1,87 @@
+"""A cell of a real Slurm that is told to stop, preempted and cancelled: it ends as the undisturbed one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm.cells import command, kept, log_of, submitted, wait_for_end, wait_for_step
+from slurm.cluster import Cluster, cluster, wait_for
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Cluster]:
+    """One node; jobs of the partition `urgent` take it from those of `main`, which are put back in the queue."""
+    with cluster(
+        nodes=1,
+        cpus=1,
+        settings=("PreemptType=preempt/partition_prio", "PreemptMode=REQUEUE"),
+        partitions=(
+            "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=20",
+            "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9",
+        ),
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cell as one process runs it, without Slurm."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command(folder), capture_output=True, text=True, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def prepared(undisturbed: Path, tmp_path: Path) -> Path:
+    """A folder in which the stages are there."""
+    shutil.copytree(undisturbed / "results" / "stages", tmp_path / "results" / "stages")
+    return tmp_path
+
+
+def test_signals_and_preemption_requeue_a_cell_that_ends_bit_equal(
+    slurm: Cluster, prepared: Path, undisturbed: Path
+) -> None:
+    job = submitted(slurm, prepared)
+    wait_for_step(prepared, 30)
+    slurm.run("scancel", "--signal=USR1", job)
+    wait_for_step(prepared, 110)
+    slurm.run("scancel", "--signal=TERM", job)
+    wait_for_step(prepared, 190)
+    options = ("--parsable", "-p", "urgent", "--mem=400", "--output=/dev/null")
+    urgent = slurm.run("sbatch", *options, "--wrap=sleep 1").strip()
+    wait_for(lambda: slurm.job(urgent).get("JobState") == "COMPLETED", 60, "the urgent job")
+    assert wait_for_end(slurm, job, prepared) == "COMPLETED", log_of(prepared)
+    said = log_of(prepared)
+    assert said.count("resumes after step") == 3, said
+    assert "asked to stop (SIGUSR1)" in said and "is requeued (1 of at most 3)" in said
+    assert "asked to stop (SIGTERM)" in said and "is requeued (2 of at most 3)" in said
+    assert said.count("asked to stop (") == 3
+    assert slurm.job(job)["Restarts"] == "3"
+    assert "repeated with other values" not in said and "Traceback" not in said
+    assert kept(prepared) == kept(undisturbed)
+
+
+def test_a_cancelled_cell_saves_and_is_not_requeued_nor_is_one_that_may_not(slurm: Cluster, prepared: Path) -> None:
+    job = submitted(slurm, prepared)
+    wait_for_step(prepared, 10)
+    slurm.run("scancel", job)
+    assert wait_for_end(slurm, job, prepared) == "CANCELLED"
+    wait_for(lambda: "asked to stop (SIGTERM)" in log_of(prepared), 20, "its last line")
+    assert "requeued" not in log_of(prepared)
+    assert slurm.job(job)["Restarts"] == "0"
+    again = submitted(slurm, prepared, max_requeues=0)
+    wait_for_step(prepared, 110)
+    slurm.run("scancel", "--signal=USR1", again)
+    assert wait_for_end(slurm, again, prepared) == "FAILED"
+    assert slurm.job(again)["ExitCode"] == "75:0"
+    assert log_of(prepared).count("resumes after step") == 1
+    assert "was requeued 0 times (AMID_MAX_REQUEUES=0) and is not requeued again" in log_of(prepared)
