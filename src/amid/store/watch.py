@@ -124,7 +124,8 @@ class Patience:
 def _is_fresh(path: Path) -> bool:
     now = file_system_now(path.parent)
     try:
-        return now is not None and now - path.stat().st_mtime <= FRESH_BEATS * HEARTBEAT_S
+        # Not of the future, as after that clock was set back: there the dead would look alive until it has caught up
+        return now is not None and 0 <= now - path.stat().st_mtime <= FRESH_BEATS * HEARTBEAT_S
     except OSError:
         return False
 
