@@ -11,6 +11,7 @@ CELLS ?= 8
 KILL_SEED ?= 1
 PROMPTS ?= 48
 SHARE ?= 1
+SCHEDULES ?= 500
 
 .DEFAULT_GOAL := help
 
@@ -73,6 +74,10 @@ test-sweep-kills: $(STAMP) ## Kill a sweep again and again; its tables stay: KIL
 test-flips: $(STAMP) ## Change single bits of a finished and of a half-trained store: FLIPS=20 of each
 	AMID_FLIPS="$(FLIPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 2 -m flips
 
+.PHONY: test-simulation
+test-simulation: $(STAMP) ## Histories of hosts that share a disk, and what happens to them: SCHEDULES=500; AMID_SEED=17 tells one
+	AMID_SCHEDULES="$(SCHEDULES)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m simulation
+
 .PHONY: test-pairs
 test-pairs: $(STAMP) ## Every named pair at toy size, in one process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m pairs
@@ -110,6 +115,7 @@ nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200
+	$(MAKE) test-simulation SCHEDULES=10000
 	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)" PROMPTS=320)
 	$(if $(DOLLY),$(MAKE) test-real-students DOLLY="$(DOLLY)")
 	$(MAKE) certify
