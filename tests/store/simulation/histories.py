@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import simulated_calls
@@ -27,6 +28,7 @@ RATES = (0.98, 1.02)  # of the hosts' clocks: further apart than any quartz
 POLL_S = 3.0  # simulated processes that wait look more seldom than real ones, or histories are mostly looks
 SILENT_S = watch.STALE_AFTER_S / RATES[1]  # at least, before an owner on another host is succeeded
 ENDS_WITHIN_S = 1800.0  # after the last fault
+EVERY = 10  # of so many histories one is of an owner that wakes when it has just been succeeded
 RARE = ("full disk", "input error", "lost reply")
 _CLAIM = re.compile(rf"{RESULTS}/(.+)/claims/(\d+)\.json$")
 _ENTRY = re.compile(rf"{RESULTS}/((?:stages/)?[^/]+)/(.+)$")
@@ -199,7 +201,7 @@ def simulated() -> Iterator[None]:
             setattr(module, name, value)
 
 
-def carried_out(seed: object, *, draw: Callable[[History], None] | None = None) -> History:
+def carried_out(seed: int) -> History:
     """The history of a seed, to its end: every fault, then the same command again. Call it inside `simulated`."""
     world = World(seed)
     random = world.random
@@ -207,7 +209,7 @@ def carried_out(seed: object, *, draw: Callable[[History], None] | None = None) 
     history = History(f"{seed}", world, work)
     world.watchers.append(history.watch)
     world.lookers.append(history.look)
-    (draw or draw_faults)(history)
+    (draw_woken if seed % EVERY == EVERY - 1 else draw_faults)(history)
     try:
         simulated_calls.carried_out(world)
         last_fault = world.now
@@ -264,22 +266,44 @@ def draw_faults(history: History) -> None:
         history.faults["clock jump"] += 1
 
 
+def _absence(random: Random) -> float:
+    """Seconds of a suspension: any, or such that an owner wakes when it has just been succeeded."""
+    return random.choice((random.uniform(5, 250), random.uniform(1.0, 1.6) * watch.STALE_AFTER_S))
+
+
+def draw_woken(history: History) -> None:
+    """An owner that wakes when it has just been succeeded, on a host that another process has kept informed."""
+    world, random = history.world, history.world.random
+    hosts = [world.add_host(rate=random.uniform(*RATES), offset=random.uniform(0, 1e6)) for _ in range(2)]
+    world.cache_s = random.choice((30.0, 60.0))
+    history.work.num_cells, history.work.step_s = 1, 20.0
+    owner = _start(history, hosts[0], "owner")
+    for number, host in enumerate(hosts):
+        world.at(5.0 + number, lambda host=host: _start(history, host, f"waits-{host.name}"))
+    absence = random.uniform(1.0, 1.5) * watch.STALE_AFTER_S
+    world.at(random.uniform(5, 60), lambda: world.suspend(owner, absence))
+    history.faults["woken"] += 1
+
+
 def _submit(history: History, hosts: list[Host], name: str, when: float, requeues: list[int]) -> None:
     world, random = history.world, history.world.random
     host = random.choice(hosts)
     faults: list[Callable[[Process], None]] = []
-    kind = random.choice(("none", "kill", "kill", "suspend", "suspend between", "suspend between", *RARE))
+    kind = random.choice(("none", "kill", "kill", "suspend", "suspend between", "suspend while working", *RARE))
     if kind != "none":
         history.faults[kind] += 1
     if kind == "kill":
         place = random.randint(1, 400)
         faults.append(lambda process: setattr(process, "kill_at", place))
     if kind == "suspend":
-        places = {random.randint(1, 400): random.uniform(5, 250) for _ in range(random.randint(1, 3))}
+        places = {random.randint(1, 400): _absence(random) for _ in range(random.randint(1, 3))}
         faults.append(lambda process: process.suspend_at.update(places))
     if kind == "suspend between":
-        looks = {random.randint(1, 40): random.uniform(50, 250) for _ in range(random.randint(1, 3))}
+        looks = {random.randint(1, 40): _absence(random) for _ in range(random.randint(1, 3))}
         faults.append(lambda process: process.suspend_after_look.update(looks))
+    if kind == "suspend while working":
+        after, absence = random.uniform(1, 60), _absence(random)
+        faults.append(lambda process: world.at(world.now + after, lambda: world.suspend(process, absence)))
     if kind == "full disk":
         start = world.now + when + random.uniform(0, 60)
         faults.append(lambda process: setattr(process, "full_disk", (start, start + random.uniform(1, 60))))

@@ -118,8 +118,7 @@ class World:
 
     def add_host(self, *, rate: float = 1.0, offset: float = 0.0) -> Host:
         host = Host(self, f"host-{len(self.hosts)}", rate, offset)
-        cache = (lambda: self.random.uniform(0.5, 1.0) * self.cache_s) if self.cache_s else (lambda: 0.0)
-        host.client = Client(self.server, host.clock, cache)
+        host.client = Client(self.server, host.clock, self._remembers_s)
         self.hosts.append(host)
         return host
 
@@ -195,8 +194,11 @@ class World:
         host.boot += 1
         for process in [each for each in self.processes if each.host is host]:
             self.kill(process, why="its host is started again")
-        cache = (lambda: self.random.uniform(0.5, 1.0) * self.cache_s) if self.cache_s else (lambda: 0.0)
-        host.client = Client(self.server, host.clock, cache)
+        host.client = Client(self.server, host.clock, self._remembers_s)
+
+    def _remembers_s(self) -> float:
+        """How long a host remembers what it has just seen of a folder."""
+        return self.random.uniform(0.5, 1.0) * self.cache_s if self.cache_s else 0.0
 
     def note(self, process: Process, what: str, path: str = "", said: str = "") -> None:
         self.trace.append((self.now, process.name, what, path.removeprefix(ROOT), said))

@@ -138,7 +138,7 @@ class Sweeping:
             return True
         if not waits:
             return False
-        patience.wait(f"cell {cell.id}, which is run elsewhere ({store.owner(cell)})")
+        patience.wait(lambda: f"cell {cell.id}, which is run elsewhere ({store.owner(cell)})")
         if not store.is_owned(cell) and store.state(cell) == "failed":
             raise RunError(f"cell {cell.id} failed in another process: {store.status(cell).get('error')}")
         return True
