@@ -28,7 +28,7 @@ RATES = (0.98, 1.02)  # of the hosts' clocks: further apart than any quartz
 POLL_S = 3.0  # simulated processes that wait look more seldom than real ones, or histories are mostly looks
 SILENT_S = watch.STALE_AFTER_S / RATES[1]  # at least, before an owner on another host is succeeded
 ENDS_WITHIN_S = 1800.0  # after the last fault
-EVERY = 10  # of so many histories one is of an owner that wakes when it has just been succeeded
+EVERY = 5  # of so many histories one is of an owner that wakes when it has just been succeeded
 RARE = ("full disk", "input error", "lost reply")
 _CLAIM = re.compile(rf"{RESULTS}/(.+)/claims/(\d+)\.json$")
 _ENTRY = re.compile(rf"{RESULTS}/((?:stages/)?[^/]+)/(.+)$")
@@ -276,12 +276,16 @@ def draw_woken(history: History) -> None:
     world, random = history.world, history.world.random
     hosts = [world.add_host(rate=random.uniform(*RATES), offset=random.uniform(0, 1e6)) for _ in range(2)]
     world.cache_s = random.choice((30.0, 60.0))
-    history.work.num_cells, history.work.step_s = 1, 20.0
+    between = random.random() < 0.7  # a look and what follows from it
+    history.work.num_cells, history.work.step_s = 1, 0.5 if between else 20.0
     owner = _start(history, hosts[0], "owner")
     for number, host in enumerate(hosts):
-        world.at(5.0 + number, lambda host=host: _start(history, host, f"waits-{host.name}"))
-    absence = random.uniform(1.0, 1.5) * watch.STALE_AFTER_S
-    world.at(random.uniform(5, 60), lambda: world.suspend(owner, absence))
+        world.at(3.0 + number, lambda host=host: _start(history, host, f"waits-{host.name}"))
+    absence = random.uniform(1.0, 1.7) * watch.STALE_AFTER_S
+    if between:
+        owner.suspend_after_look[random.randint(5, 32)] = absence
+    else:
+        world.at(random.uniform(5, 60), lambda: world.suspend(owner, absence))
     history.faults["woken"] += 1
 
 

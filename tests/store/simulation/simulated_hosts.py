@@ -94,13 +94,14 @@ class Process:
 class World:
     """Hosts, processes, the disk they share, and time."""
 
-    def __init__(self, seed: object, *, cache_s: float = 0.0, latency_s: Callable[[], float] | None = None) -> None:
+    def __init__(self, seed: object, *, cache_s: float = 0.0, most_operations: int = MOST_OPERATIONS) -> None:
         self.random = random.Random(f"{seed}")
         self.now = 0.0
         self.server_offset = 1e6
         self.server = Server(ROOT, lambda: self.server_offset + self.now)
         self.cache_s = cache_s
-        self.latency_s = latency_s or (lambda: self.random.uniform(0.0002, 0.002))
+        self.latency_s: Callable[[], float] = lambda: self.random.uniform(0.0002, 0.002)
+        self.most_operations = most_operations
         self.hosts: list[Host] = []
         self.processes: list[Process] = []
         self.current: Task | None = None
@@ -295,8 +296,8 @@ class World:
         process.operations += 1
         self.operations += 1
         self.counts[name] = self.counts.get(name, 0) + 1
-        if self.operations > MOST_OPERATIONS:
-            raise EndlessError(f"{MOST_OPERATIONS} operations and no end")
+        if self.operations > self.most_operations:
+            raise EndlessError(f"{self.most_operations} operations and no end")
         if process.operations in process.suspend_at:
             self.suspend(process, process.suspend_at[process.operations])
             self._schedule(task, process.suspended_until)
