@@ -2,25 +2,24 @@
 
     python bench/claims_scale.py [--workers 100] [--cells 200 1000] [--cell-seconds 60] [--way-ms 1] [--per-s 5000]
 
-Every worker is `python run.py -m` of the same sweep, on a host of its own that remembers folders for half a minute as
-Linux's client does; a cell has four journal lines and checkpoints, a model and two scores. The server carries out one
-operation after the other, `--per-s` a second, and an answer is `--way-ms` on its way there and back. What training
-itself reads and writes is not in it. It runs tests/store/simulation; nothing is measured on a real server.
-Last line: RESULT bench-claims, then for the last number of cells workers=, cells=, ops_per_cell=, heartbeats not among
-them; busy= the share of time the server works; peak_per_s= operations in its busiest second; slower= the time of the
+Every worker takes one free cell after the other, as `amid work` does, on a host of its own that remembers folders for
+half a minute as Linux's client does; a cell has four journal lines and checkpoints, a model and two scores. The server
+carries out one operation after the other, `--per-s` a second, and an answer is `--way-ms` on its way there and back.
+What training itself reads and writes is not in it. It runs tests/store/simulation; nothing is measured on a real
+server.
+Last line: RESULT bench-claims, then for the last number of cells workers=, cells=, ops_per_cell= with heartbeats and
+waiting; busy= the share of time the server works; peak_per_s= operations in its busiest second; slower= the time of the
 sweep over that without waiting for anything, limit= how many workers would keep the server busy all the time.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "store" / "simulation"))
-
-from claims_at_scale import measured
-from histories import simulated
+SIMULATION = Path(__file__).resolve().parents[1] / "tests" / "store" / "simulation"
 
 
 def main() -> None:
@@ -31,6 +30,9 @@ def main() -> None:
     parser.add_argument("--way-ms", type=float, default=1.0)
     parser.add_argument("--per-s", type=float, default=5000.0)
     args = parser.parse_args()
+    sys.path.insert(0, str(SIMULATION))
+    measured = importlib.import_module("claims_at_scale").measured
+    simulated = importlib.import_module("histories").simulated
     for cells in args.cells:
         with simulated():
             found = measured(

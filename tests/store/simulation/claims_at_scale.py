@@ -1,7 +1,8 @@
 """Many workers on one simulated NFS server: how much they ask of it, and how long they wait for its answers.
 
 The server carries out one operation after the other, so many a second, and an answer takes a while on its way. Workers
-run the product's own code for claims, states, heartbeats and waiting, as in the histories; nothing goes wrong.
+run the product's own code for claims, states, heartbeats and waiting, as in the histories, and look for free cells as
+`amid work` does; nothing goes wrong.
 """
 
 from __future__ import annotations
@@ -11,9 +12,42 @@ from dataclasses import dataclass
 
 import simulated_calls
 from simulated_hosts import World
-from simulated_work import Sweeping, Work
+from simulated_work import Sweeping, Work, is_evaluated
 
+from amid.cells.cell import Cell
+from amid.store.watch import Patience
+
+LOOKED_AT = 8  # cells, by a worker that waits
 HOSTS_REMEMBER_S = 30.0  # as Linux's client: a folder for at least so long
+
+
+class Draining(Sweeping):
+    """A worker that takes one free cell after the other, until none is left."""
+
+    def run(self) -> int:
+        random, left = self.world.random, list(self.work.cells)
+        patience, waits = Patience(), False
+        while left:
+            cell = self._free(left, random.sample(left, min(len(left), LOOKED_AT)) if waits else left)
+            if cell is not None:
+                self.distill(cell, waits=False)
+                patience, waits = Patience(), False
+            elif left:
+                patience.wait(f"other workers to finish {len(left)} cells")
+                waits = True
+        return 0
+
+    def _free(self, left: list[Cell], among: list[Cell]) -> Cell | None:
+        """A cell that nobody has; what is finished is left out from now on."""
+        start = self.world.random.randrange(len(among))
+        for cell in [*among[start:], *among[:start]]:
+            if self.store.is_owned(cell):
+                continue
+            if self.store.state(cell) == "done" and is_evaluated(self.store, cell):
+                left.remove(cell)
+                continue
+            return cell
+        return None
 
 
 @dataclass(frozen=True)
@@ -57,12 +91,9 @@ def measured(
     for number in range(workers):
         name = f"worker-{number}"
 
-        def run(place: int = number) -> int:
-            sweeping = Sweeping(world, work, lambda *_: None)
-            sweeping.starts_at = place * cells // workers  # not all at one cell
-            return sweeping.run()
-
-        world.start(hosts[number // workers_per_host], name, run, simulated_calls.memory_of_a_process(name))
+        draining = Draining(world, work, lambda *_: None)
+        memory = simulated_calls.memory_of_a_process(name)
+        world.start(hosts[number // workers_per_host], name, draining.run, memory)
     simulated_calls.carried_out(world)
     assert all(process.code == 0 for process in world.processes), "a worker failed"
     return Measured(

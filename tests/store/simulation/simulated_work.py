@@ -88,14 +88,13 @@ class Sweeping:
     def __init__(self, world: World, work: Work, told: Told) -> None:
         self.world, self.work, self.told = world, work, told
         self.store = ToldStore(told)
-        self.starts_at = 0  # which of the cells it takes first, in a circle
 
     def run(self) -> int:
         """The exit code."""
         sweep: Any = SimpleNamespace(
             pending=[
                 SimpleNamespace(cell=cell, run=SimpleNamespace(task="distill"), protocol=None)
-                for cell in (*self.work.cells[self.starts_at :], *self.work.cells[: self.starts_at])
+                for cell in self.work.cells
                 if not self.is_finished(cell)
             ]
         )
