@@ -266,29 +266,21 @@ def test_a_store_that_may_only_be_read_is_read_and_one_line_where_it_is_to_be_wr
     assert_finished(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize("killed", ["worker", "launcher"])
-def test_what_a_killed_joblib_sweep_leaves_is_finished_by_the_same_command(
-    killed: str, prepared: Path, undisturbed: Path
+def test_what_a_killed_worker_of_joblib_leaves_is_finished_by_the_same_command(
+    prepared: Path, undisturbed: Path
 ) -> None:
     sweep = ("-m", "amid.alpha=-5,1,3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     process = start(prepared, *sweep)
     until(lambda: list(prepared.glob("results/*/checkpoints/last.ckpt")), process)
-    owners = [unseal(path.read_bytes())[0] for path in prepared.glob("results/*/claims/000001.json")]
-    workers = [int(owner["pid"]) for owner in owners]
-    assert workers and process.pid not in workers
-    if killed == "worker":
-        os.kill(workers[0], signal.SIGKILL)
-        code, _, errors = ended(process)
-        assert code == EXIT_RUN_FAILED
-        assert [line for line in errors.splitlines() if line.startswith("amid: ")] == errors.splitlines()[-1:], errors
-    else:  # its workers end their cells, and then wait for five minutes for more
-        process.kill()
-        process.wait()
+    (path, *_) = prepared.glob("results/*/claims/000001.json")
+    worker = int(unseal(path.read_bytes())[0]["pid"])
+    assert worker != process.pid
+    os.kill(worker, signal.SIGKILL)
+    code, _, errors = ended(process)
+    assert code == EXIT_RUN_FAILED
+    assert [line for line in errors.splitlines() if line.startswith("amid: ")] == errors.splitlines()[-1:], errors
     code, output, errors = ended(start(prepared, *sweep))
     assert code == 0, errors
-    for worker in workers:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGKILL)
     assert table_of(output) == (undisturbed / "table").read_text()
     assert_finished(prepared, undisturbed)
 
