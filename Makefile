@@ -11,6 +11,7 @@ CELLS ?= 8
 KILL_SEED ?= 1
 PROMPTS ?= 48
 SHARE ?= 1
+SCHEDULES ?= 500
 
 .DEFAULT_GOAL := help
 
@@ -77,6 +78,14 @@ test-sweep-kills: $(STAMP) ## Kill a sweep again and again; its tables stay: KIL
 test-flips: $(STAMP) ## Change single bits of a finished and of a half-trained store: FLIPS=20 of each
 	AMID_FLIPS="$(FLIPS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 2 -m flips
 
+.PHONY: test-faults
+test-faults: $(STAMP) ## What breaks under real processes: signals, disks, clocks, folders (docs/faults.md): SHARE=1
+	AMID_SHARE="$(SHARE)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 2 --dist worksteal -m faults
+
+.PHONY: test-simulation
+test-simulation: $(STAMP) ## Histories of hosts that share a disk, and what happens to them: SCHEDULES=500; AMID_SEED=17 tells one
+	AMID_SCHEDULES="$(SCHEDULES)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m simulation
+
 .PHONY: test-pairs
 test-pairs: $(STAMP) ## Every named pair at toy size, in one process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m pairs
@@ -126,6 +135,8 @@ nightly: ## Every suite in its long form; the real pair too where DOLLY=FOLDER [
 	$(MAKE) test-kill KILLED_SWEEPS=5
 	$(MAKE) test-sweep-kills KILLS=50 CELLS=40
 	$(MAKE) test-flips FLIPS=200
+	$(MAKE) test-faults
+	$(MAKE) test-simulation SCHEDULES=10000
 	$(if $(DOLLY),$(MAKE) test-real DOLLY="$(DOLLY)" DATA="$(DATA)" PROMPTS=320)
 	$(if $(DOLLY),$(MAKE) test-real-students DOLLY="$(DOLLY)")
 	$(MAKE) certify
@@ -161,6 +172,10 @@ paper-tiny: $(STAMP) ## Tables 1 to 7 of the paper on the embedded pair, in ./pa
 .PHONY: figures
 figures: $(STAMP) ## Every figure on the embedded pair and the toy fit, in ./figures-tiny (a quarter of an hour; SHORT=1: two minutes, to try it)
 	$(BIN)/python bench/figures.py $(if $(SHORT),--short --folder figures-tiny-short) $(OVERRIDES)
+
+.PHONY: bench-claims
+bench-claims: $(STAMP) ## How many workers one NFS server carries, simulated with the store's own code (minutes)
+	$(BIN)/python bench/claims_scale.py
 
 .PHONY: bench-precision
 bench-precision: $(STAMP) ## Loss, gradient norm and validation of one seed in float32 and in bfloat16 (OVERRIDES="pair=smollm2 ...")

@@ -8,7 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
 
 import pytest
 
-SHARED = ("hostile", "kill", "long")  # suites with a short form
+SHARED = ("hostile", "kill", "long", "faults")  # suites with a short form
 
 
 def pytest_collection_modifyitems(config, items):

@@ -216,11 +216,10 @@ class Experiment:
         store, cell = self.store, self.cell
         if not store.is_owned(cell):
             return True  # another process was faster, and has ended already
-        where = f"which is run elsewhere ({store.owner(cell)})"
         if not self._waits:
-            log.info("left alone: cell %s, %s", cell.id, where)
+            log.info("left alone: cell %s, which is run elsewhere (%s)", cell.id, store.owner(cell))
             return False
-        patience.wait(f"cell {cell.id}, {where}")
+        patience.wait(lambda: f"cell {cell.id}, which is run elsewhere ({store.owner(cell)})")
         if not store.is_owned(cell) and store.state(cell) == "failed":
             raise RunError(f"cell {cell.id} failed in another process: {store.status(cell).get('error')}")
         return True
@@ -356,7 +355,7 @@ class Experiment:
     def _evaluate_stage(self, role: str, stage: Stage) -> None:
         patience = Patience()
         while (claim := self.store.claim_done(stage)) is None:
-            patience.wait(f"{stage.kind} {stage.id}, which is evaluated elsewhere ({self.store.owner(stage)})")
+            patience.wait(lambda: f"{stage.kind} {stage.id}, which is evaluated elsewhere ({self.store.owner(stage)})")
             if is_evaluated(self.store, stage, self.protocol):
                 return
         with held(claim), recorded(self.store, stage):

@@ -6,7 +6,7 @@ import pytest
 
 from amid.config import DataCfg
 from amid.data.prompt import render_prompt
-from amid.data.records import Record, records_of
+from amid.data.records import Form, Record, records_of
 from amid.data.rows import read_rows
 from amid.data.splits import training_records
 from amid.errors import RequestError
@@ -136,3 +136,17 @@ def test_the_template_without_input_is_exact_to_the_byte():
 
 def test_the_template_with_input_is_exact_to_the_byte():
     assert render_prompt(Record("1", "Add the numbers.", " 1\n2", ("3",))) == WITH_INPUT
+
+
+@pytest.mark.parametrize(("form", "megabytes"), [("instruction", 50), ("messages", 11), ("prompt_completion", 11)])
+def test_a_line_of_50_mb_is_one_line_before_it_fills_the_memory(form, megabytes, path):
+    text = "word " * (megabytes * 200_000)
+    item = {
+        "instruction": {"instruction": "Go.", "output": text},
+        "messages": {"messages": [{"role": "user", "content": "Go."}, {"role": "assistant", "content": text}]},
+        "prompt_completion": {"prompt": text, "completion": "x"},
+    }[form]
+    path.write_text(json.dumps(item))
+    said = rf"train.jsonl:1: a record of {megabytes} million characters, where 10 million are the most"
+    with pytest.raises(RequestError, match=said):
+        records_of(read_rows(path), Form(form))

@@ -1,6 +1,7 @@
 """Run `run.py` as if on another host, with short heartbeats: python elsewhere.py HOST HEARTBEAT_S STALE_S OVERRIDES.
 
-While a file named by AMID_FULL_DISK exists, every write into its folder fails as on a full disk.
+HOST may name a boot too (host-a/second). While a file named by AMID_FULL_DISK exists, every write into its folder fails
+as on a full disk. With AMID_CLOCK_JUMPS the clock of the machine goes back and forth by so many seconds all the time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import errno
 import os
 import runpy
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def pretend(host: str, *, heartbeat_s: float, stale_s: float) -> None:
     from amid.store import owners, watch
 
-    owners.host = lambda: f"{host}/boot"
+    owners.host = lambda: host if "/" in host else f"{host}/boot"
     watch.HEARTBEAT_S, watch.STALE_AFTER_S = heartbeat_s, stale_s
 
 
@@ -43,7 +45,15 @@ def fill(flag: Path) -> None:
     torch.save = refusing(torch.save, lambda _, path, *__, **___: path)
 
 
+def jump(seconds: float) -> None:
+    """The time of day is another one every quarter of a second."""
+    right = time.time
+    time.time = lambda: right() + seconds * (int(4 * time.monotonic()) % 2)
+
+
 if __name__ == "__main__":
+    if "AMID_CLOCK_JUMPS" in os.environ:
+        jump(float(os.environ["AMID_CLOCK_JUMPS"]))
     pretend(sys.argv[1], heartbeat_s=float(sys.argv[2]), stale_s=float(sys.argv[3]))
     if "AMID_FULL_DISK" in os.environ:
         fill(Path(os.environ["AMID_FULL_DISK"]))

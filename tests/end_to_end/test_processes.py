@@ -1,4 +1,8 @@
-"""Real processes that meet in one results folder: suspended, side by side, on a full disk, without their folder."""
+"""Real processes that meet in one results folder: suspended, side by side, on a full disk, without their folder.
+
+And what else befalls a machine: it is started again, its clock jumps, its disk may only be read, its folders have other
+names than one thinks of.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from test_kill import finished_files
 from amid.digests.seals import unseal
 from amid.errors import EXIT_RUN_FAILED, EXIT_TAKEN_OVER
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kill, pytest.mark.faults, pytest.mark.timeout(600)]
 ELSEWHERE = str(Path(__file__).with_name("elsewhere.py"))
 LONGER = (
     *(override for override in SMALL if not override.startswith("train.max_steps")),
@@ -38,8 +42,8 @@ def command(folder: Path, *overrides: str, host: str | None = None) -> list[str]
         *program,
         *overrides,
         *shared,
-        f"paths.results={folder}/results",
-        f"paths.cache={folder}/cache",
+        f"paths.results='{folder}/results'",  # quoted, as Hydra asks of names with blanks
+        f"paths.cache='{folder}/cache'",
     ]
 
 
@@ -196,6 +200,89 @@ def test_a_results_folder_that_is_removed_while_a_sweep_runs_is_one_line(prepare
     assert code == EXIT_RUN_FAILED
     assert len(errors.splitlines()) == 1, errors
     assert "removed" in errors or "not finished" in errors
+
+
+def test_the_cell_of_a_host_that_was_started_again_is_gone_on_with_at_once(prepared: Path, undisturbed: Path) -> None:
+    first = start(prepared, "amid.alpha=-5", host="host-a/first")
+    until(lambda: list(prepared.glob("results/*/checkpoints/previous.ckpt")), first)
+    first.kill()
+    first.wait()
+    code, output, errors = ended(start(prepared, "amid.alpha=-5", host="host-a/second"))
+    assert (code, errors) == (0, ""), errors
+    assert "watching" not in output and "waiting" not in output
+    assert "resumes after step" in output
+    assert_finished(prepared, undisturbed)
+
+
+@pytest.mark.parametrize("seconds", [-86400, 86400])
+def test_a_clock_that_jumps_changes_nothing(seconds: int, prepared: Path, undisturbed: Path) -> None:
+    first = start(prepared, "amid.alpha=-5", host="host-a", AMID_CLOCK_JUMPS=str(seconds))
+    until(lambda: claims(prepared), first)
+    second = start(prepared, "amid.alpha=-5", host="host-b", AMID_CLOCK_JUMPS=str(-seconds))
+    for process in (first, second):
+        code, _, errors = ended(process)
+        assert (code, errors) == (0, ""), errors
+    assert list(claims(prepared).values()) == [1]
+    assert_finished(prepared, undisturbed)
+
+
+def test_folders_may_have_any_letters(undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mit Leerzeichen, Ümlauten & 日本"
+    shutil.copytree(undisturbed / "results" / "stages", folder / "results" / "stages")
+    code, output, errors = ended(start(folder, "-m", "amid.alpha=-5,1,3"))
+    assert (code, errors) == (0, ""), errors
+    assert table_of(output) == (undisturbed / "table").read_text()
+    assert_finished(folder, undisturbed)
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a folder once more, to be read only")
+def test_a_store_that_may_only_be_read_is_read_and_one_line_where_it_is_to_be_written(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed / "results", tmp_path / "results")
+    with read_only(tmp_path / "results"):
+        listed = subprocess.run(
+            [sys.executable, "-m", "amid.cli", "table", "--results", f"{tmp_path}/results"],
+            capture_output=True,
+            text=True,
+        )
+        assert (listed.returncode, listed.stderr) == (0, "")
+        assert listed.stdout.strip() in (undisturbed / "table").read_text()
+        code, output, errors = ended(start(tmp_path, "amid.alpha=-5"))
+        assert (code, errors) == (0, "") and "nothing to run" in output
+        code, _, errors = ended(start(tmp_path, "-m", "amid.alpha=-5,0"))
+        assert code == EXIT_RUN_FAILED
+        assert len(errors.splitlines()) == 1 and "cannot be written: Read-only file system" in errors
+    assert_finished(tmp_path, undisturbed)
+
+
+def test_what_a_killed_worker_of_joblib_leaves_is_finished_by_the_same_command(
+    prepared: Path, undisturbed: Path
+) -> None:
+    sweep = ("-m", "amid.alpha=-5,1,3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    process = start(prepared, *sweep)
+    until(lambda: list(prepared.glob("results/*/checkpoints/last.ckpt")), process)
+    (path, *_) = prepared.glob("results/*/claims/000001.json")
+    worker = int(unseal(path.read_bytes())[0]["pid"])
+    assert worker != process.pid
+    os.kill(worker, signal.SIGKILL)
+    code, _, errors = ended(process)
+    assert code == EXIT_RUN_FAILED
+    assert [line for line in errors.splitlines() if line.startswith("amid: ")] == errors.splitlines()[-1:], errors
+    code, output, errors = ended(start(prepared, *sweep))
+    assert code == 0, errors
+    assert table_of(output) == (undisturbed / "table").read_text()
+    assert_finished(prepared, undisturbed)
 
 
 # What a process is told in its environment; fills the disk but for some bytes; frees it again.

@@ -397,6 +397,25 @@ def test_an_owner_elsewhere_that_has_just_written_is_alive_without_being_watched
     assert list((tmp_path / "claims").iterdir()) == [tmp_path / "claims" / "000001.json"]  # no probe is left
 
 
+def test_a_claim_of_the_future_is_watched_as_the_clock_of_the_disk_was_set_back(tmp_path):
+    path = forge(tmp_path)
+    present = files.file_system_now(tmp_path)
+    os.utime(path, (present + 3600, present + 3600))
+    assert watch.look(tmp_path) == "unknown"
+
+
+def test_every_look_at_the_claims_that_decides_asks_the_disk_anew(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(claims, "look_anew", asked.append)
+    claim = try_claim(tmp_path)
+    claim.check()
+    assert asked == [tmp_path / "claims"] * 2
+    monkeypatch.undo()
+    os.utime(tmp_path / "claims", (0, 0))
+    claim.check()
+    assert (tmp_path / "claims").stat().st_mtime > 0
+
+
 def test_several_silent_owners_are_watched_in_one_window(tmp_path):
     folders = [tmp_path / str(i) for i in range(8)]
     for folder in folders:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,9 +16,10 @@ from amid.cells.stage import Stage
 from amid.digests.fingerprint import FileDigests
 from amid.digests.seals import DamagedError, seal, unseal
 from amid.errors import RequestError, RunError, TakenOverError
-from amid.store import PerExample, Score, Store, files, generations, owners
+from amid.store import PerExample, Score, Store, claims, files, generations, owners
 from amid.store.claims import held
 from amid.store.files import NoSpaceError
+from amid.store.journal import JournalFile
 from amid.store.layout import per_example_path, provenance_path, scores_path, status_path
 from amid.store.provenance import git_state, read_provenance
 from amid.store.scores import read_per_example, read_scores, sift_scores
@@ -480,7 +482,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
     for name in ("last.ckpt", ".hidden", "x.tmp"):
         (tmp_path / name).write_text("")
     files.temporary_path(tmp_path / "last.ckpt").write_text("half")
-    files.drop_temporaries(tmp_path)
+    files.drop_temporaries(tmp_path, check=lambda: None)
     assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", ".hidden", "x.tmp"}
 
 
@@ -602,7 +604,7 @@ def test_a_writer_whose_file_was_removed_by_its_successor_says_that_it_was_succe
     def write():
         with files.replacing(tmp_path / "last.ckpt", 1, check=succeeded) as path:
             path.write_text("x")
-            files.drop_temporaries(tmp_path)
+            files.drop_temporaries(tmp_path, check=lambda: None)
 
     with pytest.raises(RunError, match="taken over"):
         write()
@@ -613,3 +615,62 @@ def test_what_a_killed_writer_left_beside_generated_texts_is_removed_by_the_next
     left.write_text('{"half')
     generations.complete_commit(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_to_be_removed_is_looked_for_before_the_check_that_it_is_ours(tmp_path):
+    left, later = tmp_path / ".a.tmp", tmp_path / ".b.tmp"
+    left.write_text("")
+    files.drop_temporaries(tmp_path, check=lambda: later.write_text("of a successor"))
+    assert [path.name for path in tmp_path.iterdir()] == [".b.tmp"]
+
+
+def test_an_owner_that_was_suspended_before_it_made_its_model_leaves_its_successors(store, monkeypatch):
+    claim = store.claim(CELL)
+
+    def suspended(self):
+        monkeypatch.setattr(claims.Claim, "check", lambda self: None)
+        store.model_folder(CELL).mkdir()  # meanwhile
+
+    monkeypatch.setattr(claims.Claim, "check", suspended)
+    store.partial_model(CELL, claim)
+    assert store.model_folder(CELL).is_dir()
+
+
+def test_a_suspended_owner_finds_what_it_was_writing_removed_by_its_successor(store):
+    folder = store.folder(CELL)
+    with held(store.claim(CELL)):
+        store.set_status(CELL, "running")
+    late = files.temporary_path(folder / "status.json")
+    late.write_text('{"state": "failed"}')
+    with held(store.claim(CELL)):
+        with pytest.raises(FileNotFoundError):
+            late.replace(folder / "status.json")
+        assert store.state(CELL) == "running"
+
+
+def test_a_disk_that_does_not_answer_costs_no_line_score_or_state_that_is_there(store, monkeypatch):
+    publish(store, CELL)
+    store.write(CELL, [SCORE])
+    files.append_line(store.journal_path(CELL), {"step": 1, "metrics": {}})
+    kept = [status_path(store.folder(CELL)), scores_path(store.folder(CELL)), store.journal_path(CELL)]
+    before = [path.read_bytes() for path in kept]
+    reading = Path.read_bytes
+
+    def silent(path):
+        if path in kept:
+            raise OSError(errno.EIO, "Input/output error")
+        return reading(path)
+
+    monkeypatch.setattr(Path, "read_bytes", silent)
+    for write in (
+        lambda: store.set_status(CELL, "running"),
+        lambda: store.write(CELL, [replace(SCORE, decode_seed=20)]),
+        lambda: JournalFile(store.journal_path(CELL), check=lambda: None),
+    ):
+        with pytest.raises(OSError, match="Input/output error"):
+            write()
+    with pytest.raises(RunError, match="Input/output error"):
+        store.claim(CELL)
+    monkeypatch.undo()
+    assert [path.read_bytes() for path in kept] == before
+    assert store.state(CELL) == "done"

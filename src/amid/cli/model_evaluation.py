@@ -69,7 +69,7 @@ def _evaluate(name: str, run: RunCfg, *, stage: Stage, protocol: Protocol, store
     model = load_model(name, revision=revision, cache=cache)
     patience = Patience()
     while (claim := store.claim(stage) or store.claim_done(stage)) is None:
-        patience.wait(f"model {stage.id}, which is evaluated elsewhere ({store.owner(stage)})")
+        patience.wait(lambda: f"model {stage.id}, which is evaluated elsewhere ({store.owner(stage)})")
         if is_evaluated(store, stage, protocol):
             return
     start = time.perf_counter()

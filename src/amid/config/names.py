@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -64,7 +65,10 @@ def refuse_links(folder: Path) -> None:
     Appending to a link, or making files behind one, would change what belongs to somebody else. The results folder
     itself, and the rooms in it that hold entries, may be links: that is how a store is put on another disk.
     """
-    inside = [path for pattern in ("*", *(f"{room}/*" for room in ROOMS)) for path in folder.glob(pattern)]
+    inside: list[Path] = []
+    for place in (folder, *(folder / room for room in ROOMS)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # its owner may remove one meanwhile
+            inside += place.iterdir()
     for path in (folder, *inside):
         text = link_text(path)
         if text is not None:

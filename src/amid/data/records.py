@@ -16,6 +16,8 @@ from amid.errors import RequestError
 if TYPE_CHECKING:
     from amid.data.toy import ToyCorpus
 
+MOST_CHARACTERS = 10_000_000  # of a record: millions of tokens
+
 
 @dataclass(frozen=True)
 class Record:
@@ -34,6 +36,21 @@ class Record:
     turns: tuple[Turn, ...] = ()
     num_given: int = 0
     where: str = dataclasses.field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises RequestError for one that no model reads: tokenised it would fill the memory, and then be cut."""
+        texts = [turn.content for turn in self.turns] or [
+            self.instruction,
+            self.input,
+            self.prompt or "",
+            *self.outputs,
+        ]
+        length = sum(map(len, texts))
+        if length > MOST_CHARACTERS:
+            raise RequestError(
+                f"{self.where}: a record of {length / 1e6:.0f} million characters, where "
+                f"{MOST_CHARACTERS / 1e6:.0f} million are the most: is it a file in one line?"
+            )
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def ensure_stage(store: Store, stage: Stage, build: Callable[[Path, Claim], None
             with held(claim):
                 _build(store, stage, build, claim)
         elif store.is_owned(stage):
-            patience.wait(f"{name_of(stage)}, which is built elsewhere ({store.owner(stage)})")
+            patience.wait(lambda: f"{name_of(stage)}, which is built elsewhere ({store.owner(stage)})")
     return store.model_folder(stage)
 
 

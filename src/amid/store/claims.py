@@ -27,9 +27,9 @@ from amid.config.names import refuse_links
 from amid.digests.seals import seal
 from amid.errors import EXIT_TAKEN_OVER, RunError, TakenOverError
 from amid.store import watch
-from amid.store.files import FULL, NoSpaceError, temporary_path
+from amid.store.files import FULL, NoSpaceError, look_anew, temporary_path
 from amid.store.owners import own_identity
-from amid.store.watch import claim_path, highest_claim, is_live, own_claims, owner_of, read_claim
+from amid.store.watch import claim_path, highest_claim, is_live, owner_of, read_claim
 
 log = logging.getLogger(__name__)
 # A process that has lost its folder is told so again and again, and ended after this long if it does not listen.
@@ -54,6 +54,7 @@ class Claim:
         Raises RunError if the folder was removed.
         """
         if not self._lost:
+            look_anew(self.folder / "claims")
             highest = highest_claim(self.folder)
             if highest == self.number and self._is_there():
                 return
@@ -82,7 +83,7 @@ class Claim:
 
     def release(self) -> None:
         """The next process may claim the folder at once."""
-        own_claims.discard(self.path.absolute())
+        watch.own_claims.discard(self.path.absolute())
         try:
             _renew(self.path, token=self.token, released=True)
         except FileNotFoundError:
@@ -183,9 +184,10 @@ def try_claim(folder: Path, *, stale_after_s: float | None = None) -> Claim | No
     claims = folder / "claims"
     try:
         claims.mkdir(parents=True, exist_ok=True)
+        look_anew(claims)
         highest = highest_claim(folder)
         if highest and is_live(folder, stale_after_s=stale_after_s):
-            if claim_path(folder, highest_claim(folder)).absolute() in own_claims:
+            if claim_path(folder, highest_claim(folder)).absolute() in watch.own_claims:
                 raise RunError(f"{folder} is held by this very process, which would wait for itself")
             return None
         path, token = claim_path(folder, highest + 1), secrets.token_hex(4)
@@ -195,7 +197,7 @@ def try_claim(folder: Path, *, stale_after_s: float | None = None) -> Claim | No
         if err.errno in FULL:
             raise NoSpaceError(claims, CLAIM_BYTES) from err
         raise RunError(f"results folder {folder} cannot be written: {err.strerror}") from err
-    own_claims.add(path.absolute())
+    watch.own_claims.add(path.absolute())
     return Claim(folder=folder, number=highest + 1, path=path, token=token)
 
 

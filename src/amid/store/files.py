@@ -87,10 +87,27 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_WRITER}.{os.getpid()}.{threading.get_ident()}{TEMPORARY}")
 
 
-def drop_temporaries(folder: Path) -> None:
-    """Removes what killed writers left beside the files of a folder that nobody else writes in."""
-    for path in folder.glob(f".*{TEMPORARY}"):
+def drop_temporaries(folder: Path, *, check: Callable[[], None]) -> None:
+    """Removes what earlier writers left beside the files of a folder, killed ones or suspended ones that may wake.
+
+    One that wakes finds its file gone, and so cannot put it in its place. check: called when it is known what to
+    remove; as it raises for a writer that was succeeded, nothing is removed that a successor has made.
+    """
+    look_anew(folder)
+    left = list(folder.glob(f".*{TEMPORARY}"))
+    check()
+    for path in left:
         path.unlink(missing_ok=True)
+
+
+def look_anew(folder: Path) -> None:
+    """What is read of the folder next is what the server has now.
+
+    A client of NFS remembers which names a folder has, or has not, for up to a minute; the answer to a change, of the
+    folder's own time here, carries the folder's present state.
+    """
+    with contextlib.suppress(OSError):  # one that is gone, or may not be written, says so when it is read
+        os.utime(folder)
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:
@@ -135,11 +152,12 @@ class Lines:
     damaged: dict[int, str]
 
 
-def sift_lines(path: Path, *, needs: Iterable[str] = (), whole: bool = False) -> Lines:
+def sift_lines(path: Path, *, needs: Iterable[str] = (), whole: bool = False, to_write: bool = False) -> Lines:
     """The lines of a JSONL file, the sound and the damaged ones; nothing if there is no file.
 
     needs: entries without which a line is damaged. A torn last line is what a killed writer leaves, and neither sound
-    nor damaged, unless the file was written whole.
+    nor damaged, unless the file was written whole. to_write: for who writes on what is there; then a file that cannot
+    be read raises OSError, so that nothing is lost of it. Otherwise it counts as damaged.
     """
     lines = Lines([], {})
     try:
@@ -147,6 +165,8 @@ def sift_lines(path: Path, *, needs: Iterable[str] = (), whole: bool = False) ->
     except (FileNotFoundError, NotADirectoryError):
         return lines
     except OSError as err:
+        if to_write:
+            raise
         return Lines([], {1: f"it cannot be read: {err.strerror}"})
     if (tail and whole) or _is_whole(tail[:-1]):
         complete.append(tail)  # not torn: a line of which only the line feed is damaged
@@ -176,13 +196,18 @@ def drop_torn_line(path: Path) -> None:
                 stream.truncate(complete)
 
 
-def drop_damaged_lines(path: Path, *, needs: Iterable[str] = ()) -> dict[int, str]:
-    """The damaged lines, by number, that were cut out of a JSONL file; a torn last line goes too, silently."""
-    damaged = sift_lines(path, needs=needs).damaged
+def drop_damaged_lines(
+    path: Path, *, needs: Iterable[str] = (), check: Callable[[], None] | None = None
+) -> dict[int, str]:
+    """The damaged lines, by number, that were cut out of a JSONL file; a torn last line goes too, silently.
+
+    check: as in `replacing`.
+    """
+    damaged = sift_lines(path, needs=needs, to_write=True).damaged
     if damaged:
         lines = path.read_bytes().split(b"\n")
         kept = [line for number, line in enumerate(lines[:-1], start=1) if number not in damaged]
-        replace_text(path, b"".join(line + b"\n" for line in kept).decode())
+        replace_text(path, b"".join(line + b"\n" for line in kept).decode(), check=check)
     drop_torn_line(path)
     return damaged
 

@@ -51,10 +51,9 @@ def complete_commit(folder: Path, *, check: Callable[[], None] = lambda: None) -
 
     The folder is this process's own: what a killed writer left half-written beside its files is removed.
     """
-    check()
-    drop_temporaries(folder)
+    drop_temporaries(folder, check=check)
     for path in sorted(folder.glob("*.jsonl")):
-        for number, what in drop_damaged_lines(path, needs=ROW).items():
+        for number, what in drop_damaged_lines(path, needs=ROW, check=check).items():
             log.warning("%s, line %d is damaged (%s): it is generated again", path, number, what)
     pending = folder / PENDING_ROWS
     try:

@@ -29,10 +29,11 @@ class JournalFile:
         self._path = path
         self._check = check
         check()
-        for number, what in drop_damaged_lines(path, needs=_LINE).items():
+        for number, what in drop_damaged_lines(path, needs=_LINE, check=check).items():
             log.warning("%s, line %d is damaged (%s): it is left out", path, number, what)
         self._known = {
-            self._key(line["step"], line["metrics"]): line["metrics"] for line in sift_lines(path, needs=_LINE).sound
+            self._key(line["step"], line["metrics"]): line["metrics"]
+            for line in sift_lines(path, needs=_LINE, to_write=True).sound
         }
 
     def add(self, step: int, metrics: Mapping[str, float]) -> bool:

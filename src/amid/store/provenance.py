@@ -25,7 +25,8 @@ def record_attempt(folder: Path, *, attempt: int, purpose: str, check: Callable[
     """Adds this process to the attempts at an entry. purpose: train or evaluate."""
     path = provenance_path(folder)
     check()
-    drop_damaged_lines(path)  # of an attempt that is over; a line that cannot be read tells nobody anything
+    # Of attempts that are over: a line that cannot be read tells nobody anything
+    drop_damaged_lines(path, check=check)
     append_line(path, {"attempt": attempt, "purpose": purpose, **provenance()})
 
 

@@ -59,19 +59,22 @@ def read_scores(folder: Path) -> list[Score]:
     return scores
 
 
-def sift_scores(folder: Path) -> tuple[list[Score], list[DamagedError]]:
-    """The sound scores in the folder of one entry, and what is damaged; nothing behind a link, which is not ours."""
+def sift_scores(folder: Path, *, to_write: bool = False) -> tuple[list[Score], list[DamagedError]]:
+    """The sound scores in the folder of one entry, and what is damaged; nothing behind a link, which is not ours.
+
+    to_write: as of `sift_lines`.
+    """
     if folder.is_symlink():
         return [], []
     path = scores_path(folder)
-    lines = sift_lines(path, needs=_NEEDS, whole=True)
+    lines = sift_lines(path, needs=_NEEDS, whole=True, to_write=to_write)
     damage = [DamagedError(path, f"line {number}: {what}", SCORED_AGAIN) for number, what in lines.damaged.items()]
     return [Score(**{name: line[name] for name in _FIELDS if name in line}) for line in lines.sound], damage
 
 
 def write_scores(folder: Path, scores: Iterable[Score], *, check: Callable[[], None]) -> None:
     """Adds scores; a score of the same texts, set, seed and metric is replaced, and damaged lines are dropped."""
-    known = {score_key(score): score for score in [*sift_scores(folder)[0], *scores]}
+    known = {score_key(score): score for score in [*sift_scores(folder, to_write=True)[0], *scores]}
     lines = [seal(dict(sorted(asdict(known[key]).items()))) for key in sorted(known)]
     replace_text(scores_path(folder), "".join(f"{line}\n" for line in lines), check=check)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,11 +18,15 @@ State = Literal["absent", "running", "stopped", "failed", "done", "damaged"]
 # What a finished training leaves to later attempts: the seal of its model, its seconds, its best validation, what is
 # wrong with the student it ended with, and what it used up.
 TRAINED = ("model", "train_seconds", "best", "warnings", "spent")
+UNANSWERED = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 REBUILT = "repeat the command that made it: it is rebuilt from what is sound"
 
 
-def read_status(folder: Path) -> dict[str, Any]:
-    """The recorded status with its details; empty if there is none, "damaged" with its error if it cannot be read."""
+def read_status(folder: Path, *, to_write: bool = False) -> dict[str, Any]:
+    """The recorded status with its details; empty if there is none, "damaged" with its error if it cannot be read.
+
+    to_write: for who writes on what is there; then a disk that does not answer raises OSError, and is no damage.
+    """
     path = status_path(folder)
     link = link_text(folder)
     if link is not None:
@@ -31,6 +36,8 @@ def read_status(folder: Path) -> dict[str, Any]:
         if status is not None and status["state"] not in get_args(State):
             raise DamagedError(path, f"state '{status['state']}' is none of ours", REBUILT)
     except DamagedError as err:
+        if to_write and isinstance(err.__cause__, OSError) and err.__cause__.errno in UNANSWERED:
+            raise err.__cause__ from None
         return {"state": "damaged", "error": str(err)}
     return status or {}
 
@@ -49,7 +56,7 @@ def spent_in(status: Mapping[str, Any]) -> dict[str, float]:
 
 def write_status(folder: Path, state: State, *, check: Callable[[], None], **details: Any) -> None:
     """Records the state with its details and the number of the attempt; what is trained stays recorded."""
-    before = read_status(folder)
+    before = read_status(folder, to_write=True)
     trained = {name: before[name] for name in TRAINED if name in before}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     status = {"state": state, "attempt": attempts(folder), "at": now, **trained, **details}

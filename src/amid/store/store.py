@@ -22,7 +22,7 @@ from amid.errors import REASON_LENGTH, RequestError, RunError, TakenOverError, o
 from amid.store import layout, manifests, scores
 from amid.store.claims import Claim, try_claim
 from amid.store.damage import damage_of, is_pruned
-from amid.store.files import replace_text
+from amid.store.files import drop_temporaries, replace_text
 from amid.store.layout import Entry, Layout
 from amid.store.provenance import record_attempt
 from amid.store.scores import PerExample, Score
@@ -86,7 +86,9 @@ class Store:
         claim = self._claim(entry)
         if claim is None:
             return None
-        folder, before = self.folder(entry), self.status(entry)
+        folder = self.folder(entry)
+        with _released_on_error(claim):
+            before = read_status(folder, to_write=True)
         if before.get("state") == "done":  # finished between the two looks
             claim.release()
             return None
@@ -108,9 +110,12 @@ class Store:
         return claim
 
     def _claim(self, entry: Entry) -> Claim | None:
+        """A claim on the entry, in whose folder no earlier owner can put anything in its place any more."""
         claim = try_claim(self.folder(entry))
         if claim is not None:
             self._claims[self.folder(entry)] = claim
+            with _released_on_error(claim):
+                drop_temporaries(self.folder(entry), check=claim.check)
         return claim
 
     def guard(self, entry: Entry) -> Callable[[], None]:
@@ -151,7 +156,7 @@ class Store:
         kept = _details(known) if state == "done" else {}
         try:
             self.set_status(entry, state, **{**kept, "error": one_line(reason)[:REASON_LENGTH]})
-            replace_text(self.error_path(entry), details)
+            replace_text(self.error_path(entry), details, check=self.guard(entry))
         except TakenOverError:
             return False  # it is no longer ours to fail
         except (OSError, RunError) as err:
@@ -186,8 +191,10 @@ class Store:
         The folder is this attempt's own, so that one that was thought dead never writes into its successor's.
         """
         target = self.model_folder(entry)
+        # Looked for before the check: one that was suspended after it must not remove what its successor made meanwhile
+        leftovers = list(target.parent.glob(f"{target.name}.partial*")) + ([target] if target.exists() else [])
         claim.check()
-        for leftover in (target, *target.parent.glob(f"{target.name}.partial*")):
+        for leftover in leftovers:
             shutil.rmtree(leftover, ignore_errors=True)
         return target.with_name(f"{target.name}.partial-{claim.number}")
 

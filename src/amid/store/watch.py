@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ STALE_AFTER_S = 60.0
 FRESH_BEATS = 2
 SAY_AGAIN_S = 60.0  # between two lines on what is waited for
 POLL_S = 1.0
+LONGER = 1.2  # each of the pauses of one wait than the one before
 
 Standing = Literal["free", "held", "unknown"]
 own_claims: set[Path] = set()  # of this process, not released; absolute
@@ -107,24 +108,30 @@ def attempts(folder: Path) -> int:
 
 
 class Patience:
-    """Waiting for other processes, never silently: says for what, at once and then every minute."""
+    """Waiting for other processes, never silently: says for what, at once and then every minute.
+
+    The longer it takes the longer is a moment, up to a heartbeat: a hundred that wait must not keep a disk busy.
+    """
 
     def __init__(self) -> None:
         self._said: float | None = None
+        self._pause = POLL_S
 
-    def wait(self, what: str) -> None:
-        """Waits a moment; `what` completes "waiting for ..."."""
+    def wait(self, what: str | Callable[[], str]) -> None:
+        """Waits a moment; `what` completes "waiting for ...", a function of it is called only when it is said."""
         now = time.monotonic()
         if self._said is None or now - self._said >= SAY_AGAIN_S:
-            log.info("waiting for %s", what)
+            log.info("waiting for %s", what if isinstance(what, str) else what())
             self._said = now
-        time.sleep(POLL_S)
+        time.sleep(self._pause)
+        self._pause = max(POLL_S, min(LONGER * self._pause, HEARTBEAT_S))
 
 
 def _is_fresh(path: Path) -> bool:
     now = file_system_now(path.parent)
     try:
-        return now is not None and now - path.stat().st_mtime <= FRESH_BEATS * HEARTBEAT_S
+        # Not of the future, as after that clock was set back: there the dead would look alive until it has caught up
+        return now is not None and 0 <= now - path.stat().st_mtime <= FRESH_BEATS * HEARTBEAT_S
     except OSError:
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -108,14 +109,19 @@ def _launch_cells(sweep: Sweep, store: Store, launch: Launch) -> dict[str, str]:
 def _left_by_others(others: list[PlannedCell], store: Store, patience: Patience) -> list[PlannedCell]:
     """What the first of other processes to end leaves unfinished; waits as long as they run."""
     while others:
-        left = [planned for planned in others if _is_left(planned, store)]
+        ended = [planned for planned in others if not store.is_owned(planned.cell)]
+        left = [planned for planned in ended if _is_left(planned, store)]
         if left:
             return left
-        others = [planned for planned in others if store.is_owned(planned.cell)]
+        others = [planned for planned in others if planned not in ended]
         if others:
-            names = ", ".join(f"{planned.cell.id} ({store.owner(planned.cell)})" for planned in others)
-            patience.wait(f"other processes to finish {len(others)} of the cells: {names}")
+            patience.wait(functools.partial(_named, others, store))
     return []
+
+
+def _named(others: list[PlannedCell], store: Store) -> str:
+    names = ", ".join(f"{planned.cell.id} ({store.owner(planned.cell)})" for planned in others)
+    return f"other processes to finish {len(others)} of the cells: {names}"
 
 
 def _is_left(planned: PlannedCell, store: Store) -> bool:

@@ -158,8 +158,7 @@ def intact_checkpoint(folder: Path, *, check: Check) -> Path | None:
     A damaged file is reported and removed, so that it never takes the place of a sound one; damaged best weights are
     made again from a checkpoint that holds them.
     """
-    check()
-    drop_temporaries(folder)  # each as large as a checkpoint
+    drop_temporaries(folder, check=check)  # each as large as a checkpoint
     for name in (LAST, PREVIOUS):
         path = folder / name
         if not path.is_file():
