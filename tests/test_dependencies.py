@@ -38,6 +38,7 @@ EXTRAS = {
 # Declared, though no file of ours imports them, because of what does.
 INDIRECT = {
     "hydra-joblib-launcher": "hydra/launcher=joblib",
+    "hydra-submitit-launcher": "hydra/launcher=submitit_slurm",
     "sentencepiece": "transformers, for tokenizers of GGUF files",
     "protobuf": "transformers, for tokenizers of GGUF files",
     "ipykernel": "nbclient, which runs notebooks",
@@ -66,7 +67,12 @@ def imports(where: str, *, top_level_only: bool = False) -> dict[str, str]:
     for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
         # Beside the file, or in a folder above it that pytest puts on the path for its conftest.py
         folders = [file.parent, *(above for above in file.parents if (above / "conftest.py").is_file())]
-        beside = set() if where == "src" else {other.stem for folder in folders for other in folder.glob("*.py")}
+        if where == "src":
+            beside = set()
+        else:
+            beside = {each.stem for folder in folders for each in folder.glob("*.py")}
+            # A folder of tests without __init__.py is imported by its name
+            beside |= {each.parent.name for folder in folders[1:] for each in folder.glob("*/*.py")}
         tree = ast.parse(file.read_text())
         nodes = [*tree.body] if top_level_only else [*ast.walk(tree)]
         for node in nodes:
