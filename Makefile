@@ -111,7 +111,7 @@ test-slurm: $(STAMP) ## Sweeps on a real Slurm, which is installed by apt-get wh
 	@PATH="$$PATH:/usr/sbin"; for name in slurmctld slurmd sbatch munged; do command -v $$name >/dev/null || missing=yes; done; \
 		test -z "$$missing" || { apt-get update -q && apt-get install -q -y --no-install-recommends slurmctld slurmd slurm-client munge; } >/dev/null 2>&1 \
 		|| { echo "make test-slurm: no Slurm here, and apt-get cannot install it: install slurmctld slurmd slurm-client munge" >&2; exit 1; }
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm -m 'slurm and not long'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/slurm -m 'slurm and not long'
 
 .PHONY: test-slurm-long
 test-slurm-long: test-slurm ## Further cases of `make test-slurm`, beside it

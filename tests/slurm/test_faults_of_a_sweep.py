@@ -55,7 +55,11 @@ def test_a_sweep_with_every_fault_ends_as_a_local_one(slurm: Cluster, tmp_path: 
     assert "failed" in line and "this divergence is broken" in line and f"job {name['5']}" in line
     log = Path(line.partition("log: ")[2].partition(".log")[0] + ".log")
     assert "this divergence is broken" in log.read_text(), "the log that status names says why"
-    done = lambda task: "done" in (place.results / cell_of[task] / "status.json").read_text()  # noqa: E731
+
+    def done(task: str) -> bool:
+        status = place.results / cell_of[task] / "status.json"
+        return status.is_file() and "done" in status.read_text()
+
     wait_for(lambda: done("6") and done(of_requeue), STARTED_S, "the undisturbed and the requeued cell")
     assert slurm.job(name[of_requeue])["Restarts"] == "1"
     assert "resumes after step" in log.with_name(f"{name[of_requeue]}.log").read_text(), "the log goes on too"
