@@ -8,29 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from end_to_end.small import ROOT, SMALL
 from slurm.cluster import Cluster, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAINED_S = 90.0  # a busy machine takes most of it to import torch
-CELL = (
-    "logger=none",
-    "data.num_records=96",
-    "data.num_dev=6",
-    "data.num_eval=4",
-    "pair.tokenizer_vocab_size=400",
-    "pair.teacher_arch={layers: 2, width: 32, heads: 2, positions: 512}",
-    "pair.student_arch={layers: 1, width: 16, heads: 2, positions: 512}",
-    "pair.teacher_sft={epochs: 1, max_steps: 3, global_batch_size: 12, validation: {max_new_tokens: 6}}",
-    "pair.student_sft={epochs: 1, max_steps: 2, global_batch_size: 12}",
-    "data.max_prompt_tokens=320",
-    "data.max_tokens=480",
+CELL = (  # long enough to be told to stop in the middle; of two values of a key Hydra takes the last one
+    *SMALL,
     "train.epochs=50",
     "train.max_steps=240",
-    "train.global_batch_size=8",
     "train.validation={every_steps: 80, max_new_tokens: 6}",
     "trainer.accelerator=cpu",
     "trainer.log_every_steps=10",
-    "evaluation.max_new_tokens=6",
     "evaluation.decode_seeds=[10]",
 )
 

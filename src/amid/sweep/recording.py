@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from amid.errors import RequestError
 from amid.store import Store
 from amid.store.failures import not_trained
-from amid.store.frozen import freeze
+from amid.sweep.carry_out import request_of
 from amid.sweep.plan import Sweep, manifest_of
 
 
@@ -28,7 +26,6 @@ def record(sweep: Sweep, store: Store) -> int:
     """
     check_recordable(sweep)
     for planned in sweep.pending:
-        named = replace(planned.run.sweep, name=sweep.name, union=[], gives_way={})  # a request is one cell
-        freeze(replace(planned.run, sweep=named), planned.cell, store)
+        request_of(planned, store, sweep, task=planned.run.task)
     store.write_sweep(sweep.name, manifest_of(sweep))
     return len(sweep.pending)
