@@ -38,9 +38,9 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def recorded(root: Path) -> dict[str, list[Path]]:
     """Type of a run -> its recordings, oldest first."""
     found: dict[str, list[Path]] = {}
-    for folder in sorted(root.rglob("offline-run-*"), key=lambda path: path.name):
-        if folder.is_dir():
-            found.setdefault(opened(folder).job_type, []).append(folder)
+    folders = (path for path in root.rglob("offline-run-*") if path.is_dir())
+    for folder in sorted(folders, key=lambda path: opened(path).start_time.ToNanoseconds()):  # the names end at seconds
+        found.setdefault(opened(folder).job_type, []).append(folder)
     return found
 
 
@@ -143,7 +143,7 @@ def test_a_sweep_is_one_group_with_one_line_that_uploads_it(name: str | None, ru
     folders = [folder for of_kind in made.values() for folder in of_kind]
     assert {opened(folder).run_group for folder in folders} == {name}
     configs = [configuration(folder) for folder in made["distill"]]
-    assert [config["alpha"] for config in configs] == [-1, "inf", "none"]
+    assert [config["alpha"] for config in configs] == [-1, "inf", "none"], "in the order of the request"
     plain = {"sweep": name, "kind": "cell", "divergence": "ab", "order": "pr", "strategy": "fixed", "pair": "tiny"}
     assert all(plain.items() <= config.items() for config in configs)
     assert configs[0]["run"]["divergence"]["params"] == {"ab_alpha": 0.2, "ab_beta": 0.7}

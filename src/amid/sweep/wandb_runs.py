@@ -152,7 +152,7 @@ def sync_command(manifest: Mapping[str, Any], store: Store) -> tuple[str, int] |
     words += [f"{shlex.quote(str(root))}/{_any_of(named)}/{ROOM}/offline-run-*"] if named else []
     for run_id, folder in references.items():
         if inside[run_id]:
-            words.append(f"{shlex.quote(str(folder.absolute()))}/{ROOM}/offline-run-*-{run_id}")
+            words.append(f"{shlex.quote(str(folder.absolute()))}/{ROOM}/offline-run-*-{run_id}*")
     return (" ".join(["wandb sync", *words]), number) if words else None
 
 
