@@ -37,6 +37,7 @@ def _planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sweep]:
     student = "pair.student_arch={layers: 1, width: 16, heads: 2, positions: 512}"
     return {
         "three": sweep_of_overrides([*common, "amid.alpha=-1,0,1", "sweep.name=three"]),
+        "seeds": sweep_of_overrides([*common, "amid.alpha=-1,0", "evaluation.decode_seeds=[7,8]", "sweep.name=seeds"]),
         "two": sweep_of_overrides([*common, "amid.alpha=0,3", "sweep.name=two"]),
         "students": sweep_of_overrides([*common, student, "sweep.name=students"]),
     }
@@ -178,6 +179,38 @@ def test_two_sweeps_do_not_build_a_stage_twice(submit: Says, fake: FakeSlurm, sw
     assert "submitted stages" not in said
     assert "not again: 1 cell queued or running (job 12)" in said
     assert "submitted cells    job 13: 1 task, after 11_1" in said
+
+
+def test_a_cell_that_a_job_has_is_evaluated_in_another_way_behind_that_job(
+    submit: Says, fake: FakeSlurm, sweep: Planned, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_stages(sweep(), store, monkeypatch)
+    submit(sweep("three"))
+    said = submit(sweep("seeds"))
+    assert "not again" not in said and "submitted cells    job 12: 2 tasks, after 11" in said
+    assert "--array=1-2 --dependency=afterany:11 " in fake.calls("sbatch")[-1]
+    assert "not again: 2 cells queued or running (job 12)" in submit(sweep("seeds")), "the second of their jobs"
+    assert "not again: 3 cells queued or running (job 11)" in submit(sweep("three")), "nor for the first way again"
+    one = sweep().cells[0].cell.id
+    assert "queued" in lines_of(sweep("seeds"), store)[one], "what comes first is shown"
+    assert cancel_sweep(store.read_sweep("three"), store) == ["cancelled: 3 tasks queued (job 11)"]
+    assert fake.queue == ["12_1", "12_2"]
+    line = lines_of(sweep("seeds"), store)[one]
+    assert " waiting " in line and line.endswith("job 12_1, for job 11, which evaluates in another way")
+    said = submit(sweep("three"))
+    assert "submitted cells    job 13: 2 tasks, after 12" in said and "submitted cells-2  job 14: 1 task\n" in said
+
+
+def test_behind_workers_and_after_the_stages_that_are_evaluated_in_another_way(
+    submit: Says, fake: FakeSlurm, sweep: Planned
+) -> None:
+    submit(sweep("three"), workers=2)
+    submit(sweep("seeds"))
+    stages, cells = fake.calls("sbatch")[2:]
+    assert "--dependency=afterany:11_1 " in stages, "the same stages"
+    assert "--dependency=afterok:13_1,afterany:12 --kill-on-invalid-dep=yes " in cells
+    submit(sweep("two"), workers=1)
+    assert "--dependency=afterany:" in fake.calls("sbatch")[-1]
 
 
 def test_other_stages_on_the_same_teacher_wait_until_it_is_built(submit: Says, fake: FakeSlurm, sweep: Planned) -> None:

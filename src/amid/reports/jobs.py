@@ -7,7 +7,7 @@ cluster's, or be given a second time. No torch here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amid.slurm import commands
@@ -21,13 +21,15 @@ from amid.store.submissions import CELLS, STAGES, WORKERS, Part, Submission, sub
 class Job:
     """The task that has a cell or builds stages: its name (`12_3`; of workers the array's), None if no id is known.
 
-    queued: as the queue shows it; None for what has ended, was never submitted, or where nobody was asked.
+    queued: as the queue shows it; None for what has ended, was never submitted, or where nobody was asked. protocol:
+    digest of the one under which it evaluates its cell; None for stages, and where it is not known.
     """
 
     name: str | None
     submission: Submission
     part: Part
     queued: Queued | None
+    protocol: str | None = None
 
     @property
     def log(self) -> Path | None:
@@ -38,14 +40,15 @@ class Job:
 
 @dataclass
 class Jobs:
-    """of_cell: id -> its latest job. of_stages: what a job that builds stages builds -> the latest such job.
+    """of_cell: id -> its first job in the queue, else its latest. of_stages: what a job builds -> the latest such job.
 
-    asked: whether the queue could be asked. found: parts whose id only the queue knew. builders: name -> a job that
-    builds stages, and what.
+    in_queue: id of a cell -> all its jobs in the queue, which evaluate it in different ways. asked: whether the queue
+    could be asked. found: parts whose id only the queue knew. builders: name -> a job that builds stages, and what.
     """
 
     asked: bool
     of_cell: dict[str, Job] = field(default_factory=dict)
+    in_queue: dict[str, list[Job]] = field(default_factory=dict)
     of_stages: dict[tuple[str, ...], Job] = field(default_factory=dict)
     found: list[tuple[Submission, Part, str]] = field(default_factory=list)
     builders: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -54,6 +57,12 @@ class Jobs:
     def queued_in(self, submission: Submission, part: Part) -> list[Queued]:
         """The tasks of a part that are in the queue."""
         return self._queued.get((submission.script, part.name), [])
+
+    def _add(self, cell: str, job: Job) -> None:
+        waiting = self.in_queue.setdefault(cell, [])
+        if job.queued is not None:
+            waiting.append(job)
+        self.of_cell[cell] = waiting[0] if waiting else job
 
 
 def jobs_of(submissions: Sequence[Submission], queue: Iterable[Queued] | None) -> Jobs:
@@ -74,14 +83,15 @@ def jobs_of(submissions: Sequence[Submission], queue: Iterable[Queued] | None) -
             if part.is_of == WORKERS:
                 running = sorted(queued, key=lambda each: each.is_pending)
                 worker = Job(array, submission, part, running[0] if running else None)
-                jobs.of_cell |= dict.fromkeys(part.cells, worker)
+                for number, cell in enumerate(part.cells):
+                    jobs._add(cell, replace(worker, protocol=_at(part.protocols, number)))
                 continue
             tasks = {each.name: each for each in queued}
             for number in range(part.num_tasks):
                 name = None if array is None else f"{array}_{number + 1}"
                 job = Job(name, submission, part, tasks.get(name or ""))
                 if part.is_of == CELLS:
-                    jobs.of_cell[part.cells[number]] = job
+                    jobs._add(part.cells[number], replace(job, protocol=_at(part.protocols, number)))
                 elif part.is_of == STAGES:
                     jobs.of_stages[part.stages[number]] = job
                     jobs.builders[name or ""] = part.stages[number]
@@ -112,6 +122,10 @@ def why_ended(job: Job, jobs: Jobs, store: Store) -> str:
             if details.get("state") != "done":
                 return f"not begun, because job {name} has not built {kind} {id_}"
     return f"job {job.name} has ended without a result" if job.name else "never submitted"
+
+
+def _at(protocols: Sequence[str], number: int) -> str | None:
+    return protocols[number] if protocols else None
 
 
 def _runs(command: str, script: str) -> bool:

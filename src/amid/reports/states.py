@@ -104,6 +104,12 @@ def _beside_its_job(state: str, job: Job | None, jobs: Jobs, folder: Path, store
     if not queued.is_pending:
         return "running", [name, again, log]
     if queued.waits_for_a_job:
-        after = ", ".join(job.submission.after.get(job.part.name, ()))
-        return "waiting", [f"{name}, for the stages of job {after}" if after else f"{name}, for another job"]
+        return "waiting", [f"{name}, for {_awaited(job, jobs) or 'another job'}"]
     return "queued", [f"{name} ({queued.reason})", again, log if again else ""]
+
+
+def _awaited(job: Job, jobs: Jobs) -> str:
+    names = job.submission.after.get(job.part.name, ())
+    stages, others = ([name for name in names if (name in jobs.builders) is building] for building in (True, False))
+    said = [f"the stages of job {', '.join(stages)}"] if stages else []
+    return " and ".join(said + ([f"job {', '.join(others)}, which evaluates in another way"] if others else []))

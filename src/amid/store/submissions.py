@@ -33,8 +33,9 @@ class Part:
     """One array of a submission: what each task carries out, in the order of the tasks.
 
     name: of its list of requests, beginning with what it is of. requests: digests; none for workers, who choose.
-    cells: ids; of stages, of a cell that has them. stages: of each task that builds some, their KIND-ID and, at the
-    end, the protocol under which they are evaluated. num_tasks: of the array.
+    cells: ids; of stages, of a cell that has them. protocols: of each, the digest of how it is evaluated; none in
+    records of older versions. stages: of each task that builds some, their KIND-ID and, at the end, the protocol under
+    which they are evaluated. num_tasks: of the array.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Part:
     cells: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...]
     num_tasks: int
+    protocols: tuple[str, ...] = ()
 
     @property
     def is_of(self) -> str:
@@ -173,6 +175,7 @@ def _part(values: dict[str, Any]) -> Part:
         cells=tuple(map(str, values["cells"])),
         stages=tuple(tuple(map(str, each)) for each in values["stages"]),
         num_tasks=int(values["num_tasks"]),
+        protocols=tuple(map(str, values.get("protocols", ()))),
     )
 
 

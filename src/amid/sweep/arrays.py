@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from amid.digests.fingerprint import value_digest
 from amid.reports.jobs import Job, Jobs
@@ -24,36 +23,40 @@ class Array:
     """One array to be submitted.
 
     name: of its part in the submission. planned: the cell of each task; of workers, all that are left for them.
-    after: names of jobs, or `PART_TASK` of another array of this submission. condition: how those must have ended.
-    throttle: tasks at the same time, None for all.
+    after: names of jobs, or `PART_TASK` of another array of this submission, that must have succeeded. behind: of those
+    that must have ended, in whatever way. throttle: tasks at the same time, None for all.
     """
 
     name: str
     planned: tuple[PlannedCell, ...]
     num_tasks: int
     after: tuple[str, ...] = ()
-    condition: Literal["afterok", "afterany"] = "afterok"
+    behind: tuple[str, ...] = ()
     throttle: int | None = None
 
     def options(self, sweep: str, jobs: dict[str, str]) -> list[str]:
         """What sbatch is told of it. jobs: part of this submission -> id of its array."""
         limit = "" if self.throttle is None else f"%{self.throttle}"
         options = [f"--job-name={sweep}.{self.name}", f"--array=1-{self.num_tasks}{limit}"]
-        if self.after:
-            options.append(f"--dependency={self.condition}:{':'.join(self.names_after(jobs))}")
-            if self.condition == "afterok":  # else what waits for a job that failed would wait for ever
-                options.append("--kill-on-invalid-dep=yes")
+        named = {"afterok": _names(self.after, jobs), "afterany": _names(self.behind, jobs)}
+        conditions = [":".join([condition, *names]) for condition, names in named.items() if names]
+        if conditions:
+            options.append(f"--dependency={','.join(conditions)}")
+        if self.after:  # else what waits for a job that failed would wait for ever
+            options.append("--kill-on-invalid-dep=yes")
         return options
 
     def names_after(self, jobs: dict[str, str]) -> list[str]:
         """The names of the jobs that it waits for."""
-        split = (name.rpartition("_") for name in self.after)
-        return [f"{jobs.get(array, array)}_{task}" for array, _, task in split]
+        return _names((*self.after, *self.behind), jobs)
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """What is to be submitted, and the cells that are not: a job has them, or a process elsewhere runs them."""
+    """What is to be submitted, and the cells that are not: a job has them, or a process elsewhere runs them.
+
+    A cell that a job has under another evaluation is submitted, behind the array of that job.
+    """
 
     new: tuple[Array, ...]
     queued: tuple[tuple[PlannedCell, Job], ...]
@@ -68,11 +71,16 @@ def arrays_of(sweep: Sweep, store: Store, jobs: Jobs, options: SlurmOptions, *, 
     queued: list[tuple[PlannedCell, Job]] = []
     elsewhere: list[PlannedCell] = []
     free: list[PlannedCell] = []
+    behind: dict[str, tuple[str, ...]] = {}  # cell id -> names of the arrays that have it under another evaluation
     only_stages = {planned.run.task for planned in sweep.cells} == {"prepare"}
     for planned in () if only_stages else sweep.pending:
-        job = jobs.of_cell.get(planned.cell.id)
-        if job is not None and job.queued is not None:
-            queued.append((planned, job))
+        waiting = jobs.in_queue.get(planned.cell.id, [])
+        same = [job for job in waiting if job.protocol in (None, protocol_key(planned))]
+        if same:
+            queued.append((planned, same[0]))
+        elif waiting:
+            behind[planned.cell.id] = tuple(sorted({str(job.name).partition("_")[0] for job in waiting}))
+            free.append(planned)
         elif watches and look(store.folder(planned.cell)) == "held":
             elsewhere.append(planned)
         else:
@@ -84,16 +92,28 @@ def arrays_of(sweep: Sweep, store: Store, jobs: Jobs, options: SlurmOptions, *, 
     new, after = _stage_arrays(needed, store, jobs, options, max_size=max_size)
     if options.workers is not None and free:
         names = tuple(dict.fromkeys(after[_stages(planned)] for planned in free if _stages(planned) in after))
+        names += tuple(sorted({name for of_cell in behind.values() for name in of_cell}))
         number = min(options.workers, len(free), max_size)
-        new.append(Array(WORKERS, tuple(free), number, names, "afterany", options.array_parallelism))
+        new.append(Array(WORKERS, tuple(free), number, behind=names, throttle=options.array_parallelism))
     else:
-        new += _cell_arrays(free, after, options, max_size=max_size)
+        new += _cell_arrays(free, after, behind, options, max_size=max_size)
     return Arrays(tuple(new), tuple(queued), tuple(elsewhere))
 
 
 def stages_key(planned: PlannedCell) -> tuple[str, ...]:
     """What a job that prepares a cell builds and evaluates: KIND-ID of every stage, and the protocol."""
-    return (*_stages(planned), value_digest(planned.protocol.manifest()))
+    return (*_stages(planned), protocol_key(planned))
+
+
+def protocol_key(planned: PlannedCell) -> str:
+    """Names the protocol under which a job evaluates a cell, and the stages that it builds."""
+    return value_digest(planned.protocol.manifest())
+
+
+def _names(given: Sequence[str], jobs: dict[str, str]) -> list[str]:
+    """Names of jobs, in which parts of this submission are named by the ids of their arrays."""
+    split = (name.partition("_") for name in given)
+    return [f"{jobs.get(array, array)}{separator}{task}" for array, separator, task in split]
 
 
 def _stages(planned: PlannedCell) -> tuple[str, ...]:
@@ -122,23 +142,29 @@ def _stage_arrays(
     for names, members in groups.items():
         for chunk in _chunks(members, max_size):
             name = _numbered(STAGES, len(arrays))
-            arrays.append(Array(name, tuple(chunk), len(chunk), names, "afterany", options.array_parallelism))
+            throttle = options.array_parallelism
+            arrays.append(Array(name, tuple(chunk), len(chunk), behind=names, throttle=throttle))
             after |= {_stages(planned): f"{name}_{number}" for number, planned in enumerate(chunk, start=1)}
     return arrays, after
 
 
 def _cell_arrays(
-    free: Sequence[PlannedCell], after: dict[tuple[str, ...], str], options: SlurmOptions, *, max_size: int
+    free: Sequence[PlannedCell],
+    after: dict[tuple[str, ...], str],
+    behind: dict[str, tuple[str, ...]],
+    options: SlurmOptions,
+    *,
+    max_size: int,
 ) -> list[Array]:
-    groups: dict[tuple[str, ...], list[PlannedCell]] = {}
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[PlannedCell]] = {}
     for planned in free:
         name = after.get(_stages(planned))
-        groups.setdefault((name,) if name else (), []).append(planned)
+        groups.setdefault(((name,) if name else (), behind.get(planned.cell.id, ())), []).append(planned)
     chunks = [(names, chunk) for names, members in groups.items() for chunk in _chunks(members, max_size)]
     limit = options.array_parallelism
     throttle = None if limit is None else max(1, limit // len(chunks))  # each array counts by itself
     return [
-        Array(_numbered(CELLS, number), tuple(chunk), len(chunk), names, throttle=throttle)
+        Array(_numbered(CELLS, number), tuple(chunk), len(chunk), *names, throttle=throttle)
         for number, (names, chunk) in enumerate(chunks)
     ]
 

@@ -49,7 +49,7 @@ def cancel_sweep(manifest: Mapping[str, Any], store: Store) -> list[str]:
 
 
 def _needed_by_others(name: str, found: list[Submission], jobs: Jobs) -> dict[str, str]:
-    """Names of jobs for which queued parts of other sweeps wait -> such a sweep."""
+    """Names of jobs that build stages for which queued parts of other sweeps wait -> such a sweep."""
     return {
         needed: submission.sweep
         for submission in found
@@ -57,6 +57,7 @@ def _needed_by_others(name: str, found: list[Submission], jobs: Jobs) -> dict[st
         for part in submission.parts
         if jobs.queued_in(submission, part)
         for needed in submission.after.get(part.name, ())
+        if needed in jobs.builders  # what waits for a cell only waits for it to end
     }
 
 

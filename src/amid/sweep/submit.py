@@ -32,7 +32,7 @@ from amid.store.submissions import (
     write_submission,
 )
 from amid.store.watch import Patience, look
-from amid.sweep.arrays import Array, Arrays, arrays_of, stages_key
+from amid.sweep.arrays import Array, Arrays, arrays_of, protocol_key, stages_key
 from amid.sweep.carry_out import check_trained, conclude, in_wandb, plan_lines, request_of, unprepared
 from amid.sweep.plan import Sweep, is_evaluated, manifest_of
 from amid.sweep.preflight import check_writable, refuse_invalid
@@ -115,6 +115,7 @@ def _part(array: Array, store: Store, sweep: Sweep) -> Part:
         cells=tuple(each.cell.id for each in array.planned),
         stages=tuple(stages_key(each) for each in array.planned) if of_stages else (),
         num_tasks=array.num_tasks,
+        protocols=() if of_stages else tuple(protocol_key(each) for each in array.planned),
     )
 
 
