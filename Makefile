@@ -49,6 +49,7 @@ lint: $(STAMP) ## Check style and formatting
 .PHONY: type
 type: $(STAMP) ## Check types (strict)
 	$(BIN)/mypy
+	$(BIN)/mypy run.py bench
 
 .PHONY: test
 test: $(STAMP) ## Set up and run the tests (CPU, offline)

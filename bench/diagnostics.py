@@ -101,15 +101,14 @@ def smollm2(args: argparse.Namespace) -> tuple[Pair, list[Batch]]:
 def tiny(args: argparse.Namespace) -> tuple[Pair, list[Batch]]:
     """Random models of the sizes of the embedded pair, and batches of random tokens."""
     cfg = run_of_overrides(["pair=tiny"]).pair
-    assert cfg.teacher_arch is not None and cfg.student_arch is not None
+    assert cfg.teacher_arch is not None and cfg.student_arch is not None and cfg.tokenizer_vocab_size is not None
+    vocab_size = cfg.tokenizer_vocab_size
     teacher, student = (
-        model_from_scratch(arch, vocab_size=cfg.tokenizer_vocab_size, eos_id=0, seed=seed)
+        model_from_scratch(arch, vocab_size=vocab_size, eos_id=0, seed=seed)
         for seed, arch in enumerate((cfg.teacher_arch, cfg.student_arch))
     )
-    rows = random_batches(
-        cfg.tokenizer_vocab_size, count=args.rounds, batch_size=args.batch_size or 32, tokens=args.tokens or 128
-    )
-    return Pair(teacher, student, None, vocab_size=cfg.tokenizer_vocab_size), rows  # type: ignore[arg-type]  # nothing is written
+    rows = random_batches(vocab_size, count=args.rounds, batch_size=args.batch_size or 32, tokens=args.tokens or 128)
+    return Pair(teacher, student, None, vocab_size=vocab_size), rows  # type: ignore[arg-type]  # nothing is written
 
 
 def main() -> None:
@@ -131,7 +130,7 @@ def main() -> None:
     print(f"batches of {len(rows[0])} rows of up to {rows[0].labels.shape[1]} tokens, labelled tokens {labels}")
     clock = Clock()
     PositionSums.add = clock.around(PositionSums.add)  # type: ignore[method-assign]
-    module_of_step.sampled = clock.around(module_of_step.sampled)
+    module_of_step.sampled = clock.around(module_of_step.sampled)  # type: ignore[attr-defined]
     DistillModule.training_step = clock.around_step(DistillModule.training_step)  # type: ignore[method-assign]
     total_steps = 2 * args.rounds
     module = DistillModule(

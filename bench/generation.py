@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from amid.config import SMOLLM2_PACKAGE
 from amid.generation.decoding import Decoding
@@ -97,7 +97,7 @@ def main() -> None:
 
 def compare(
     name: str,
-    model: torch.nn.Module,
+    model: PreTrainedModel,
     prompts: Prompts,
     eos_id: int,
     batch_size: int,
@@ -169,7 +169,7 @@ def compare(
 
 
 def plain_generate(
-    model: torch.nn.Module, prompts: Sequence[list[int]], eos_id: int, batch_size: int, *, max_new_tokens: int
+    model: PreTrainedModel, prompts: Sequence[list[int]], eos_id: int, batch_size: int, *, max_new_tokens: int
 ) -> Responses:
     """Greedy responses from `model.generate`, each cut after its first EOS."""
     responses: Responses = []
@@ -178,7 +178,7 @@ def plain_generate(
         width = max(map(len, batch))
         input_ids = torch.tensor([[eos_id] * (width - len(prompt)) + prompt for prompt in batch])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch])
-        output = model.generate(
+        output = model.generate(  # type: ignore[operator]
             input_ids=input_ids,
             attention_mask=mask,
             max_new_tokens=max_new_tokens,
@@ -193,7 +193,7 @@ def plain_generate(
 
 
 @torch.no_grad()
-def show_ties(name: str, model: torch.nn.Module, prompts: Prompts, ours: Responses, plain: Responses) -> None:
+def show_ties(name: str, model: PreTrainedModel, prompts: Prompts, ours: Responses, plain: Responses) -> None:
     """Print, for each unequal output, how far apart the two tokens were where the outputs part."""
     for index, (prompt, a, b) in enumerate(zip(prompts, ours, plain, strict=True)):
         if a == b:
@@ -204,7 +204,7 @@ def show_ties(name: str, model: torch.nn.Module, prompts: Prompts, ours: Respons
         print(f"{name}: prompt {index} parts at response token {same}, where the two logits differ by {gap:.1e}")
 
 
-def tiny_gpt2() -> tuple[torch.nn.Module, Prompts, int]:
+def tiny_gpt2() -> tuple[PreTrainedModel, Prompts, int]:
     """A random 4-layer GPT-2 whose EOS logit is wide enough that most responses end, at very different lengths."""
     torch.manual_seed(0)
     eos_id = 0
@@ -227,7 +227,7 @@ def tiny_gpt2() -> tuple[torch.nn.Module, Prompts, int]:
     return model, prompts, eos_id
 
 
-def smollm2() -> tuple[torch.nn.Module, Prompts, int]:
+def smollm2() -> tuple[PreTrainedModel, Prompts, int]:
     """SmolLM2-135M-Instruct in float32 and chat prompts with and without a context of a few sentences."""
     cache = Path(os.environ.get("AMID_CACHE", Path.home() / ".cache" / "amid"))
     tokenizer = load_tokenizer(SMOLLM2_PACKAGE, revision=None, cache=cache)
@@ -240,7 +240,7 @@ def smollm2() -> tuple[torch.nn.Module, Prompts, int]:
         text = f"<|im_start|>user\n{context}{task}<|im_end|>\n<|im_start|>assistant\n"
         prompts.append(tokenizer(text, add_special_tokens=False)["input_ids"])
     rng.shuffle(prompts)
-    return model.eval(), prompts, tokenizer.convert_tokens_to_ids("<|im_end|>")
+    return model.eval(), prompts, int(tokenizer.vocab["<|im_end|>"])
 
 
 if __name__ == "__main__":

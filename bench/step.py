@@ -83,11 +83,11 @@ def lay(clock: Clock) -> None:
         training_step(self, batch, index)
         clock.end_step()
 
-    module_of_training.hidden_states = clock.around(which, module_of_training.hidden_states)
-    module_of_training.linear_objective = clock.around("loss", module_of_training.linear_objective)
-    DistillModule.manual_backward = clock.around("backward", DistillModule.manual_backward)
-    DistillModule.training_step = step
-    torch.optim.AdamW.step = clock.around("optimiser", torch.optim.AdamW.step)
+    module_of_training.hidden_states = clock.around(which, module_of_training.hidden_states)  # type: ignore[attr-defined]
+    module_of_training.linear_objective = clock.around("loss", module_of_training.linear_objective)  # type: ignore[attr-defined]
+    DistillModule.manual_backward = clock.around("backward", DistillModule.manual_backward)  # type: ignore[method-assign]
+    DistillModule.training_step = step  # type: ignore[method-assign, assignment]
+    torch.optim.AdamW.step = clock.around("optimiser", torch.optim.AdamW.step)  # type: ignore[method-assign]
 
 
 def batches(tokenizer: Any, *, count: int, batch_size: int, tokens: int) -> list[Batch]:
@@ -116,7 +116,7 @@ def main() -> None:
     run = run_of_overrides(["pair=smollm2", f"amid.alpha={args.alpha}", "divergence=ab"])
     teacher = load_model(run.pair.teacher, revision=None, cache=model_cache())
     tokenizer = load_tokenizer(run.pair.teacher, revision=None, cache=model_cache())
-    student = keep_layers(teacher, run.pair.keep_layers)
+    student = keep_layers(teacher, run.pair.keep_layers or [])
     rows = batches(tokenizer, count=args.steps, batch_size=args.batch_size, tokens=args.tokens)
     labels = [int(batch.labelled.sum()) for batch in rows]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, AB at alpha {args.alpha:g}")

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,10 @@ SMALL = (
     "evaluation.decode_seeds=[10,20]",
 )
 # Functions by which Python asks a file system for something; os.scandir and os.listdir read a whole folder.
-OPERATIONS = ("stat", "lstat", "listdir", "scandir", "rename", "replace", "link", "unlink", "remove", "mkdir", "rmdir")
-OPERATIONS += ("truncate", "utime", "readlink", "access")
+OPERATIONS = (
+    *("stat", "lstat", "listdir", "scandir", "rename", "replace", "link", "unlink", "remove", "mkdir", "rmdir"),
+    *("truncate", "utime", "readlink", "access"),
+)
 
 
 class Ledger:
@@ -64,8 +66,8 @@ class Ledger:
     def __init__(self, results: Path) -> None:
         self._results = str(results)
         self.operations: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
-        self.cpu: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.cpu: defaultdict[str, float] = defaultdict(float)
         self._inside: list[str] = []
 
     def count(self, kind: str, path: Any) -> None:
@@ -138,7 +140,7 @@ def be_a_worker(results: Path, max_cells: int | None) -> None:
         accounts.append(work(worker))
         return accounts[-1]
 
-    working.carry_out_request, Worker.work = first_begins, accounted  # type: ignore[method-assign]
+    working.carry_out_request, Worker.work = first_begins, accounted  # type: ignore[method-assign, assignment]
     working.work(NAME, max_cells=max_cells, results=results)
     seconds, cpu = begun[0] if begun else (time.perf_counter(), time.process_time())
     found = {
@@ -200,10 +202,10 @@ def measure(folder: Path, *, num_cells: int, num_workers: int) -> None:
 
 
 def report(found: list[dict[str, Any]], *, wall: float, num_workers: int, load: float) -> None:
-    cells = sum(each["cells"] for each in found)
+    cells = sum(int(each["cells"]) for each in found)
 
     def per_cell(kind: str, part: str | None = None) -> float:
-        return sum(each[kind] if part is None else each[kind].get(part, 0.0) for each in found) / cells
+        return sum(float(each[kind] if part is None else each[kind].get(part, 0.0)) for each in found) / cells
 
     operations: Counter[str] = Counter()
     for each in found:

@@ -138,7 +138,7 @@ def alpha_mixture(log_p: LogProb, log_q: LogProb, *, alpha: float | Tensor, lam:
     if isinstance(alpha, Tensor) or isinstance(lam, Tensor):
         alpha_rows = torch.as_tensor(alpha, dtype=log_p.dtype, device=log_p.device)
         lam_rows = torch.as_tensor(lam, dtype=log_p.dtype, device=log_p.device)
-        alpha_rows, lam_rows = torch.broadcast_tensors(alpha_rows, lam_rows)  # type: ignore[no-untyped-call]
+        alpha_rows, lam_rows = torch.broadcast_tensors(alpha_rows, lam_rows)
         return _alpha_mixture_per_token(log_p, log_q, alpha=alpha_rows, lam=lam_rows)
     if lam <= 0.0:
         return log_q

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache as cached
+from typing import Any
 
 from amid.cells.cell import cell_of
 from amid.cells.model_reference import local_folder
@@ -19,7 +20,7 @@ from amid.model_folders.files import read_json
 from amid.store import Store
 
 # The only model of the package: SmolLM2-135M-Instruct.
-SMOLLM2 = {
+SMOLLM2: dict[str, Any] = {
     **{"model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536},
     **{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True},
 }

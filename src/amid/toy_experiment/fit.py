@@ -66,7 +66,7 @@ def fit_all(setting: Setting, parametrisations: Sequence[Parametrisation] = PARA
             each, lam, alpha = asked[int(lost.nonzero()[0])]
             raise RunError(f"the toy fit diverged at step {step} (alpha {alpha:g}, lambda {lam:g}, {each})")
         optimiser.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]  # torch does not type it
+        losses.sum().backward()
         optimiser.step()
     after = _mean_and_std(mean, scale, by_log)
     moved = (after - before).abs().amax(dim=0).tolist()
