@@ -30,7 +30,8 @@ def requeue(environment: Mapping[str, str]) -> str | None:
     """Puts this job back in the queue if it is to run again; what came of that, in words.
 
     None where there is nothing to say: outside of Slurm, without AMID_MAX_REQUEUES, and where Slurm has decided itself:
-    a job that it takes back (preempted, cancelled, at its limit) is not running any more.
+    a job that it takes back (preempted, cancelled, at its limit) is not running any more, and one whose node it lost
+    from sight runs elsewhere, with another count of restarts.
     """
     job, cap = job_name(environment), environment.get(CAP, "")
     if job is None or not cap:
@@ -38,10 +39,11 @@ def requeue(environment: Mapping[str, str]) -> str | None:
     done = environment.get("SLURM_RESTART_COUNT", "0")
     if not cap.isdecimal() or not done.isdecimal():
         return f"job {job} is not requeued: {CAP}={one_line(cap)}, SLURM_RESTART_COUNT={one_line(done)} are no numbers"
-    answered, answer = _slurm("squeue", "-h", "-j", job, "-o", "%T")
+    answered, answer = _slurm("squeue", "-h", "-j", job, "--Format=State:|,RestartCnt:|")
     if not answered:
         return f"job {job} is not requeued: {answer}"
-    if answer != "RUNNING":
+    state, restarts = (answer.split("|") + [""])[:2]
+    if state.strip() != "RUNNING" or restarts.strip() != done:
         return None
     if int(done) >= int(cap):
         return f"job {job} was requeued {done} times ({CAP}={cap}) and is not requeued again"
