@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from end_to_end.small import ROOT, SMALL
 from slurm.cluster import Cluster, wait_for
+from slurm.held import environment
 
 TRAINED_S = 90.0  # a busy machine takes most of it to import torch
 CELL = (  # long enough to be told to stop in the middle; of two values of a key Hydra takes the last one
@@ -20,24 +23,39 @@ CELL = (  # long enough to be told to stop in the middle; of two values of a key
     "trainer.accelerator=cpu",
     "trainer.log_every_steps=10",
     "evaluation.decode_seeds=[10]",
+    "divergence=held",
 )
+SLOW_S = 0.1  # of one call of the divergence that is slowed down, so that a test comes before the end of a training
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
-    """The run of the cell with its results in the folder."""
+    """The run of the cell with its results in the folder, into which `slurm.held.put_into` has put its divergence."""
     folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
-    return [sys.executable, str(ROOT / "run.py"), *CELL, *overrides, *folders]
+    return [sys.executable, str(ROOT / "run.py"), "--config-dir", f"{folder}/my_conf", *CELL, *overrides, *folders]
+
+
+def run_alone(folder: Path) -> None:
+    """The cell as one process runs it, without Slurm."""
+    done = subprocess.run(
+        command(folder),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}/src:{folder}"},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def submitted(slurm: Cluster, folder: Path, *options: str, tasks: int = 1, max_requeues: int = 3) -> str:
     """The id of the one task of an array that runs the cell, as Slurm calls it."""
+    held = " ".join(f"{name}='{value}'" for name, value in environment(folder, slow_s=SLOW_S).items())
     quoted = " ".join(f"'{word}'" for word in command(folder, f"trainer.devices={tasks}"))
     lines = [
         "#!/bin/bash",
         "#SBATCH --job-name=cell --array=0 --requeue --open-mode=append --mem=400 --cpus-per-task=1",
         f"#SBATCH --ntasks-per-node={tasks} --nodes=1 --signal=USR1@30",
         f"#SBATCH --output={folder}/log --error={folder}/log",
-        f"export AMID_MAX_REQUEUES={max_requeues} OMP_NUM_THREADS=1 PYTHONPATH={ROOT}/src",
+        f"export AMID_MAX_REQUEUES={max_requeues} OMP_NUM_THREADS=1 PYTHONPATH='{ROOT}/src:{folder}' {held}",
         "export MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + SLURM_JOB_ID * 7 % 20000))",
         f"exec srun --kill-on-bad-exit=1 {quoted}",
     ]

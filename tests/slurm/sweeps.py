@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slurm.cluster import Cluster
+from slurm.held import environment, hold, put_into
 
 from amid.store import Store
 from amid.store.submissions import CELLS, STAGES, Submission, submissions
@@ -35,29 +36,7 @@ SMALL = (
     "evaluation.decode_seeds=[10,20]",
 )
 LAUNCHER = ("hydra/launcher=slurm", "hydra.launcher.mem=200", "hydra.launcher.cpus=1", "hydra.launcher.signal_s=20")
-# KL, by a function whose calls a test can slow down or break, in the task of an array that it names.
-HELD_KL = """
-import os
-import time
-from pathlib import Path
-
-SLOW_S = 3.0
-TRIED = 24  # calls; the first ones are a trial of the function, before anything trains
-calls = 0
-
-
-def held_kl(log_left, log_right):
-    global calls
-    calls += 1
-    folder, task = os.environ.get("AMID_TEST_HOLDS"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    if folder and task and calls > TRIED:
-        if (Path(folder) / f"slow-{task}").exists():
-            time.sleep(SLOW_S)
-        if (Path(folder) / f"broken-{task}").exists():
-            raise ValueError("this divergence is broken")
-    return (log_left.exp() * (log_left - log_right)).sum(-1)
-"""
-CONFIG = "name: held\nfunction: held_kl:held_kl\norder: pr\n"
+SLOW_S = 3.0  # of one call of the divergence that is slowed down
 
 
 @dataclass
@@ -74,10 +53,7 @@ class Place:
 
     def __post_init__(self) -> None:
         self.results = self.folder / "results ü of mine"
-        (self.folder / "holds").mkdir(parents=True)
-        (self.folder / "my_conf" / "divergence").mkdir(parents=True)
-        (self.folder / "my_conf" / "divergence" / "held.yaml").write_text(CONFIG)
-        (self.folder / "held_kl.py").write_text(HELD_KL)
+        put_into(self.folder)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -85,7 +61,7 @@ class Place:
         return {
             **self.cluster.environment,
             "PYTHONPATH": f"{self.checkout}/src:{self.folder}",
-            "AMID_TEST_HOLDS": str(self.folder / "holds"),
+            **environment(self.folder, slow_s=SLOW_S),
             "OMP_NUM_THREADS": "1",
             "WANDB_MODE": "offline",
         }
@@ -99,7 +75,7 @@ class Place:
             f'paths.results="{results or self.results}"',
             f'paths.cache="{self.folder}/cache"',
             *launcher,
-            *(["hydra.launcher.export=[AMID_TEST_HOLDS]"] if launcher else []),
+            *(["hydra.launcher.export=[AMID_TEST_HOLDS,AMID_TEST_SLOW_S]"] if launcher else []),
             *overrides,
         ]
 
@@ -150,9 +126,7 @@ class Place:
 
     def hold(self, kind: str, task: str) -> Path:
         """A file which makes the training of the task `slow` or `broken` while it is there."""
-        path = self.folder / "holds" / f"{kind}-{task.rpartition('_')[2]}"
-        path.touch()
-        return path
+        return hold(self.folder, kind, task)
 
     def steps(self, cell: str) -> int:
         """Steps of the cell in its journal."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from slurm import held
 from slurm.cluster import Cluster, wait_for
 from slurm.sweeps import STAGES, Place
 
@@ -25,7 +26,7 @@ def test_a_sweep_with_every_fault_ends_as_a_local_one(slurm: Cluster, tmp_path: 
     print(f"the submitting command took {time.monotonic() - start:.1f} s")
     assert "6 cells, 0 finished, 6 to run" in said and "submitted cells" in said
     # Edited while all jobs wait: another divergence, and so other cells, would be trained of it.
-    declared = tmp_path / "my_conf" / "divergence" / "held.yaml"
+    declared = held.declared(tmp_path)
     declared.write_text(declared.read_text().replace("order: pr", "order: rp"))
     tasks = place.tasks
     cell_of = {name.rpartition("_")[2]: cell for cell, name in tasks.items()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm.cells import command, kept, log_of, submitted, wait_for_end, wait_for_step
+from slurm.cells import kept, log_of, run_alone, submitted, wait_for_end, wait_for_step
 from slurm.cluster import Cluster, cluster, wait_for
+from slurm.held import hold, put_into
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
@@ -32,18 +31,18 @@ def slurm() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cell as one process runs it, without Slurm."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command(folder), capture_output=True, text=True, cwd=folder, env=environment)
-    assert done.returncode == 0, done.stderr
+    put_into(folder)
+    run_alone(folder)
     return folder
 
 
 @pytest.fixture
 def prepared(undisturbed: Path, tmp_path: Path) -> Path:
-    """A folder in which the stages are there."""
+    """A folder in which the stages are there, and the training of a job is slow."""
     shutil.copytree(undisturbed / "results" / "stages", tmp_path / "results" / "stages")
+    put_into(tmp_path)
+    hold(tmp_path, "slow", "0")
     return tmp_path
 
 
@@ -59,6 +58,7 @@ def test_signals_and_preemption_requeue_a_cell_that_ends_bit_equal(
     options = ("--parsable", "-p", "urgent", "--mem=400", "--output=/dev/null")
     urgent = slurm.run("sbatch", *options, "--wrap=sleep 1").strip()
     wait_for(lambda: slurm.job(urgent).get("JobState") == "COMPLETED", 60, "the urgent job")
+    (prepared / "holds" / "slow-0").unlink()
     assert wait_for_end(slurm, job, prepared) == "COMPLETED", log_of(prepared)
     said = log_of(prepared)
     assert said.count("resumes after step") == 3, said
@@ -81,6 +81,7 @@ def test_a_cancelled_cell_saves_and_is_not_requeued_nor_is_one_that_may_not(slur
     again = submitted(slurm, prepared, max_requeues=0)
     wait_for_step(prepared, 110)
     slurm.run("scancel", "--signal=USR1", again)
+    (prepared / "holds" / "slow-0").unlink()
     assert wait_for_end(slurm, again, prepared) == "FAILED"
     assert slurm.job(again)["ExitCode"] == "75:0"
     assert log_of(prepared).count("resumes after step") == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm.cells import command, kept, log_of, submitted, wait_for_end, wait_for_step
+from slurm.cells import kept, log_of, run_alone, submitted, wait_for_end, wait_for_step
 from slurm.cluster import Cluster, cluster
+from slurm.held import hold, put_into
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 ROUNDING = 2e-5  # of float32 losses over 240 steps, summed in another order; measured: 1.3e-6, in validation 1.6e-7
@@ -28,14 +28,14 @@ def slurm() -> Iterator[Cluster]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cell as one process trains it."""
     folder = tmp_path_factory.mktemp("alone")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command(folder), capture_output=True, text=True, cwd=folder, env=environment)
-    assert done.returncode == 0, done.stderr
+    put_into(folder)
+    run_alone(folder)
     return folder
 
 
 def prepared(alone: Path, folder: Path) -> Path:
     shutil.copytree(alone / "results" / "stages", folder / "results" / "stages")
+    put_into(folder)
     return folder
 
 
@@ -78,6 +78,7 @@ def test_tasks_that_are_signalled_and_killed_are_requeued_and_end_bit_equal(
     slurm: Cluster, alone: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     folder = prepared(alone, tmp_path)
+    slow = hold(folder, "slow", "0")
     job = submitted(slurm, folder, tasks=2, max_requeues=9)
     for step, number, ranks in (
         (30, signal.SIGTERM, "1"),
@@ -90,6 +91,7 @@ def test_tasks_that_are_signalled_and_killed_are_requeued_and_end_bit_equal(
         assert sorted(tasks) == ["0", "1"]
         for rank in ranks:
             os.kill(tasks[rank], number)
+    slow.unlink()
     assert wait_for_end(slurm, job, folder) == "COMPLETED", log_of(folder)
     said = log_of(folder)
     assert slurm.job(job)["Restarts"] == "4", said
