@@ -127,7 +127,7 @@ test-real: $(STAMP_SMOLLM2) ## The real 135M model on real text: DOLLY=FOLDER [D
 	AMID_DOLLY="$(DOLLY)" AMID_DATA="$(DATA)" AMID_PROMPTS="$(PROMPTS)" $(BIN)/python -m pytest -m 'real and not long'
 
 .PHONY: test-real-students
-test-real-students: $(STAMP_SMOLLM2) ## Students made of the real 135M model, by LoRA and as a base model: DOLLY=FOLDER
+test-real-students: $(STAMP_SMOLLM2) ## Further cases of the real model: students by LoRA and as a base model, the closed form: DOLLY=FOLDER
 	AMID_DOLLY="$(DOLLY)" $(BIN)/python -m pytest -s -m 'real and long'
 
 .PHONY: nightly

@@ -46,6 +46,7 @@ def test_bench_diagnostics_times_the_same_steps_with_and_without():
 
 
 @pytest.mark.real
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_the_closed_form_is_usable_in_every_position_of_a_real_pair():
     skipped = ("--skip", "dense", "trl", "liger")

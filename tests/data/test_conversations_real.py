@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from chats import chat_tokenizer
+from transformers import PreTrainedTokenizerBase
 
 from amid.config import SMOLLM2_PACKAGE
 from amid.data.prompt import Asking
@@ -24,9 +23,15 @@ TURNS = (
 )
 
 
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+    return load_tokenizer(SMOLLM2_PACKAGE, revision=None, cache=tmp_path_factory.mktemp("cache"))
+
+
 @pytest.mark.parametrize("system", [None, "Be brief."])
-def test_every_answer_is_learnt_with_the_end_of_its_turn(tmp_path: Path, system: str | None) -> None:
-    tokenizer = load_tokenizer(SMOLLM2_PACKAGE, revision=None, cache=tmp_path)
+def test_every_answer_is_learnt_with_the_end_of_its_turn(
+    tokenizer: PreTrainedTokenizerBase, system: str | None
+) -> None:
     record = Record("1", "", "", ("\nYes!\n",), turns=TURNS)
     asking = Asking(chat=True, in_turns=True, system=system)
     limits = {"max_prompt_tokens": 500, "max_tokens": 600}
@@ -41,8 +46,7 @@ def test_every_answer_is_learnt_with_the_end_of_its_turn(tmp_path: Path, system:
 
 
 @pytest.mark.parametrize(("name", "said"), [("llama3", "<\\|eot_id\\|>"), ("gemma", "<end_of_turn>")])
-def test_templates_of_other_families_are_refused(tmp_path: Path, name: str, said: str) -> None:
-    tokenizer = load_tokenizer(SMOLLM2_PACKAGE, revision=None, cache=tmp_path)
+def test_templates_of_other_families_are_refused(tokenizer: PreTrainedTokenizerBase, name: str, said: str) -> None:
     text = chat_tokenizer(name).chat_template
     record = Record("1", "", "", ("b",), turns=TURNS)
     with pytest.raises(RequestError, match=f"ends a turn of the assistant with '{said}', which is no token"):

@@ -39,6 +39,7 @@ def test_a_cell_whose_node_daemon_is_killed_trains_on_and_nobody_else_trains_it(
     assert place.num_submitted(CELLS) == 2, "nothing is left to submit"
 
 
+@pytest.mark.long
 def test_the_daemon_that_comes_back_ends_such_a_process_and_the_job_goes_on_elsewhere(
     slurm: Cluster, tmp_path: Path
 ) -> None:
