@@ -43,7 +43,7 @@ def test_a_cell_whose_node_daemon_is_killed_trains_on_and_nobody_else_trains_it(
 def test_the_daemon_that_comes_back_ends_such_a_process_and_the_job_goes_on_elsewhere(
     slurm: Cluster, tmp_path: Path
 ) -> None:
-    """It saves, and leaves the job, which runs elsewhere by now, in the queue as it is."""
+    """The first process is ended, and does not requeue the job, which runs elsewhere by now."""
     place = Place(slurm, tmp_path)
     place.hold("slow", "1")
     place.submit("amid.alpha=-1")

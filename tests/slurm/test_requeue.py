@@ -46,10 +46,16 @@ def test_a_running_job_is_requeued_and_says_for_the_which_time(slurm: Slurm) -> 
     assert asked() == [ASKED, "scontrol requeue 50_7"]
 
 
-@pytest.mark.parametrize("state", ["COMPLETING|0|", "PENDING|0|", "CANCELLED|0|", "", "RUNNING|1|", "RUNNING"])
+@pytest.mark.parametrize("state", ["COMPLETING|0|", "PENDING|0|", "CANCELLED|0|", ""])
 def test_a_job_that_slurm_takes_back_is_left_to_it(state: str, slurm: Slurm) -> None:
     asked = slurm(state)
-    assert requeue(TASK) is None, "it runs elsewhere, started again while its node was not seen"
+    assert requeue(TASK) is None
+    assert asked() == [ASKED]
+
+
+def test_a_job_that_was_started_again_while_its_node_was_not_seen_is_left_alone(slurm: Slurm) -> None:
+    asked = slurm("RUNNING|1|")
+    assert requeue(TASK) == "job 50_7 was started again elsewhere, and is left alone"
     assert asked() == [ASKED]
 
 

@@ -30,8 +30,8 @@ def requeue(environment: Mapping[str, str]) -> str | None:
     """Puts this job back in the queue if it is to run again; what came of that, in words.
 
     None where there is nothing to say: outside of Slurm, without AMID_MAX_REQUEUES, and where Slurm has decided itself:
-    a job that it takes back (preempted, cancelled, at its limit) is not running any more, and one whose node it lost
-    from sight runs elsewhere, with another count of restarts.
+    a job that it takes back (preempted, cancelled, at its limit) is not running any more. One whose node it lost from
+    sight runs elsewhere, with another count of restarts, and is left alone.
     """
     job, cap = job_name(environment), environment.get(CAP, "")
     if job is None or not cap:
@@ -42,9 +42,11 @@ def requeue(environment: Mapping[str, str]) -> str | None:
     answered, answer = _slurm("squeue", "-h", "-j", job, "--Format=State:|,RestartCnt:|")
     if not answered:
         return f"job {job} is not requeued: {answer}"
-    state, restarts = (answer.split("|") + [""])[:2]
-    if state.strip() != "RUNNING" or restarts.strip() != done:
+    state, _, restarts = (part.strip(" |") for part in answer.partition("|"))
+    if state != "RUNNING":
         return None
+    if restarts.isdecimal() and restarts != done:
+        return f"job {job} was started again elsewhere, and is left alone"
     if int(done) >= int(cap):
         return f"job {job} was requeued {done} times ({CAP}={cap}) and is not requeued again"
     answered, answer = _slurm("scontrol", "requeue", job)
