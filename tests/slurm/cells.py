@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from end_to_end.small import ROOT, SMALL
 from slurm.cluster import Cluster, wait_for
-from slurm.held import environment
+from slurm.held import environment, put_into
 
 TRAINED_S = 90.0  # a busy machine takes most of it to import torch
 CELL = (  # long enough to be told to stop in the middle; of two values of a key Hydra takes the last one
@@ -29,13 +30,21 @@ SLOW_S = 0.1  # of one call of the divergence that is slowed down, so that a tes
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
-    """The run of the cell with its results in the folder, into which `slurm.held.put_into` has put its divergence."""
+    """The run of the cell with its results in the folder, which has its divergence."""
     folders = (f"paths.results={folder}/results", f"paths.cache={folder}/cache")
     return [sys.executable, str(ROOT / "run.py"), "--config-dir", f"{folder}/my_conf", *CELL, *overrides, *folders]
 
 
+def prepared(alone: Path, folder: Path) -> Path:
+    """The folder with what the cell needs: its divergence, and the stages of `alone`."""
+    shutil.copytree(alone / "results" / "stages", folder / "results" / "stages")
+    put_into(folder)
+    return folder
+
+
 def run_alone(folder: Path) -> None:
-    """The cell as one process runs it, without Slurm."""
+    """Runs the cell in an empty folder as one process, without Slurm."""
+    put_into(folder)
     done = subprocess.run(
         command(folder),
         capture_output=True,

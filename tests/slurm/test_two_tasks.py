@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm.cells import kept, log_of, run_alone, submitted, wait_for_end, wait_for_step
+from slurm.cells import kept, log_of, prepared, submitted, wait_for_end, wait_for_step
 from slurm.cluster import Cluster, cluster
-from slurm.held import hold, put_into
+from slurm.held import hold
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 ROUNDING = 2e-5  # of float32 losses over 240 steps, summed in another order; measured: 1.3e-6, in validation 1.6e-7
@@ -22,21 +21,6 @@ def slurm() -> Iterator[Cluster]:
     """One node with room for two tasks."""
     with cluster(nodes=1, cpus=2) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cell as one process trains it."""
-    folder = tmp_path_factory.mktemp("alone")
-    put_into(folder)
-    run_alone(folder)
-    return folder
-
-
-def prepared(alone: Path, folder: Path) -> Path:
-    shutil.copytree(alone / "results" / "stages", folder / "results" / "stages")
-    put_into(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
