@@ -110,6 +110,8 @@ def _beside_its_job(state: str, job: Job | None, jobs: Jobs, folder: Path, store
 
 def _awaited(job: Job, jobs: Jobs) -> str:
     names = job.submission.after.get(job.part.name, ())
-    stages, others = ([name for name in names if (name in jobs.builders) is building] for building in (True, False))
-    said = [f"the stages of job {', '.join(stages)}"] if stages else []
-    return " and ".join(said + ([f"job {', '.join(others)}, which evaluates in another way"] if others else []))
+    stages = ", ".join(name for name in names if name in jobs.builders)
+    others = ", ".join(name for name in names if name not in jobs.builders)
+    of_stages = f"the stages of job {stages}" if stages else ""
+    of_others = f"job {others}, which evaluates in another way" if others else ""
+    return " and ".join(filter(None, (of_stages, of_others)))
