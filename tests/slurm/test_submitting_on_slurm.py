@@ -77,6 +77,26 @@ def test_a_task_cancelled_while_it_waits_is_lost_and_alone_submitted_again(place
     assert "sweep 'nothing' is not in" in place.amid("cancel", "nothing", code=2)
 
 
+def test_another_evaluation_of_queued_cells_follows_their_jobs_and_trains_nothing(place: Place, slurm: Cluster) -> None:
+    place.submit("amid.alpha=-1,1", HELD)
+    first = place.submissions[0].jobs
+    said = place.submit("amid.alpha=-1,1", "evaluation.decode_seeds=[10,20,30]", "sweep.name=seeds")
+    assert "not again" not in said
+    second = place.submissions[1]
+    cells = slurm.job(f"{second.jobs[CELLS]}_1")
+    assert f"afterok:{second.jobs[STAGES]}_1" in cells["Dependency"]
+    assert f"afterany:{first[CELLS]}_" in cells["Dependency"]
+    for job in first.values():
+        slurm.run("scontrol", "release", job)
+    slurm.wait_until_empty(180)
+    for cell, task in place.tasks.items():
+        assert slurm.job(task)["JobState"] == "COMPLETED"
+        assert len(list((place.results / cell / "claims").glob("[0-9]*.json"))) == 2, "once to train, once to evaluate"
+        log = second.log_path(task).read_text()
+        assert "step 60/60" not in log and "resumes after step" not in log
+    assert "nothing to run" in place.submit("amid.alpha=-1,1", "evaluation.decode_seeds=[10,20,30]", "sweep.name=seeds")
+
+
 def test_a_stage_that_fails_cancels_its_cells_and_says_why(place: Place, slurm: Cluster) -> None:
     done = place.command(place.arguments(THREE, "hydra.launcher.wait=true", "pair.teacher_sft.lr=1e30"))
     assert done.returncode == 1, done.stdout + done.stderr

@@ -13,7 +13,7 @@ from slurm.cluster import Cluster, cluster
 from slurm.held import hold
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
-ROUNDING = 2e-5  # of float32 losses over 240 steps, summed in another order; measured: 1.3e-6, in validation 1.6e-7
+ROUNDING = 2e-5  # of float32 losses over 240 steps, summed in another order; measured: 3.5e-6, in validation 1.1e-7
 
 
 @pytest.fixture(scope="module")
